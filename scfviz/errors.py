@@ -1,0 +1,55 @@
+"""Foreseeable trouble, in words: what was found, what was needed, what to do."""
+
+
+class ScfvizError(Exception):
+    """Base of every error that a user can cause and mend.
+
+    Parameters
+    ----------
+    found
+        What was found, with the name of the file, gene, cell or option.
+    needed
+        What would have been accepted.
+    advice
+        What to do next.
+    """
+
+    title = "Something needs your attention"
+
+    def __init__(self, found: str, needed: str = "", advice: str = ""):
+        self.found, self.needed, self.advice = found, needed, advice
+        super().__init__(" ".join(part for part in (found, needed, advice) if part))
+
+    def as_dict(self) -> dict[str, str]:
+        """The error as plain text fields, for job files and `--json` reports."""
+        return {"kind": type(self).__name__, "found": self.found, "needed": self.needed, "advice": self.advice}
+
+
+class DatasetError(ScfvizError):
+    """A data file cannot be read, or holds values that are no counts."""
+
+    title = "This dataset cannot be used as it is"
+
+
+class GeneError(ScfvizError):
+    """The genes of a file and the genes of the model do not meet."""
+
+    title = "The genes could not be matched"
+
+
+class CheckpointError(ScfvizError):
+    """A checkpoint file or folder is incomplete, unsafe or disagrees with itself."""
+
+    title = "This checkpoint cannot be used"
+
+
+class OptionError(ScfvizError):
+    """An option has a value that makes no sense."""
+
+    title = "An option does not fit"
+
+
+class JobError(ScfvizError):
+    """A computation outside the page could not start or go on."""
+
+    title = "The computation stopped"

@@ -1,0 +1,1 @@
+"""The scFoundation model: configuration, tokens, layers, checkpoints, inference and pretraining."""

@@ -1,0 +1,271 @@
+"""Checkpoint folders: `config.json`, `genes.tsv`, `weights.safetensors`, `README.md`.
+
+Reading what a folder says about itself (`checkpoint_info`) needs no torch.
+"""
+
+import functools
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scfviz.errors import CheckpointError
+from scfviz.model.config import PRESETS, ModelConfig
+
+if TYPE_CHECKING:
+    from scfviz.model.scfoundation import ScFoundation
+
+FORMAT = 1
+CONFIG, GENES, WEIGHTS, README = "config.json", "genes.tsv", "weights.safetensors", "README.md"
+UNTRAINED_PRESET = "3M"
+_ASSETS = Path(__file__).resolve().parents[2] / "assets" / "checkpoints"
+
+
+@dataclass(frozen=True)
+class CheckpointInfo:
+    """What a checkpoint folder says about itself.
+
+    Attributes
+    ----------
+    folder, name, licence, readme
+        Where it is and what its files say.
+    hash
+        16 hexadecimal digits over weights, configuration and genes: the identity of every result made with it.
+    n_parameters
+        Trainable numbers.
+    config
+        Sizes of the model.
+    training
+        How it was trained (steps, data, hardware), empty when it was not.
+    """
+
+    folder: Path
+    name: str
+    hash: str
+    n_parameters: int
+    config: ModelConfig
+    licence: str
+    readme: str
+    training: dict[str, Any]
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether the weights learned anything; results of an untrained model must be marked."""
+        return bool(self.training)
+
+
+def checkpoint_info(folder: Path | str) -> CheckpointInfo:
+    """Read everything but the weights.
+
+    Raises
+    ------
+    CheckpointError
+        The folder or one of its files is missing or unreadable.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise CheckpointError(
+            f"There is no checkpoint folder '{folder}'.",
+            f"A checkpoint is a folder with {CONFIG}, {GENES}, {WEIGHTS} and {README}.",
+            "Give the path of such a folder, or import the official weights with `scfviz import-checkpoint`.",
+        )
+    for name in (CONFIG, GENES, WEIGHTS):
+        if not (folder / name).is_file():
+            raise CheckpointError(
+                f"The checkpoint folder '{folder}' has no {name}.",
+                f"A checkpoint is a folder with {CONFIG}, {GENES}, {WEIGHTS} and {README}.",
+                "Copy the whole folder again.",
+            )
+    try:
+        stored = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        version, sizes = stored["format"], stored["model"]
+        name, licence, n_parameters = stored["name"], stored["licence"], int(stored["n_parameters"])
+        training = dict(stored["training"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"'{folder / CONFIG}' cannot be read ({error}).",
+            "It must be the JSON file that scfviz wrote with the weights.",
+            "Copy the whole folder again.",
+        ) from error
+    if version != FORMAT:
+        raise CheckpointError(
+            f"The checkpoint '{folder}' has format {version}.", f"This scfviz reads format {FORMAT}.", "Update scfviz."
+        )
+    readme = (folder / README).read_text(encoding="utf-8") if (folder / README).is_file() else ""
+    return CheckpointInfo(
+        folder,
+        str(name),
+        _hash_folder(folder),
+        n_parameters,
+        ModelConfig.from_dict(sizes),
+        str(licence),
+        readme,
+        training,
+    )
+
+
+def load_checkpoint(folder: Path | str | None = None) -> "ScFoundation":
+    """Load a model with its gene list, in fp32 on the CPU, ready for inference.
+
+    Parameters
+    ----------
+    folder
+        A checkpoint folder; the default one when left out.
+
+    Raises
+    ------
+    CheckpointError
+        A part is missing or damaged, or weights, sizes and genes disagree.
+    """
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    from scfviz.model.scfoundation import ScFoundation
+
+    info = checkpoint_info(folder if folder is not None else default_checkpoint())
+    genes = _read_genes(info.folder)
+    if len(genes) != info.config.n_genes:
+        raise CheckpointError(
+            f"'{info.folder}' lists {len(genes):,} genes, its configuration says {info.config.n_genes:,}.",
+            "Both must be of one model.",
+            "Copy the whole folder again.",
+        )
+    try:
+        weights = load_file(info.folder / WEIGHTS)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"The weights in '{info.folder}' are damaged ({error}).",
+            f"{WEIGHTS} must be whole.",
+            "Copy the whole folder again.",
+        ) from error
+    with torch.device("meta"):
+        model = ScFoundation(info.config, genes)
+    weights = {name: tensor.float() for name, tensor in weights.items()}
+    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    wrong = sorted(
+        name
+        for name in set(expected) | set(weights)
+        if name not in weights or expected.get(name) != tuple(weights[name].shape)
+    )
+    if wrong:
+        raise CheckpointError(
+            f"Weights and configuration in '{info.folder}' disagree on {len(wrong)} parts: {', '.join(wrong[:6])}.",
+            "Both must be of one model.",
+            "Copy the whole folder again.",
+        )
+    model.load_state_dict(weights, assign=True)
+    return model.eval()
+
+
+def save_checkpoint(
+    model: "ScFoundation",
+    folder: Path | str,
+    *,
+    name: str,
+    licence: str,
+    readme: str,
+    training: dict[str, Any],
+    half: bool = False,
+) -> Path:
+    """Write a checkpoint folder, whole or not at all; an existing folder is replaced.
+
+    Parameters
+    ----------
+    name, licence, readme
+        How it is shown; `readme` is the model card in Markdown.
+    training
+        How it was trained; empty for an untrained model.
+    half
+        Store weights as float16, for files that ship.
+    """
+    import torch
+    from safetensors.torch import save_file
+
+    folder = Path(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        dtype = torch.float16 if half else torch.float32
+        weights = {key: value.detach().to("cpu", dtype).contiguous() for key, value in model.state_dict().items()}
+        save_file(weights, staging / WEIGHTS)
+        stored = {
+            "format": FORMAT,
+            "name": name,
+            "licence": licence,
+            "n_parameters": sum(p.numel() for p in model.parameters()),
+            "model": model.config.as_dict(),
+            "training": training,
+        }
+        (staging / CONFIG).write_text(json.dumps(stored, indent=2) + "\n", encoding="utf-8")
+        (staging / GENES).write_text("symbol\n" + "\n".join(model.genes) + "\n", encoding="utf-8")
+        (staging / README).write_text(readme, encoding="utf-8")
+        os.chmod(staging, 0o755)
+        _replace_folder(staging, folder)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return folder
+
+
+def default_checkpoint() -> Path:
+    """The checkpoint that the app uses unless told otherwise.
+
+    The one that ships with scfviz; without it an untrained model, made once from a fixed seed in the user's cache
+    folder. Results of an untrained model are marked wherever they are shown.
+    """
+    shipped = _ASSETS / "scfviz-small"
+    if (shipped / CONFIG).is_file():
+        return shipped
+    cache = Path(os.environ.get("SCFVIZ_CACHE", Path.home() / ".cache" / "scfviz"))
+    folder = cache / f"untrained-{UNTRAINED_PRESET}"
+    if not (folder / CONFIG).is_file():
+        import torch
+
+        from scfviz.data.genes import load_vocabulary
+        from scfviz.model.scfoundation import ScFoundation
+
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model = ScFoundation(PRESETS[UNTRAINED_PRESET], load_vocabulary().symbols)
+        readme = "# Untrained model\n\nRandom weights that have seen no cell: they show how the app works, not biology.\n"
+        save_checkpoint(
+            model, folder, name=f"untrained {UNTRAINED_PRESET}", licence="Apache-2.0", readme=readme, training={}
+        )
+    return folder
+
+
+def _replace_folder(staging: Path, folder: Path) -> None:
+    if folder.exists():
+        old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
+        os.replace(folder, old / "checkpoint")
+        os.replace(staging, folder)
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        os.replace(staging, folder)
+
+
+def _read_genes(folder: Path) -> list[str]:
+    lines = (folder / GENES).read_text(encoding="utf-8").splitlines()
+    return [line.split("\t")[0] for line in lines[1:] if line]
+
+
+def _hash_folder(folder: Path) -> str:
+    stamps = tuple((folder / name).stat().st_mtime_ns for name in (CONFIG, GENES, WEIGHTS))
+    return _hash_files(folder.resolve(), stamps)
+
+
+@functools.lru_cache(maxsize=32)
+def _hash_files(folder: Path, stamps: tuple[int, ...]) -> str:
+    """`stamps` only tell the cache when a file changed."""
+    digest = hashlib.sha256()
+    stored = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    digest.update(json.dumps(stored["model"], sort_keys=True).encode())
+    digest.update((folder / GENES).read_bytes())
+    with (folder / WEIGHTS).open("rb") as file:
+        while block := file.read(1 << 22):
+            digest.update(block)
+    return digest.hexdigest()[:16]

@@ -1,0 +1,50 @@
+"""What tests share: where the real data lie, small models, a folder of their own for everything written."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_folders(tmp_path_factory):
+    """Nothing a test does touches the user's workspace or cache."""
+    base = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SCFVIZ_WORKSPACE", str(base / "workspace"))
+        patch.setenv("SCFVIZ_CACHE", str(base / "cache"))
+        yield
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real datasets beside the project; tests that need it skip without it, except in CI."""
+    if not (SHARED / "data").is_dir():
+        if os.environ.get("CI"):
+            pytest.fail(f"{SHARED} is missing; CI must run every test")
+        pytest.skip(f"real datasets are not at {SHARED}")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def genes() -> list[str]:
+    """64 gene names, for models that compute in milliseconds."""
+    return [f"G{i}" for i in range(64)]
+
+
+@pytest.fixture
+def small_model(genes):
+    """A seeded model of 64 genes."""
+    import torch
+
+    from scfviz.model.config import ModelConfig
+    from scfviz.model.scfoundation import ScFoundation
+
+    torch.manual_seed(0)
+    config = ModelConfig(
+        n_genes=64, n_bins=10, encoder_width=32, encoder_layers=2, encoder_heads=4,
+        decoder_width=16, decoder_layers=2, decoder_heads=2, decoder_head_width=8,
+    )  # fmt: skip
+    return ScFoundation(config, genes).eval()
