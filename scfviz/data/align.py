@@ -1,0 +1,244 @@
+"""Bring the counts of a file into the model's gene order, block by block."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from time import monotonic
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from scfviz.data import matrix as mx
+from scfviz.data.check import CountsReport, check_counts, count_matrix, count_var
+from scfviz.data.genes import GeneMatch, GeneReport, match_genes
+from scfviz.data.source import Fingerprint, refuse_changed
+from scfviz.data.vocabulary import MITOCHONDRIAL_PREFIX
+from scfviz.errors import OptionError
+
+SECONDS_BETWEEN_FOLDER_CHECKS = 1.0
+
+
+class AlignedCounts:
+    """Counts of a dataset in the model's gene order. Nothing is copied until rows are asked for.
+
+    Attributes
+    ----------
+    genes
+        Symbols of the model, (n_genes,).
+    is_measured
+        bool (n_genes,): whether the file holds the gene at all. A zero of a gene that is not measured means nothing.
+    target
+        int32 (n_vars,): position among `genes` of each row of the file's gene table, -1 where it is no gene of the
+        model.
+    obs
+        Table of the cells with unique names.
+    counts_report, gene_report
+        What was decided on the way.
+    """
+
+    def __init__(
+        self,
+        matrix,
+        match: GeneMatch,
+        obs: pd.DataFrame,
+        counts_report: CountsReport,
+        gene_report: GeneReport,
+        watched: tuple[Path, Fingerprint] | None = None,
+        cells: np.ndarray | None = None,
+    ):
+        self._matrix, self._match, self._watched, self._cells = matrix, match, watched, cells
+        self._checked_at = 0.0
+        self.obs, self.counts_report, self.gene_report = obs, counts_report, gene_report
+        self.target = match.target
+        self.genes = np.array(match.genes, dtype=object)
+        self.is_measured = np.bincount(match.target[match.target >= 0], minlength=len(match.genes)) > 0
+        self._is_mitochondrial = np.array([g.startswith(MITOCHONDRIAL_PREFIX) for g in match.genes], dtype=np.float64)
+
+    @property
+    def n_obs(self) -> int:
+        """Number of cells."""
+        return len(self.obs)
+
+    @property
+    def n_genes(self) -> int:
+        """Number of the model's genes."""
+        return len(self.genes)
+
+    @property
+    def total_counts(self) -> np.ndarray:
+        """Counts of each cell over the model's genes, float64 (n_obs,). Read once, then kept."""
+        return self._per_cell[0]
+
+    @property
+    def n_expressed(self) -> np.ndarray:
+        """Number of the model's genes with counts in each cell, int32 (n_obs,)."""
+        return self._per_cell[1]
+
+    @property
+    def mitochondrial_counts(self) -> np.ndarray:
+        """Counts of each cell on mitochondrial genes, float64 (n_obs,); NaN where the file measured none of them."""
+        return self._per_cell[2]
+
+    @cached_property
+    def _per_cell(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        totals, expressed, mitochondrial = (
+            np.empty(self.n_obs),
+            np.empty(self.n_obs, dtype=np.int32),
+            np.empty(self.n_obs),
+        )
+        for start, block in self.blocks():
+            stop = start + block.shape[0]
+            totals[start:stop] = np.asarray(block.sum(axis=1, dtype=np.float64)).ravel()
+            expressed[start:stop] = np.diff(block.indptr)
+            mitochondrial[start:stop] = block @ self._is_mitochondrial
+        if not (self.is_measured & (self._is_mitochondrial > 0)).any():
+            mitochondrial[:] = np.nan
+        return totals, expressed, mitochondrial
+
+    def blocks(self, rows: int | None = None):
+        """(first cell, counts) over all cells in order, in blocks of bounded size."""
+        rows = rows or mx.block_rows(self._matrix)
+        for start in range(0, self.n_obs, rows):
+            yield start, self.rows(start, start + rows)
+
+    def rows(self, start: int, stop: int) -> sp.csr_matrix:
+        """Counts of cells `start` to `stop` in the model's gene order.
+
+        Returns
+        -------
+        scipy CSR float32 of shape (stop - start, n_genes), sorted indices, no stored zeros.
+
+        Raises
+        ------
+        DatasetError
+            The file changed since it was opened.
+        """
+        stop = min(stop, self.n_obs)
+        self._refuse_changed()
+        block = (
+            mx.read_rows(self._matrix, start, stop)
+            if self._cells is None
+            else mx.take_rows(self._matrix, self._cells[start:stop])
+        )
+        self._refuse_changed()
+        if self.counts_report.recovery:
+            block = self.counts_report.recovery.apply(block)
+        return self._reorder(block)
+
+    def _reorder(self, block: sp.csr_matrix) -> sp.csr_matrix:
+        """Rename columns to the model's, drop the others, add repeated genes."""
+        columns = self.target[block.indices]
+        keep = (columns >= 0) & (block.data != 0)
+        indptr = np.concatenate([[0], np.cumsum(keep)])[block.indptr]
+        values = block.data[keep].astype(np.float32)
+        if self.counts_report.is_whole and block.dtype.kind == "f":
+            np.rint(values, out=values)
+        aligned = sp.csr_matrix((values, columns[keep], indptr.astype(np.int32)), shape=(block.shape[0], self.n_genes))
+        aligned.sum_duplicates()  # sorts, too; looks first whether there is anything to do
+        return aligned
+
+    def subset(self, indices: np.ndarray) -> "AlignedCounts":
+        """The same file with only these cells, in this order.
+
+        Parameters
+        ----------
+        indices
+            Positions among the present cells, or a bool mask over them.
+
+        Raises
+        ------
+        OptionError
+            A position lies outside the cells, or the mask has another length.
+        """
+        indices = np.asarray(indices)
+        if indices.dtype == bool:
+            if indices.shape != (self.n_obs,):
+                raise OptionError(
+                    f"The mask has {indices.size:,} values for {self.n_obs:,} cells.", "One value per cell is needed."
+                )
+            indices = np.flatnonzero(indices)
+        indices = indices.astype(np.int64)
+        if len(indices) and not (0 <= indices.min() and indices.max() < self.n_obs):
+            raise OptionError(f"A cell number lies outside 0 to {self.n_obs - 1:,}.", "Positions of cells are needed.")
+        cells = indices if self._cells is None else self._cells[indices]
+        part = AlignedCounts(
+            self._matrix,
+            self._match,
+            self.obs.iloc[indices],
+            self.counts_report,
+            self.gene_report,
+            self._watched,
+            cells,
+        )
+        if "_per_cell" in self.__dict__:
+            part.__dict__["_per_cell"] = tuple(values[indices] for values in self._per_cell)
+        return part
+
+    def _refuse_changed(self) -> None:
+        """Stop when the file behind a matrix on disk is no longer the one that was checked."""
+        if self._watched is None:
+            return
+        path, before = self._watched
+        # A folder has thousands of files: looking at all of them for every block would cost more than reading.
+        if path.is_dir() and monotonic() - self._checked_at < SECONDS_BETWEEN_FOLDER_CHECKS:
+            return
+        refuse_changed(path, before)
+        self._checked_at = monotonic()
+
+
+def align_genes(
+    adata, *, genes: Sequence[str] | None = None, counts: CountsReport | None = None, column: str | None = None
+) -> AlignedCounts:
+    """Bring the counts of a dataset into the model's gene order, lazily.
+
+    Parameters
+    ----------
+    adata
+        A dataset from `read_dataset`, or any AnnData with counts. It is not changed.
+    genes
+        The model's genes in order; None takes the 19,264 of the vocabulary.
+    counts
+        The report of `check_counts`, if it is at hand; None checks now.
+    column
+        Column of the gene table that holds names; None chooses by content.
+
+    Raises
+    ------
+    DatasetError
+        There are no usable counts.
+    GeneError
+        Too few genes of the file are known, or they have no names.
+    """
+    counts = counts or check_counts(adata)
+    match = match_genes(count_var(adata, counts.location), genes, column=column)
+    share = counts_coverage(match, counts.gene_totals)
+    report = replace(match.report, counts_coverage=share)
+    matrix = count_matrix(adata, counts.location)
+    return AlignedCounts(matrix, match, with_unique_names(adata.obs), counts, report, watched(adata, matrix))
+
+
+def counts_coverage(match: GeneMatch, gene_totals: np.ndarray) -> float | None:
+    """Percent of the counts of all genes in the file that are on genes of the model."""
+    total = float(gene_totals[match.is_gene].sum())
+    return 100 * float(gene_totals[match.target >= 0].sum()) / total if total > 0 else None
+
+
+def with_unique_names(obs: pd.DataFrame) -> pd.DataFrame:
+    """The table of cells; repeated names get a number (AAAC, AAAC-1)."""
+    if obs.index.is_unique:
+        return obs
+    from anndata.utils import make_index_unique
+
+    named = obs.copy(deep=False)
+    named.index = make_index_unique(pd.Index(obs.index.astype(str)))
+    return named
+
+
+def watched(adata, matrix) -> tuple[Path, Fingerprint] | None:
+    """The file to keep an eye on while a matrix is read from it; None once it is in memory."""
+    origin = adata.uns.get("scfviz_source")
+    if origin is None or not mx.is_on_disk(matrix):
+        return None
+    return Path(origin["path"]), Fingerprint(origin["size"], origin["mtime_ns"])

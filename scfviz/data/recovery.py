@@ -1,0 +1,122 @@
+"""Get counts back from normalised values.
+
+When a cell is divided by its total (and perhaps logged), all its counts shrink by one factor. In almost every cell
+the smallest non-zero
+value was a single count, so dividing by it gives the counts back, and whole numbers prove it. The published corpus
+was treated the same way.
+
+Source: Hao et al. 2024, doi:10.1038/s41592-024-02305-7, Methods.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+
+# Rounded or single-precision values do not divide to exact whole numbers.
+TOLERANCE, RELATIVE_TOLERANCE = 0.04, 0.003
+# Above this the tolerance would cover half of all real numbers, and passing would prove nothing.
+MAX_TESTED = 40
+MIN_WHOLE = 0.95
+# Smallest counts of a cell that are tried when one does not fit.
+OTHER_SMALLEST = (2, 3)
+SCALES = {
+    "natural logarithm": np.expm1,
+    "base-2 logarithm": lambda v: np.exp2(v) - 1,
+    "base-10 logarithm": lambda v: np.power(10.0, v) - 1,
+    "no logarithm": lambda v: v,
+}
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """How counts come back: undo the scale, divide each cell by its smallest non-zero value, round.
+
+    `scale` is a key of `SCALES`; `whole_share` the share of tested values that came out whole (0 to 1).
+    """
+
+    scale: str
+    whole_share: float
+
+    def apply(self, block: sp.csr_matrix) -> sp.csr_matrix:
+        """Counts of a block of cells, float32, from normalised values of the same cells (all genes of the file)."""
+        values = SCALES[self.scale](block.data.astype(np.float64))
+        ratios = values / unit_of_entries(values, block.indptr)
+        return sp.csr_matrix((np.rint(ratios).astype(np.float32), block.indices, block.indptr), shape=block.shape)
+
+
+def unit_of_entries(values: np.ndarray, indptr: np.ndarray) -> np.ndarray:
+    """For every entry, the value of one count in its cell.
+
+    That is the smallest non-zero value; in a cell where the others are no multiples of it but of a half or a third
+    (every
+    expressed gene was counted at least twice), it is that fraction.
+    """
+    per_cell = np.diff(indptr)
+    smallest = cell_minimum(values, indptr)
+    unit = np.repeat(np.where(smallest > 0, smallest, 1), per_cell)
+    fits = share_whole(values / unit, indptr) >= MIN_WHOLE
+    for parts in OTHER_SMALLEST:
+        if fits.all():
+            break
+        better = ~fits & (share_whole(values * parts / unit, indptr) >= MIN_WHOLE)
+        unit[np.repeat(better, per_cell)] /= parts
+        fits |= better
+    return unit
+
+
+def cell_minimum(values: np.ndarray, indptr: np.ndarray) -> np.ndarray:
+    """Smallest positive value of each cell; 0 for a cell without any."""
+    positive = np.where(values > 0, values, np.inf)
+    lowest = np.full(len(indptr) - 1, np.inf)
+    filled = np.diff(indptr) > 0
+    if filled.any():
+        lowest[filled] = np.minimum.reduceat(positive, indptr[:-1][filled])
+    return np.where(np.isfinite(lowest), lowest, 0)
+
+
+def is_whole(ratios: np.ndarray) -> np.ndarray:
+    """Whether each ratio is a whole number within the tolerance."""
+    return np.abs(ratios - np.rint(ratios)) <= TOLERANCE + RELATIVE_TOLERANCE * ratios
+
+
+def is_informative(ratios: np.ndarray) -> np.ndarray:
+    """Whether each ratio says anything: the smallest value itself is whole by construction, a very large ratio by "
+    "chance."""
+    return (ratios > 1 + TOLERANCE) & (ratios <= MAX_TESTED)
+
+
+def share_whole(ratios: np.ndarray, indptr: np.ndarray) -> np.ndarray:
+    """Share of whole ratios among the informative ones of each cell; 1 where there are none."""
+    informative = is_informative(ratios)
+    n_informative, n_whole = (
+        np.diff(np.concatenate([[0], np.cumsum(flags)])[indptr])
+        for flags in (informative, informative & is_whole(ratios))
+    )
+    return np.divide(n_whole, n_informative, out=np.ones(len(n_whole)), where=n_informative > 0)
+
+
+def find_recovery(block: sp.csr_matrix) -> Recovery | None:
+    """The scale whose undoing makes the values of sample cells whole multiples of each cell's smallest one, or None.
+
+    Where several scales pass (small counts alone tell them hardly apart), the one that comes closest to whole
+    numbers wins.
+    """
+    passed = []
+    for scale, undo in SCALES.items():
+        with np.errstate(over="ignore"):
+            values = undo(block.data.astype(np.float64))
+        if not np.isfinite(values).all():
+            continue
+        smallest = np.repeat(cell_minimum(values, block.indptr), np.diff(block.indptr))
+        ratios = values / np.where(smallest > 0, smallest, 1)
+        ratios = ratios[is_informative(ratios)]
+        if len(ratios) and (share := float(is_whole(ratios).mean())) >= MIN_WHOLE:
+            passed.append((float(np.abs(ratios - np.rint(ratios)).mean()), Recovery(scale, share)))
+    return min(passed, key=lambda p: p[0])[1] if passed else None
+
+
+def count_failing(block: sp.csr_matrix, recovery: Recovery) -> int:
+    """Cells of a block whose values do not come out whole."""
+    values = SCALES[recovery.scale](block.data.astype(np.float64))
+    return int((share_whole(values / unit_of_entries(values, block.indptr), block.indptr) < MIN_WHOLE).sum())

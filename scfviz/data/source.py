@@ -1,0 +1,148 @@
+"""Where a dataset comes from: allowed folders, identity, and whether it changed."""
+
+import gzip
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from scfviz.errors import DatasetError
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """Size in bytes and time of the last change in nanoseconds; a folder's are those of all its files."""
+
+    size: int
+    mtime_ns: int
+
+
+def resolve_source(path: str | Path, folders: Sequence[Path] | None = None) -> Path:
+    """The real path of a dataset, links followed, if it exists, holds something and lies in an allowed folder.
+
+    Raises
+    ------
+    DatasetError
+        It does not exist, is empty, cannot be read, or lies (itself or through a link) outside `folders`.
+    """
+    given = Path(path).expanduser()
+    try:
+        real = given.resolve(strict=True)
+    except (OSError, RuntimeError):
+        # A path outside is refused before it is said to be missing: existence is nobody's business there.
+        refuse_outside(given.resolve(), given, folders)
+        raise DatasetError(f"There is no file or folder '{given.name or given}'.", "", "Check the path.") from None
+    refuse_outside(real, given, folders)
+    if real.is_dir():
+        refuse_links_outside(real, folders)
+        if not any(real.iterdir()):
+            raise DatasetError(f"The folder '{given.name}' is empty.", "A dataset is needed.", "Choose another folder.")
+    elif not real.is_file():
+        raise DatasetError(f"'{given.name}' is neither a file nor a folder.", "A dataset is needed.")
+    elif not os.access(real, os.R_OK):
+        raise DatasetError(f"'{given.name}' may not be read.", "", "Ask for permission to read the file.")
+    elif real.stat().st_size == 0:
+        raise DatasetError(
+            f"The file '{given.name}' is empty (0 bytes).",
+            "A dataset is needed.",
+            "Perhaps a download or a copy was interrupted: fetch the file again.",
+        )
+    return real
+
+
+def refuse_outside(real: Path, given: Path, folders: Sequence[Path] | None) -> None:
+    """Refuse a path that lies in none of the allowed folders."""
+    if folders is None or any(real.is_relative_to(Path(folder).expanduser().resolve()) for folder in folders):
+        return
+    raise DatasetError(
+        f"'{given.name}' lies outside the folders that this app may read.",
+        f"Allowed: {', '.join(str(Path(f).name) for f in folders) or 'none'}.",
+        "Move the file into one of them, or upload it.",
+    )
+
+
+def refuse_links_outside(folder: Path, folders: Sequence[Path] | None) -> None:
+    """Refuse a folder that holds a link to somewhere outside itself and outside the allowed folders."""
+    if folders is None:
+        return
+    for parent, names, files in os.walk(folder):
+        for name in (*names, *files):
+            entry = Path(parent, name)
+            if entry.is_symlink():
+                refuse_outside(entry.resolve(), entry, [*folders, folder])
+
+
+def take_fingerprint(path: Path) -> Fingerprint:
+    """The size and time of change of a file, or of everything in a folder."""
+    if not path.is_dir():
+        stat = path.stat()
+        return Fingerprint(stat.st_size, stat.st_mtime_ns)
+    stats = [entry.stat() for entry in files_below(path)]
+    return Fingerprint(sum(s.st_size for s in stats), max((s.st_mtime_ns for s in stats), default=0))
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Every file in a folder and below, in a fixed order."""
+    return sorted(Path(parent, name) for parent, _, files in os.walk(folder) for name in files)
+
+
+def refuse_changed(path: Path, before: Fingerprint) -> None:
+    """Refuse to go on when a file is no longer the one that was opened.
+
+    Raises
+    ------
+    DatasetError
+        Its size or time of change differ, or it is gone.
+    """
+    try:
+        same = take_fingerprint(path) == before
+    except OSError:
+        same = False
+    if not same:
+        raise DatasetError(
+            f"'{path.name}' changed while it was being read.",
+            "The file must stay as it is.",
+            "Wait until whatever writes it has finished, then open it again.",
+        )
+
+
+def dataset_id(path: str | Path) -> str:
+    """Identity of a dataset: 16 hexadecimal digits of the SHA-256 of its content (of a folder: of its files and
+    their names).
+
+    Raises
+    ------
+    DatasetError
+        The path does not exist or is empty.
+    """
+    real = resolve_source(path)
+    names = tuple(files_below(real)) if real.is_dir() else (real,)
+    return hash_content(real, names, take_fingerprint(real))
+
+
+@lru_cache(maxsize=256)
+def hash_content(path: Path, files: tuple[Path, ...], fingerprint: Fingerprint) -> str:
+    """Hash the content; the fingerprint is part of the cache key, so a changed file is hashed anew."""
+    if not path.is_dir():
+        return sha256(path)[:16]
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.relative_to(path).as_posix().encode() + b"\0" + sha256(file).encode())
+    return digest.hexdigest()[:16]
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def open_text(path: Path):
+    """A text file for reading, unpacked on the way when it is a gzip file; bytes that are no UTF-8 become "
+    "replacement characters."""
+    with open(path, "rb") as handle:
+        packed = handle.read(2) == b"\x1f\x8b"
+    opener = gzip.open if packed else open
+    return opener(path, "rt", encoding="utf-8-sig", errors="replace", newline="")

@@ -1,0 +1,150 @@
+"""A user's file comes out with our results in it and nothing else changed."""
+
+import anndata as ad
+import datasets
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+import test_read
+
+from scfviz.data import matrix as mx
+from scfviz.data.write import write_h5ad_with
+from scfviz.errors import DatasetError, OptionError
+
+EMBEDDING = np.arange(240, dtype=np.float32).reshape(60, 4)
+
+
+@pytest.fixture
+def adata():
+    dataset = datasets.make_adata()
+    dataset.obsm["X_pca"] = np.ones((60, 3), dtype=np.float32)
+    dataset.obsp["distances"] = sp.eye(60, format="csr")
+    dataset.varm["PCs"] = np.ones((400, 2))
+    dataset.layers["counts"] = dataset.X.copy()
+    dataset.uns["history"] = {"a": 1, "names": np.array(["x", "y"], dtype=object)}
+    dataset.raw = dataset.copy()
+    return dataset
+
+
+def same(left: ad.AnnData, right: ad.AnnData) -> None:
+    """All that `right` holds is in `left`, unchanged."""
+    assert (left.X != right.X).nnz == 0 and (left.raw.X != right.raw.X).nnz == 0
+    assert left.obs[right.obs.columns].equals(right.obs) and left.var.equals(right.var)
+    for part in ("obsm", "varm", "obsp", "layers"):
+        for key, value in getattr(right, part).items():
+            found = getattr(left, part)[key]
+            assert (found != value).sum() == 0
+    assert left.uns["history"]["a"] == 1
+
+
+@pytest.mark.parametrize("form", ["h5ad", "zarr"])
+def test_everything_in_the_file_stays_and_our_results_are_added(form, adata, tmp_path):
+    path = tmp_path / f"a.{form}"
+    adata.write_h5ad(path) if form == "h5ad" else adata.write_zarr(path)
+    renamed = write_h5ad_with(
+        path,
+        tmp_path / "out.h5ad",
+        obs={"leiden": pd.Categorical(["0", "1"] * 30), "depth": np.arange(60.0), "note": ["a"] * 60},
+        obsm={"X_scfoundation": EMBEDDING},
+        varm={"scfoundation": np.ones((400, 2), dtype=np.float32)},
+        layers={"scfoundation_enhanced": adata.X * 2},
+        uns={"scfviz": {"checkpoint": "abc", "options": {"target_depth": 1e4}}},
+    )
+    assert renamed == {}
+    found = ad.read_h5ad(tmp_path / "out.h5ad")
+    same(found, adata)
+    assert np.array_equal(found.obsm["X_scfoundation"], EMBEDDING)
+    assert list(found.obs["leiden"][:2]) == ["0", "1"] and found.obs["depth"].iloc[-1] == 59
+    assert found.varm["scfoundation"].shape == (400, 2)
+    assert (found.layers["scfoundation_enhanced"] != adata.X * 2).nnz == 0
+    assert found.uns["scfviz"]["options"]["target_depth"] == 1e4
+    assert list(found.obs.columns)[:1] == ["cell_type"]
+
+
+def test_keys_of_the_user_are_never_overwritten(adata, tmp_path):
+    path = datasets.write_h5ad(adata, tmp_path / "a.h5ad")
+    first = write_h5ad_with(path, tmp_path / "b.h5ad", obs={"cell_type": ["x"] * 60}, obsm={"X_pca": EMBEDDING})
+    assert first == {"obs/cell_type": "cell_type_scfviz", "obsm/X_pca": "X_pca_scfviz"}
+    second = write_h5ad_with(tmp_path / "b.h5ad", tmp_path / "c.h5ad", obsm={"X_pca": EMBEDDING * 2})
+    assert second == {"obsm/X_pca": "X_pca_scfviz_2"}
+    found = ad.read_h5ad(tmp_path / "c.h5ad")
+    same(found, adata)
+    assert np.array_equal(found.obsm["X_pca_scfviz"], EMBEDDING)
+    assert np.array_equal(found.obsm["X_pca_scfviz_2"], EMBEDDING * 2)
+
+
+@pytest.mark.parametrize("limit", [2**30, 1000], ids=["memory", "disk"])
+@pytest.mark.parametrize("kind", test_read.WRITERS)
+def test_every_format_comes_out_as_h5ad(kind, limit, tmp_path, monkeypatch):
+    adata = datasets.make_adata()
+    path = test_read.WRITERS[kind](adata, tmp_path)
+    monkeypatch.setattr(mx, "IN_MEMORY_BYTES", limit)
+    monkeypatch.setattr(mx, "BLOCK_BYTES", 4000)
+    write_h5ad_with(path, tmp_path / "out.h5ad", obsm={"X_scfoundation": EMBEDDING})
+    found = ad.read_h5ad(tmp_path / "out.h5ad")
+    assert (found.X != adata.X).nnz == 0 and list(found.obs_names) == list(adata.obs_names)
+    assert list(found.var_names) == list(adata.var_names)
+    assert np.array_equal(found.obsm["X_scfoundation"], EMBEDDING)
+
+
+def test_a_turned_file_gets_results_for_its_cells(adata, tmp_path):
+    path = datasets.write_h5ad(datasets.make_adata().T, tmp_path / "a.h5ad")
+    write_h5ad_with(path, tmp_path / "out.h5ad", obsm={"X_scfoundation": EMBEDDING})
+    assert ad.read_h5ad(tmp_path / "out.h5ad").shape == (60, 400)
+
+
+def test_parts_of_an_unknown_kind_stay_in_the_file(adata, tmp_path):
+    path = datasets.write_h5ad(adata, tmp_path / "a.h5ad")
+    with h5py.File(path, "r+") as file:
+        file["uns/odd"] = np.arange(3)
+        file["uns/odd"].attrs["encoding-type"], file["uns/odd"].attrs["encoding-version"] = "from-the-future", "9"
+    write_h5ad_with(path, tmp_path / "out.h5ad", obsm={"X_scfoundation": EMBEDDING})
+    with h5py.File(tmp_path / "out.h5ad") as file:
+        assert file["uns/odd"][()].tolist() == [0, 1, 2]
+
+
+def test_the_input_is_never_the_output(adata, tmp_path):
+    path = datasets.write_h5ad(adata, tmp_path / "a.h5ad")
+    (tmp_path / "link.h5ad").symlink_to(path)
+    content = path.read_bytes()
+    for out in (path, tmp_path / "link.h5ad", tmp_path / "." / "a.h5ad"):
+        with pytest.raises(OptionError, match="never overwritten"):
+            write_h5ad_with(path, out)
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    "addition",
+    [{"obs": {"x": np.zeros(59)}}, {"obsm": {"x": np.zeros((61, 2))}}, {"varm": {"x": np.zeros((60, 2))}},
+     {"layers": {"x": np.zeros((60, 399))}}],
+)  # fmt: skip
+def test_results_of_another_length_are_refused_and_nothing_is_left(addition, adata, tmp_path):
+    path = datasets.write_h5ad(adata, tmp_path / "a.h5ad")
+    with pytest.raises(OptionError, match="length"):
+        write_h5ad_with(path, tmp_path / "out" / "b.h5ad", **addition)
+    assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == ["a.h5ad"]
+
+
+def test_an_interrupted_write_leaves_the_old_output(adata, tmp_path, monkeypatch):
+    path, out = datasets.write_h5ad(adata, tmp_path / "a.h5ad"), tmp_path / "out.h5ad"
+    write_h5ad_with(path, out, obsm={"X_scfoundation": EMBEDDING})
+    before = out.read_bytes()
+    monkeypatch.setattr("scfviz.data.write.add_all", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        write_h5ad_with(path, out, obsm={"X_scfoundation": EMBEDDING * 0})
+    assert out.read_bytes() == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.h5ad", "out.h5ad"]
+
+
+def test_a_full_disk_is_one_sentence(adata, tmp_path, monkeypatch):
+    path = datasets.write_h5ad(adata, tmp_path / "a.h5ad")
+
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("shutil.copyfile", full)
+    with pytest.raises(DatasetError, match="No space left"):
+        write_h5ad_with(path, tmp_path / "out.h5ad")
+    assert [p.name for p in tmp_path.iterdir()] == ["a.h5ad"]
