@@ -1,0 +1,27 @@
+"""Computations that run outside the page, and the workspace where their results live."""
+
+from scfviz.jobs.queue import (
+    JobStatus,
+    cancel,
+    list_jobs,
+    remove,
+    result_dir,
+    resume,
+    start_worker,
+    status,
+    submit,
+)
+from scfviz.jobs.workspace import Workspace
+
+__all__ = [
+    "JobStatus",
+    "Workspace",
+    "cancel",
+    "list_jobs",
+    "remove",
+    "result_dir",
+    "resume",
+    "start_worker",
+    "status",
+    "submit",
+]

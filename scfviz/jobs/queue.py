@@ -1,0 +1,309 @@
+"""Jobs: computations that outlive the page, the browser and the server that asked for them.
+
+A job is a folder `<workspace>/jobs/<id>/`:
+
+    job.json         kind, options, when it was asked for          written once, by `submit`
+    status.json      state, fraction, stage, time left, error      replaced as a whole, by the worker while it
+    runs cancel           there when somebody asked to stop             written by `cancel` worker.log
+    what the computation printed, tracebacks work/            intermediate results, from which an interrupted
+    job goes on result/          there only when the job is done, and then whole
+
+Two locks of the operating system keep order, and vanish with the process that holds them: `worker.lock` is
+held by the one worker for as long as it lives, so a worker that was killed is recognised at once;
+`queue.lock` is held for the moment in which a job changes its state.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from filelock import FileLock, Timeout
+
+from scfviz.errors import JobError
+from scfviz.jobs.workspace import Workspace, read_json, write_json
+
+State = Literal["queued", "running", "done", "failed", "cancelled", "interrupted"]
+UNFINISHED = ("failed", "cancelled", "interrupted")
+JOB_ID = re.compile(r"[0-9a-f]{16}")
+PACKAGE_PARENT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class JobStatus:
+    """Where a job stands.
+
+    Attributes
+    ----------
+    fraction
+        Share of the work done, 0 to 1.
+    stage
+        What is being done, in words.
+    seconds_left
+        Estimated time left in seconds; `None` while it is not known.
+    error
+        `found`, `needed` and `advice` of a failed job, plain text.
+    created_at, finished_at
+        Seconds since 1970; `finished_at` is `None` for a job that waits or runs.
+    """
+
+    id: str
+    kind: str
+    state: State
+    fraction: float
+    stage: str
+    seconds_left: float | None
+    error: dict[str, str] | None
+    options: dict[str, Any]
+    created_at: float
+    finished_at: float | None
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the job waits or runs: the page should look again soon."""
+        return self.state in ("queued", "running")
+
+
+def submit(workspace: Workspace, kind: str, options: Mapping[str, Any]) -> str:
+    """Ask for a computation and return its id at once.
+
+    The id is made from the kind, the options and the content (not the path) of dataset and checkpoint. So the
+    same request has the same id: a finished result is used again, a waiting or running job is joined, and one
+    that stopped is taken up where it was.
+
+    Parameters
+    ----------
+    kind
+        A name in `scfviz.jobs.kinds.KINDS`.
+    options
+        Plain values that JSON can hold; each kind documents its own.
+
+    Raises
+    ------
+    OptionError
+        The kind or an option is unknown or makes no sense.
+    DatasetError, CheckpointError
+        The dataset or checkpoint isn't there.
+    """
+    from scfviz.jobs.kinds import get_kind
+
+    options, identity = get_kind(kind).prepare(dict(options))
+    text = json.dumps({"kind": kind, **identity}, sort_keys=True, allow_nan=False)
+    job_id = hashlib.sha256(text.encode()).hexdigest()[:16]
+    folder = workspace.jobs / job_id
+    with queue_lock(workspace):
+        job = {
+            "id": job_id,
+            "kind": kind,
+            "options": options,
+            "identity": identity,
+            "created_at": time.time(),
+        }
+        if not (folder / "job.json").exists():
+            fresh = Path(tempfile.mkdtemp(dir=workspace.jobs, prefix=".new-"))
+            write_json(fresh / "job.json", job)
+            write_status(fresh, state="queued", queued_at=time.time_ns())
+            shutil.rmtree(folder, ignore_errors=True)
+            fresh.rename(folder)
+        elif status(workspace, job_id).state in UNFINISHED:
+            write_json(folder / "job.json", job)  # the same content may lie at another path now
+            _queue_again(folder)
+    start_worker(workspace)
+    return job_id
+
+
+def status(workspace: Workspace, job_id: str) -> JobStatus:
+    """Where a job stands now; reads files only, so any process may ask."""
+    folder = job_folder(workspace, job_id)
+    job, now = read_json(folder / "job.json"), read_json(folder / "status.json")
+    if now is not None and now["state"] == "running" and not worker_is_alive(workspace):
+        # the worker may have finished and left between the two looks
+        now = read_json(folder / "status.json")
+        if now is not None and now["state"] == "running":
+            now |= {"state": "interrupted", "seconds_left": None}
+    if job is None or now is None:
+        raise JobError(f"There is no computation {job_id} here.", advice="It may have been removed; start it again.")
+    stopping = now["state"] == "running" and (folder / "cancel").exists()
+    return JobStatus(
+        id=job_id,
+        kind=job["kind"],
+        state=now["state"],
+        fraction=now["fraction"],
+        stage="Stopping" if stopping else now["stage"],
+        seconds_left=now["seconds_left"],
+        error=now["error"],
+        options=job["options"],
+        created_at=job["created_at"],
+        finished_at=now["finished_at"],
+    )
+
+
+def list_jobs(workspace: Workspace) -> list[JobStatus]:
+    """All jobs of the workspace, the newest first."""
+    jobs = []
+    for folder in workspace.jobs.iterdir():
+        if JOB_ID.fullmatch(folder.name):
+            try:
+                jobs.append(status(workspace, folder.name))
+            except JobError:  # removed while the list was made
+                continue
+    return sorted(jobs, key=lambda job: job.created_at, reverse=True)
+
+
+def cancel(workspace: Workspace, job_id: str) -> None:
+    """Stop a waiting or running job; what it has computed is kept, so that `resume` can go on from there."""
+    folder = job_folder(workspace, job_id)
+    with queue_lock(workspace):
+        state = status(workspace, job_id).state
+        if state == "running":
+            (folder / "cancel").touch()
+        elif state in ("queued", "interrupted"):
+            write_status(folder, state="cancelled", finished_at=time.time(), seconds_left=None)
+
+
+def resume(workspace: Workspace, job_id: str) -> None:
+    """Queue a job that failed, was cancelled or was interrupted; it goes on from what was computed."""
+    folder = job_folder(workspace, job_id)
+    with queue_lock(workspace):
+        if status(workspace, job_id).state in UNFINISHED:
+            _queue_again(folder)
+    start_worker(workspace)
+
+
+def remove(workspace: Workspace, job_id: str) -> None:
+    """Delete a job and its result.
+
+    Raises
+    ------
+    JobError
+        The job waits or runs.
+    """
+    folder = job_folder(workspace, job_id)
+    with queue_lock(workspace):
+        if status(workspace, job_id).is_active:
+            raise JobError(f"The computation {job_id} is not finished.", advice="Cancel it first, then remove it.")
+        doomed = folder.with_name(f".removed-{job_id}-{time.time_ns()}")
+        folder.rename(doomed)  # one step: nobody sees half a result
+    shutil.rmtree(doomed, ignore_errors=True)
+
+
+def result_dir(workspace: Workspace, job_id: str) -> Path:
+    """The folder with the result of a finished job.
+
+    Raises
+    ------
+    JobError
+        The job is not done.
+    """
+    now = status(workspace, job_id)
+    if now.state != "done":
+        raise JobError(
+            f"The computation {job_id} has no result: it is {now.state}.",
+            advice="Wait for it, or resume it." if now.is_active else "Resume it.",
+        )
+    return workspace.jobs / job_id / "result"
+
+
+def start_worker(workspace: Workspace) -> None:
+    """Start a worker process where jobs wait and none works; the app calls this when it starts.
+
+    The worker is its own process in its own session: it neither blocks a page nor ends with the server.
+    """
+    with queue_lock(workspace):
+        if worker_is_alive(workspace) or not queued_jobs(workspace):
+            return
+        environment = dict(os.environ)
+        # the worker must find the same scfviz, also where it runs from a folder and is not installed
+        paths = [str(PACKAGE_PARENT), environment.get("PYTHONPATH", "")]
+        environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
+        new_session: dict[str, Any] = {"start_new_session": True}
+        if sys.platform == "win32":
+            new_session = {"creationflags": subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP}
+        with open(workspace.jobs / "worker.log", "ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "scfviz.jobs.worker", str(workspace.root)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=workspace.root,
+                env=environment,
+                **new_session,
+            )
+    # somebody has to take note of its end, or it stays in the process table as a zombie
+    threading.Thread(target=process.wait, daemon=True).start()
+
+
+def worker_lock(workspace: Workspace) -> FileLock:
+    """The lock that the one worker of a workspace holds while it lives."""
+    return FileLock(workspace.jobs / "worker.lock", thread_local=False)
+
+
+def worker_is_alive(workspace: Workspace) -> bool:
+    """Whether a worker process lives; one that was killed has lost its lock."""
+    try:
+        with worker_lock(workspace).acquire(blocking=False):
+            return False
+    except Timeout:
+        return True
+
+
+@contextmanager
+def queue_lock(workspace: Workspace) -> Iterator[None]:
+    """Hold the queue still while a job changes its state."""
+    try:
+        with FileLock(workspace.jobs / "queue.lock", timeout=30, thread_local=False):
+            yield
+    except Timeout as error:
+        raise JobError(
+            f"The queue in {workspace.jobs} has been locked for 30 seconds.",
+            advice="Another process hangs there; end it, or choose another workspace with SCFVIZ_WORKSPACE.",
+        ) from error
+
+
+def job_folder(workspace: Workspace, job_id: str) -> Path:
+    """The folder of a job; ids come from addresses, so anything that isn't one is refused."""
+    if not JOB_ID.fullmatch(job_id) or not (workspace.jobs / job_id / "job.json").exists():
+        raise JobError("There is no such computation here.", advice="It may have been removed; start it again.")
+    return workspace.jobs / job_id
+
+
+def queued_jobs(workspace: Workspace) -> list[Path]:
+    """Folders of the waiting jobs, the one that waits longest first."""
+    waiting = []
+    for path in workspace.jobs.glob("*/status.json"):
+        now = read_json(path)
+        if JOB_ID.fullmatch(path.parent.name) and now is not None and now["state"] == "queued":
+            waiting.append((now["queued_at"], path.parent))
+    return [folder for _, folder in sorted(waiting)]
+
+
+def write_status(folder: Path, **changes: Any) -> None:
+    """Replace `status.json`, with some of its fields changed."""
+    empty = {
+        "state": "queued",
+        "fraction": 0.0,
+        "stage": "Waiting",
+        "seconds_left": None,
+        "error": None,
+        "queued_at": 0,
+        "finished_at": None,
+        "updated_at": None,
+        "pid": None,
+    }
+    write_json(folder / "status.json", empty | (read_json(folder / "status.json") or {}) | changes)
+
+
+def _queue_again(folder: Path) -> None:
+    (folder / "cancel").unlink(missing_ok=True)
+    write_status(folder, state="queued", stage="Waiting", error=None, finished_at=None, queued_at=time.time_ns())

@@ -1,0 +1,221 @@
+"""Maps of cells: the model's embedding beside the simple baseline, through the same neighbours, UMAP, clusters."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import sparse
+
+from scfviz.errors import DatasetError, OptionError
+
+if TYPE_CHECKING:
+    from scfviz.data.align import AlignedCounts
+
+# Variable genes are chosen on at most this many cells: the choice hardly changes above, and memory stays
+# bounded.
+MAX_CELLS_FOR_GENES = 50_000
+FEWEST_CELLS_FOR_MAP = 3
+
+
+@dataclass(frozen=True)
+class CellMap:
+    """A flat picture of an embedding.
+
+    Attributes
+    ----------
+    umap
+        float32 (n_obs, 2), no unit; NaN where it could not be computed.
+    clusters
+        str (n_obs,), Leiden clusters "0", "1", ... from the largest to the smallest.
+    neighbors
+        float32 (n_obs, n_obs), weights of the neighbour graph, for clusters at another resolution.
+    notes
+        What could not be computed or was done differently, and why.
+    """
+
+    umap: np.ndarray
+    clusters: np.ndarray
+    neighbors: sparse.csr_matrix
+    notes: tuple[str, ...]
+
+
+def embed_baseline(
+    aligned: "AlignedCounts", *, n_top_genes: int = 2000, n_comps: int = 50, seed: int = 0
+) -> np.ndarray:
+    """Embed cells the simple way: log1p, variable genes, principal components.
+
+    Works on the same genes as the model (its measured ones), so that both see the same data.
+
+    Parameters
+    ----------
+    aligned
+        Counts; read in pieces, only the variable genes stay in memory.
+    n_top_genes
+        Most variable genes to keep (scanpy's default criterion); all that vary where there are fewer.
+    n_comps
+        Principal components; fewer for fewer cells or genes.
+
+    Returns
+    -------
+    np.ndarray
+        float32 (n_obs, at most `n_comps`), principal components of ln(1 + counts per 10,000).
+
+    Raises
+    ------
+    DatasetError
+        A cell has no counts, or no gene varies.
+
+    Source: scanpy (Wolf et al. 2018, doi:10.1186/s13059-017-1382-0), highly variable genes after Satija et
+    al. 2015.
+    """
+    import scanpy as sc
+
+    empty = np.flatnonzero(np.asarray(aligned.total_counts) <= 0)
+    if len(empty):
+        raise DatasetError(
+            f"{len(empty):,} cells have no counts in the model's genes, the first is '{aligned.obs.index[empty[0]]}'.",
+            "Each cell needs at least one count.",
+            "Remove these cells with a filter of at least 1 count.",
+        )
+    n_obs = aligned.n_obs
+    if n_obs == 1:
+        return np.zeros((1, 1), dtype=np.float32)
+    genes = _variable_genes(aligned, n_top_genes, seed)
+    log_counts = _log1p(aligned, genes)
+    n_comps = min(n_comps, n_obs - 1, len(genes) - 1)
+    if n_comps < 1:
+        values = log_counts.toarray()
+        return (values - values.mean(axis=0)).astype(np.float32)
+    # ARPACK gives the leading components from the sparse matrix; its start vector comes from the seed
+    return np.ascontiguousarray(
+        sc.pp.pca(log_counts, n_comps=n_comps, svd_solver="arpack", random_state=seed, dtype="float32")
+    )
+
+
+def build_map(embedding: np.ndarray, *, n_neighbors: int = 15, resolution: float = 1.0, seed: int = 0) -> CellMap:
+    """Neighbours, UMAP and Leiden clusters of an embedding, with scanpy and a fixed seed.
+
+    Parameters
+    ----------
+    embedding
+        (n_obs, D), finite.
+    n_neighbors
+        Size of a cell's neighbourhood; smaller where there are fewer cells.
+    resolution
+        Of the Leiden clusters: higher gives more.
+
+    Raises
+    ------
+    DatasetError
+        The embedding holds NaN or infinite values.
+
+    Source: McInnes et al. 2018, arXiv:1802.03426 (UMAP); Traag et al. 2019, doi:10.1038/s41598-019-41695-z
+    (Leiden).
+    """
+    import anndata as ad
+    import scanpy as sc
+
+    embedding = np.asarray(embedding, dtype=np.float32)
+    wrong = np.flatnonzero(~np.isfinite(embedding).all(axis=1))
+    if len(wrong):
+        raise DatasetError(
+            f"The embedding of {len(wrong):,} cells holds values that are no numbers, the first is cell {wrong[0]:,}.",
+            "A map needs finite numbers.",
+            "Embed again with precision fp32; if that doesn't help, the checkpoint is damaged.",
+        )
+    n_obs = len(embedding)
+    if n_obs < FEWEST_CELLS_FOR_MAP:
+        note = f"No map or clusters of {n_obs} cells: neighbours need at least {FEWEST_CELLS_FOR_MAP}."
+        nothing = sparse.csr_matrix((n_obs, n_obs), dtype=np.float32)
+        return CellMap(np.full((n_obs, 2), np.nan, np.float32), np.full(n_obs, "0"), nothing, (note,))
+    notes = []
+    if n_neighbors > n_obs - 1:
+        n_neighbors = n_obs - 1
+        notes.append(f"Neighbourhoods of {n_neighbors} cells, because there are only {n_obs} cells.")
+    if (embedding == embedding[0]).all():
+        notes.append("All cells have the same embedding: the map and the clusters mean nothing.")
+    adata = ad.AnnData(shape=(n_obs, 0), obsm={"X": embedding})
+    sc.pp.neighbors(adata, n_neighbors=n_neighbors, use_rep="X", random_state=seed)
+    # the spectral start needs clearly more cells than dimensions
+    sc.tl.umap(adata, random_state=seed, init_pos="spectral" if n_obs > 2 * n_neighbors else "random")
+    neighbors = sparse.csr_matrix(adata.obsp["connectivities"], dtype=np.float32)
+    clusters = cluster_cells(neighbors, resolution=resolution, seed=seed)
+    return CellMap(np.asarray(adata.obsm["X_umap"], dtype=np.float32), clusters, neighbors, tuple(notes))
+
+
+def cluster_cells(neighbors: sparse.spmatrix, *, resolution: float = 1.0, seed: int = 0) -> np.ndarray:
+    """Leiden clusters from a neighbour graph.
+
+    Parameters
+    ----------
+    neighbors
+        (n_obs, n_obs), weights, as in `CellMap.neighbors`.
+    resolution
+        Higher gives more clusters; above 0.
+
+    Returns
+    -------
+    np.ndarray
+        str (n_obs,), "0" is the largest cluster.
+
+    Raises
+    ------
+    OptionError
+        The resolution is not above 0.
+    """
+    import anndata as ad
+    import scanpy as sc
+
+    if not 0 < resolution < np.inf:
+        raise OptionError(f"The resolution is {resolution}.", "It must be a number above 0.", "Try 1.")
+    if neighbors.nnz == 0:
+        return np.full(neighbors.shape[0], "0")
+    adata = ad.AnnData(shape=(neighbors.shape[0], 0))
+    sc.tl.leiden(
+        adata,
+        resolution=resolution,
+        adjacency=sparse.csr_matrix(neighbors),
+        flavor="igraph",
+        n_iterations=2,
+        directed=False,
+        random_state=seed,
+    )
+    return adata.obs["leiden"].to_numpy().astype(str)
+
+
+def _variable_genes(aligned: "AlignedCounts", n_top_genes: int, seed: int) -> np.ndarray:
+    """Numbers of the most variable measured genes, ascending."""
+    import anndata as ad
+    import scanpy as sc
+    from sklearn.utils.sparsefuncs import mean_variance_axis
+
+    sample = aligned
+    if aligned.n_obs > MAX_CELLS_FOR_GENES:
+        chosen = np.random.default_rng(seed).choice(aligned.n_obs, MAX_CELLS_FOR_GENES, replace=False)
+        sample = aligned.subset(np.sort(chosen))
+    measured = np.flatnonzero(aligned.is_measured)
+    log_counts = _log1p(sample, measured)
+    mean, variance = mean_variance_axis(log_counts, axis=0)
+    varies = np.flatnonzero(variance > 1e-10 * mean**2)  # rounding alone is no variation
+    if not len(varies):
+        raise DatasetError(
+            f"None of the {len(measured):,} genes differs between the {aligned.n_obs:,} cells.",
+            "Cells can only be told apart by genes that vary.",
+            "Check that the file holds the counts of different cells.",
+        )
+    if len(varies) > n_top_genes:
+        adata = ad.AnnData(log_counts[:, varies])
+        table = sc.pp.highly_variable_genes(adata, n_top_genes=n_top_genes, inplace=False)
+        varies = varies[table["highly_variable"].to_numpy()]
+    return measured[varies]
+
+
+def _log1p(aligned: "AlignedCounts", genes: np.ndarray) -> sparse.csr_matrix:
+    """ln(1 + counts per 10,000) of some genes, float32 (n_obs, len(genes)), read in pieces."""
+    pieces = []
+    for start, block in aligned.blocks():
+        rows = sparse.csr_matrix(block[:, genes])
+        scale = (1e4 / aligned.total_counts[start : start + rows.shape[0]]).astype(np.float32)
+        rows.data = np.log1p(rows.data * np.repeat(scale, np.diff(rows.indptr)))
+        pieces.append(rows)
+    return sparse.vstack(pieces, format="csr", dtype=np.float32)
