@@ -1,0 +1,37 @@
+"""The model's map of the cells beside the baseline's."""
+
+import streamlit as st
+
+from scfviz.ui import embedding, job_panel, page
+
+LEAD = (
+    "The cells as the model sees them, beside the standard analysis of the same cells: log-normalised counts, "
+    "variable genes, principal components. Both maps are drawn by UMAP and always coloured alike."
+)
+
+with page.screen("cell_embedding", LEAD):
+    source = page.require_dataset()
+    job = embedding.find_job(source)
+    if job is None:
+        embedding.show_request(source)
+    elif job.state != "done":
+        job_panel.show_progress(job.id, "Computing both maps")
+    else:
+        from scfviz.ui import maps
+
+        maps.show(job, source)
+    with st.expander("How to read this", icon=":material/help:"):
+        st.markdown(
+            "**A point is a cell.** Cells with similar expression lie close together. Only neighbourhoods mean "
+            "something in a UMAP: distances between far groups, their sizes and the directions do not.\n\n"
+            "**Why two maps.** The left one comes from the model, the right one from a method of a few lines. "
+            "Where both agree, the structure is robust. Where only the model separates cells of known types, it "
+            "adds something; where only the baseline does, it loses something. The scores say it in numbers, and "
+            "neither side is tuned to the labels.\n\n"
+            "**Clusters** are found by the Leiden method among each map's own neighbours. **ARI** and **NMI** "
+            "compare clusters with labels; both change with the resolution, so compare both maps at several. "
+            "**Silhouette** needs no clusters: it asks whether cells of one label lie closer to each other than to "
+            "other labels.\n\n"
+            "**Genes** are coloured by ln(1 + counts per 10,000). A gene that the file does not hold is *not "
+            "measured*: it cannot be chosen, because nothing is known about it."
+        )

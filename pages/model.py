@@ -1,0 +1,36 @@
+"""The checkpoint in use: what it is, how it was trained, whose it is; and how to bring the official weights."""
+
+import streamlit as st
+
+from scfviz.ui import model_card, models, page, scores, state
+
+LEAD = "The weights behind every result: where they come from, how large they are, what they may be used for."
+
+with page.screen("model", LEAD):
+    model_card.show_choice()
+    with st.spinner("Reading the checkpoint …"):
+        info = models.info_of(state.model())
+    if not info.is_trained:
+        page.untrained_notice()
+    with st.container(border=True, key="card-model"):
+        model_card.show_facts(info)
+    with st.container(border=True, key="card-scores"), page.guard():
+        st.markdown("#### What this checkpoint is good for")
+        scores.show_scores(info)
+    with st.container(border=True, key="card-curve"):
+        st.markdown("#### Pretraining")
+        model_card.show_training(info)
+    with st.container(border=True, key="card-import"):
+        st.markdown("#### Bring the official weights")
+        model_card.show_import()
+    with st.expander("Model card", icon=":material/description:"):
+        model_card.show_readme(info)
+    with st.expander("How to read this", icon=":material/help:"):
+        st.markdown(
+            "A **checkpoint** is a folder with the numbers that the model learned, its sizes and its list of "
+            "genes. The **fingerprint** changes with any of them and is stored with every result, so that a result "
+            "can be traced to its weights. The **encoder** reads the expressed genes of a cell and makes the cell "
+            "embedding; the **decoder** predicts all genes and is used for gene embeddings and for enhanced "
+            "counts. In the **pretraining curve** a lower loss is better; the curve on cells that were held out "
+            "says whether the model learned something general."
+        )

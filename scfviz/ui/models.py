@@ -1,0 +1,67 @@
+"""Checkpoints that the app can use: the default one and those imported into the workspace."""
+
+from pathlib import Path
+
+from scfviz.errors import CheckpointError
+from scfviz.jobs import Workspace
+
+DEFAULT = "default"
+
+
+def folder_of_all() -> Path:
+    """Where imported checkpoints live, one folder per import."""
+    folder = Workspace().root / "checkpoints"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return folder
+
+
+def references() -> list[str]:
+    """All checkpoints by reference: `default`, then the imported ones as paths below `folder_of_all`."""
+    root = folder_of_all()
+    return [DEFAULT, *sorted(path.parent.relative_to(root).as_posix() for path in root.glob("*/*/config.json"))]
+
+
+def folder_of(ref: str) -> Path:
+    """The checkpoint folder behind a reference.
+
+    Raises
+    ------
+    CheckpointError
+        There is no such checkpoint here.
+    """
+    if ref == DEFAULT:
+        from scfviz.model.checkpoint import default_checkpoint
+
+        return default_checkpoint()
+    if ref not in references():
+        raise CheckpointError(
+            f"There is no checkpoint '{ref[:80]}' here.",
+            "An imported checkpoint is needed.",
+            "Choose one on the Model page.",
+        )
+    return folder_of_all() / ref
+
+
+def info_of(ref: str):
+    """What the checkpoint says about itself; a `CheckpointInfo`."""
+    from scfviz.model.checkpoint import checkpoint_info
+
+    return checkpoint_info(folder_of(ref))
+
+
+def training_log(folder: Path):
+    """The pretraining curve in the folder, a data frame with `step` and other columns of numbers, or `None`."""
+    import pandas as pd
+
+    path = folder / "log.csv"
+    if not path.is_file():
+        return None
+    try:
+        log = pd.read_csv(path).select_dtypes("number")
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"'{path.name}' of the checkpoint cannot be read ({error}).",
+            "It must be a table with a column 'step'.",
+            "Copy the whole checkpoint folder again.",
+        ) from error
+    return log.sort_values("step") if "step" in log and len(log) else None
