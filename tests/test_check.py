@@ -71,6 +71,42 @@ def test_counts_of_more_genes_are_preferred(adata):
     assert check_counts(part).location == "raw.X"
 
 
+@pytest.mark.parametrize("layer", ["binarized", "rank"])
+def test_counts_in_x_go_before_other_layers_of_whole_numbers(layer, adata):
+    dense = adata.X.toarray()
+    adata.layers[layer] = sp.csr_matrix(dense > 0 if layer == "binarized" else dense.argsort(axis=1))
+    assert check_counts(adata).location == "X"
+
+
+def test_values_that_give_counts_back_go_before_detected_or_not(adata):
+    logged = with_values(adata, np.log1p(normalise(adata.X)))
+    logged.layers["counts"] = adata.X > 0
+    assert (check_counts(logged).location, check_counts(logged).kind) == ("X", "recovered")
+
+
+def test_counts_of_a_few_genes_give_way_to_recovered_counts_of_many():
+    full = datasets.make_adata(names=datasets.some_genes(900))
+    logged = with_values(full, np.log1p(normalise(full.X)))
+    for n_selected, location in ((300, "raw.X"), (600, "layers['counts']")):
+        selected = full[:, :n_selected].copy()
+        selected.layers["counts"] = selected.X.copy()
+        selected.X = -selected.X
+        selected.raw = logged
+        assert check_counts(selected).location == location
+    assert (align_genes(selected).rows(0, 60) != align_genes(full[:, :600].copy()).rows(0, 60)).nnz == 0
+
+
+def test_counts_are_used_when_recovery_fails_outside_the_sample():
+    full = datasets.make_adata(n_obs=1200)
+    values = np.log1p(normalise(full.X))
+    values[110:300] *= np.random.default_rng(0).uniform(0.5, 2, size=(190, 400))
+    selected = full[:, :200].copy()
+    selected.raw = with_values(full, values)
+    assert check_counts(selected).location == "X"
+    with pytest.raises(DatasetError, match="no whole multiples"):
+        check_counts(with_values(full, values))
+
+
 def test_spliced_counts_are_not_taken_for_the_counts(adata):
     logged = with_values(adata, np.log1p(normalise(adata.X)))
     logged.layers["spliced"] = adata.X.copy()
@@ -166,6 +202,45 @@ def test_smoothed_data_are_refused(adata):
 def test_tpm_are_refused(adata):
     lengths = np.random.default_rng(0).uniform(0.5, 9, size=adata.n_vars)
     refuse(with_values(adata, normalise(sp.csr_matrix(adata.X.toarray() / lengths), 1e6)), "TPM")
+
+
+@pytest.mark.parametrize("n_obs", [60, 1200], ids=["in the sample", "outside the sample"])
+def test_counts_and_normalised_cells_in_one_matrix_are_refused(n_obs):
+    mixed = datasets.make_adata(n_obs=n_obs)
+    values = mixed.X.toarray() * 40.0
+    part = slice(n_obs // 10, n_obs // 4)
+    values[part] = np.log1p(normalise(mixed.X))[part]
+    refuse(with_values(mixed, values), "no whole numbers")
+
+
+@pytest.mark.parametrize("log", [lambda v: v, lambda v: np.log2(v + 1)], ids=["fpkm", "log2 tpm"])
+def test_rounding_is_not_taken_for_counting(log, adata):
+    lengths = np.random.default_rng(0).uniform(0.5, 9, size=adata.n_vars)
+    values = np.round(normalise(sp.csr_matrix(adata.X.toarray() / lengths), 5), 2)
+    values[:, 0] = 0.01
+    refuse(with_values(adata, log(values)), "No raw counts")
+
+
+def test_a_few_whole_values_among_huge_ones_prove_nothing(adata):
+    values = adata.X.toarray().astype(np.float64) * np.pi * 1000
+    values[:, :2] = (0.37, 0.74)
+    refuse(with_values(adata, values), "No raw counts")
+
+
+def test_tiny_shares_are_not_taken_for_counts_of_zero(adata):
+    shares = with_values(adata, normalise(adata.X, 1e-3))
+    assert check_counts(shares).kind == "recovered"
+    assert (align_genes(shares).rows(0, 60) != align_genes(adata).rows(0, 60)).nnz == 0
+
+
+def test_a_dataset_without_a_matrix_is_refused(adata):
+    refuse(ad.AnnData(obs=adata.obs, var=adata.var), "no matrix")
+
+
+def test_real_tpm_and_fpkm_are_refused(shared):
+    folder = shared / "data" / "drug_response"
+    for name in ("ccle_expression_log2tpm1_525lines_697genes", "gdsc_cellmodelpassport_rnaseq_fpkm"):
+        refuse(read_dataset(folder / f"{name}.csv.gz"), "No raw counts")
 
 
 def bad_value(adata, value: float, cell: int = 57) -> ad.AnnData:

@@ -109,6 +109,9 @@ def test_importing_reads_nothing():
         ("C1ORF43", "C1orf43"),
         ("GRCh38_LYZ", "LYZ"),
         (" LYZ ", "LYZ"),
+        ('"LYZ"', "LYZ"),
+        ("CD3E_ENSG00000198851", "CD3E"),
+        ("ENSG00000198851.16|CD3E", "CD3E"),
     ],
 )
 def test_a_gene_is_found_under_its_other_names(name, symbol):
@@ -239,7 +242,7 @@ def test_too_few_known_genes_are_refused_with_the_first_names():
 
 
 def test_fewer_than_200_genes_of_the_model_are_refused():
-    with pytest.raises(GeneError, match="At least 200"):
+    with pytest.raises(GeneError, match="At least 200.*Open the full dataset"):
         match_genes(table(datasets.some_genes(150)))
 
 

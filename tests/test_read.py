@@ -1,6 +1,8 @@
 """Every format gives the same cells, and every broken file a sentence."""
 
+import gzip
 import os
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import anndata as ad
 import datasets
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse as sp
 
@@ -158,6 +161,96 @@ def test_r_tables_without_a_corner_name_and_with_quotes_are_read(tmp_path):
     assert found.X.toarray().tolist() == [[1, 0, 2], [0, 3, 4]]
 
 
+def rewrite(path: Path, change) -> Path:
+    path.write_text(change(path.read_text()))
+    return path
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text.replace("\n", "\n\n"),
+        lambda text: "\n# made by a program\n" + text,
+        lambda text: text.replace(",", ";"),
+        lambda text: text.replace("\n", "\r\n"),
+        lambda text: text.replace(",", "\t"),
+    ],
+    ids=["blank lines", "comment", "semicolons", "carriage returns", "tabs"],
+)
+@pytest.mark.parametrize("genes_are_rows", [False, True])
+def test_tables_of_other_programs_are_read(change, genes_are_rows, adata, tmp_path):
+    path = datasets.write_table(adata, tmp_path / "a.csv", genes_are_rows=genes_are_rows)
+    found = read_dataset(rewrite(path, change))
+    assert (found.X != adata.X).nnz == 0 and list(found.obs_names) == list(adata.obs_names)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_tables_that_say_their_encoding_are_read(encoding, adata, tmp_path):
+    path = datasets.write_table(adata, tmp_path / "a.csv")
+    path.write_text(path.read_text(), encoding=encoding)
+    assert list(read_dataset(path).var_names) == list(adata.var_names)
+
+
+def test_a_decimal_comma_is_read_between_semicolons_and_refused_elsewhere(tmp_path):
+    (tmp_path / "a.csv").write_text(";CD3E;LYZ\na;1,5;2\n")
+    assert read_dataset(tmp_path / "a.csv").X.toarray().tolist() == [[1.5, 2]]
+    (tmp_path / "a.tsv").write_text("\tCD3E\tLYZ\na\t1,5\t2\n")
+    refuse(tmp_path / "a.tsv", "'1,5'", "decimal point")
+
+
+def test_a_table_without_names_of_cells_loses_no_gene(adata, tmp_path):
+    path = datasets.write_table(adata, tmp_path / "a.csv")
+    found = read_dataset(rewrite(path, lambda text: "\n".join(x.partition(",")[2] for x in text.splitlines())))
+    assert (found.X != adata.X).nnz == 0 and list(found.var_names) == list(adata.var_names)
+    assert found.obs_names.is_unique and "numbered" in " ".join(found.uns["scfviz_source"]["notes"])
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["folder", "zip"])
+def test_of_several_samples_one_is_read_and_the_others_are_named(packed, adata, tmp_path):
+    (tmp_path / "a").mkdir()
+    for sample, cells in (("B", adata), ("A", adata[:20])):
+        for name, content in datasets.mtx_parts(cells, 3).items():
+            (tmp_path / "a" / f"{sample}_{name}").write_bytes(content)
+    path = Path(shutil.make_archive(str(tmp_path / "b"), "zip", tmp_path / "a")) if packed else tmp_path / "a"
+    found = read_dataset(path)
+    assert found.n_obs == 20
+    assert "B_matrix.mtx.gz" in " ".join(found.uns["scfviz_source"]["notes"])
+
+
+def test_the_files_that_macos_adds_to_an_archive_are_passed_over(adata, tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for name, content in datasets.mtx_parts(adata, 3).items():
+            archive.writestr(f"__MACOSX/sample/._{name}", b"Mac OS X")
+            archive.writestr(f"sample/{name}", content)
+    found = read_dataset(tmp_path / "a.zip")
+    assert (found.X != adata.X).nnz == 0 and not found.uns["scfviz_source"]["notes"]
+
+
+def test_quoted_names_of_an_mtx_lose_their_quotes(adata, tmp_path):
+    folder = datasets.write_mtx_folder(adata, tmp_path / "a", 2)
+    (folder / "genes.tsv").write_text("".join(f'"ENSG{i}"\t"{name}"\n' for i, name in enumerate(adata.var_names)))
+    assert list(read_dataset(folder).var_names) == list(adata.var_names)
+
+
+def test_the_human_genome_of_several_is_read(adata, tmp_path):
+    path = datasets.write_10x_h5(adata, tmp_path / "a.h5", 2)
+    with h5py.File(path, "r+") as file:
+        file.copy("GRCh38", "A_mm10")
+    found = read_dataset(path)
+    assert (found.X != adata.X).nnz == 0 and "A_mm10 left out" in " ".join(found.uns["scfviz_source"]["notes"])
+
+
+def test_tables_of_all_kinds_of_columns_are_read(adata, tmp_path):
+    stored = adata.copy()
+    stored.obs["number"] = pd.array([1, None] * 30, dtype="Int64")
+    stored.obs["flag"] = pd.array([True, None] * 30, dtype="boolean")
+    stored.obs.index.name, stored.var.index.name = "barcode", "gene"
+    stored.obsm["frame"] = pd.DataFrame({"x": np.arange(60)}, index=stored.obs_names)
+    stored.obsp["distances"] = sp.eye(60, format="csr")
+    found = read_dataset(datasets.write_h5ad(stored, tmp_path / "a.h5ad"))
+    assert (found.X != adata.X).nnz == 0 and list(found.obs["number"][:2].isna()) == [False, True]
+
+
 def test_unknown_parts_do_not_hide_the_matrix(adata, tmp_path):
     stored = adata.copy()
     stored.obsm["X_pca"] = np.zeros((60, 2))
@@ -203,6 +296,29 @@ def test_a_missing_file_is_named(tmp_path):
     refuse(tmp_path / "nothing.h5ad", "There is no file", "nothing.h5ad")
 
 
+@pytest.mark.parametrize("name", ["~no-such-user/a.h5ad", "a\0b.h5ad", "x" * 400, "loop"])
+def test_a_path_that_cannot_be_is_refused(name, tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    refuse(tmp_path / name if name == "loop" else name, "There is no file")
+
+
+def test_a_file_that_may_not_be_read_is_refused(adata, tmp_path, monkeypatch):
+    path = datasets.write_h5ad(adata, tmp_path / "a.h5ad")
+    monkeypatch.setattr(os, "access", lambda *args: False)  # the tests may run as root, who may read all
+    refuse(path, "may not be read")
+    refuse(datasets.write_mtx_folder(adata, tmp_path / "a", 2), "may not be read")
+
+
+def test_only_the_files_of_a_folder_dataset_are_looked_at(adata, tmp_path):
+    folder = datasets.write_mtx_folder(adata, tmp_path / "a", 2)
+    (folder / "gone").symlink_to(tmp_path / "nowhere")
+    (folder / "deep").mkdir()
+    (folder / "deep" / "other.txt").write_text("x" * 1000)
+    found = read_dataset(folder)
+    assert found.n_obs == 60
+    assert found.uns["scfviz_source"]["size"] == sum(p.stat().st_size for p in folder.glob("*.*"))
+
+
 def test_an_empty_file_is_refused(tmp_path):
     (tmp_path / "a.h5ad").touch()
     refuse(tmp_path / "a.h5ad", "empty", "0 bytes")
@@ -238,8 +354,33 @@ def test_a_csv_cut_in_a_line_is_refused_with_the_line(adata, tmp_path):
 
 @pytest.mark.parametrize("name", ["a.h5ad", "a.h5", "a.loom"])
 def test_text_under_the_name_of_an_hdf5_file_is_refused(name, tmp_path):
-    (tmp_path / name).write_text("<html>Not found</html>")
+    (tmp_path / name).write_text("Not found")
     refuse(tmp_path / name, "not an HDF5 file", "ending")
+
+
+@pytest.mark.parametrize("name", ["a.h5ad", "a.csv", "a.zip", "a.tsv.gz"])
+def test_a_saved_web_page_is_called_one(name, tmp_path):
+    (tmp_path / name).write_text("\n<!DOCTYPE html><html><title>Sign in</title></html>\n")
+    refuse(tmp_path / name, "web page", "download")
+
+
+@pytest.mark.parametrize("name", ["a.h5ad", "a.h5ad.gz", "a.tar.gz", "a.tgz"])
+def test_packed_files_say_that_they_must_be_unpacked(name, tmp_path):
+    (tmp_path / name).write_bytes(gzip.compress(b"something"))
+    refuse(tmp_path / name, "packed (gzip)", "Unpack it")
+
+
+def test_an_excel_workbook_is_called_one(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.xlsx", "w") as archive:
+        archive.writestr("xl/workbook.xml", "<x/>")
+    refuse(tmp_path / "a.xlsx", "Excel workbook", ".csv")
+
+
+def test_a_file_of_several_kinds_of_measurements_asks_for_its_rna(tmp_path):
+    with h5py.File(tmp_path / "a.h5mu", "w") as file:
+        for name in ("mod/rna", "mod/prot", "obs", "var"):
+            file.create_group(name)
+    refuse(tmp_path / "a.h5mu", "prot, rna", "RNA part")
 
 
 @pytest.mark.parametrize("name", ["a.rds", "a.pkl", "a.xlsx", "a"])
@@ -304,8 +445,8 @@ def test_text_in_a_table_is_named_with_line_and_column(adata, tmp_path):
     lines = path.read_text().splitlines()
     fields = lines[5].split(",")
     fields[3] = "T cell"
-    path.write_text("\n".join([*lines[:5], ",".join(fields), *lines[6:]]))
-    refuse(path, "Line 6", "T cell", adata.var_names[2])
+    path.write_text("\n".join(["", *lines[:5], ",".join(fields), *lines[6:]]))
+    refuse(path, "Line 7", "T cell", adata.var_names[2])
 
 
 @pytest.mark.parametrize("missing", ["", "NA", "NaN"])

@@ -30,8 +30,7 @@ class AlignedCounts:
     is_measured
         bool (n_genes,): whether the file holds the gene at all. A zero of a gene that is not measured means nothing.
     target
-        int32 (n_vars,): position among `genes` of each row of the file's gene table, -1 where it is no gene of the
-        model.
+        int32 (n_vars,): position among `genes` of each row of the file's gene table, -1 where it is none of them.
     obs
         Table of the cells with unique names.
     counts_report, gene_report
@@ -83,11 +82,8 @@ class AlignedCounts:
 
     @cached_property
     def _per_cell(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        totals, expressed, mitochondrial = (
-            np.empty(self.n_obs),
-            np.empty(self.n_obs, dtype=np.int32),
-            np.empty(self.n_obs),
-        )
+        totals, mitochondrial = np.empty((2, self.n_obs))
+        expressed = np.empty(self.n_obs, dtype=np.int32)
         for start, block in self.blocks():
             stop = start + block.shape[0]
             totals[start:stop] = np.asarray(block.sum(axis=1, dtype=np.float64)).ravel()
@@ -117,11 +113,10 @@ class AlignedCounts:
         """
         stop = min(stop, self.n_obs)
         self._refuse_changed()
-        block = (
-            mx.read_rows(self._matrix, start, stop)
-            if self._cells is None
-            else mx.take_rows(self._matrix, self._cells[start:stop])
-        )
+        if self._cells is None:
+            block = mx.read_rows(self._matrix, start, stop)
+        else:
+            block = mx.take_rows(self._matrix, self._cells[start:stop])
         self._refuse_changed()
         if self.counts_report.recovery:
             block = self.counts_report.recovery.apply(block)
@@ -163,15 +158,8 @@ class AlignedCounts:
         if len(indices) and not (0 <= indices.min() and indices.max() < self.n_obs):
             raise OptionError(f"A cell number lies outside 0 to {self.n_obs - 1:,}.", "Positions of cells are needed.")
         cells = indices if self._cells is None else self._cells[indices]
-        part = AlignedCounts(
-            self._matrix,
-            self._match,
-            self.obs.iloc[indices],
-            self.counts_report,
-            self.gene_report,
-            self._watched,
-            cells,
-        )
+        obs = self.obs.iloc[indices]
+        part = AlignedCounts(self._matrix, self._match, obs, self.counts_report, self.gene_report, self._watched, cells)
         if "_per_cell" in self.__dict__:
             part.__dict__["_per_cell"] = tuple(values[indices] for values in self._per_cell)
         return part

@@ -31,5 +31,4 @@ def assemble(chunks: Iterable[Chunk], shape: tuple[int, int], notes: list[str]):
     if not held:
         return sp.csr_matrix(shape, dtype=np.float32)
     rows, columns, values = (np.concatenate(parts) for parts in zip(*held, strict=True))
-    matrix = sp.csr_matrix((values, (rows, columns)), shape=shape)
-    return matrix
+    return sp.csr_matrix((values, (rows, columns)), shape=shape)

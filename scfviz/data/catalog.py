@@ -98,9 +98,8 @@ GALLERY = (
     DatasetEntry(
         "human_pancreas",
         "Human pancreas (Baron, Segerstolpe and others)",
-        "16,382 pancreas cells of nine technologies with cell types, put together for the scIB benchmark from "
-        "Baron 2016, Segerstolpe 2016, Muraro "
-        "2016, Lawlor 2017, Grun 2016 and Xin 2016.",
+        "16,382 pancreas cells of nine technologies with cell types, put together for the scIB benchmark from Baron "
+        "2016, Segerstolpe 2016, Muraro 2016, Lawlor 2017, Grun 2016 and Xin 2016.",
         "CC BY 4.0 (figshare)",
         "Luecken et al. 2022, doi:10.1038/s41592-021-01336-8",
         16382,
@@ -146,8 +145,7 @@ def find_entry(name: str) -> DatasetEntry:
 
 
 def demo_path(name: str, cache_dir: str | Path) -> Path:
-    """A demo as an .h5ad file, written once from the file that its package ships, through the same reader as any
-    other dataset.
+    """A demo as an .h5ad file, written once from the file that its package ships, with the reader of all datasets.
 
     Raises
     ------
@@ -228,8 +226,7 @@ def download(entry: DatasetEntry, target: Path, progress: Callable[[int, int], N
     except requests.exceptions.ConnectionError:
         raise DatasetError(
             f"'{entry.title}' could not be fetched because there is no connection to {entry.url.split('/')[2]}; "
-            "everything else goes on "
-            "working."
+            "everything else goes on working."
         ) from None
     except (requests.exceptions.RequestException, OSError) as error:
         raise DatasetError(

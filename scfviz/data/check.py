@@ -6,18 +6,21 @@ import numpy as np
 import scipy.sparse as sp
 
 from scfviz.data import matrix as mx
-from scfviz.data.recovery import Recovery, count_failing, find_recovery
+from scfviz.data.recovery import MAX_LOGGED, Recovery, count_failing, find_recovery
 from scfviz.errors import DatasetError
 
+# Names under which counts are kept; other layers of whole numbers (ranks, codes) come after X and raw.
 COUNT_LAYERS = ("counts", "raw_counts", "count", "raw", "umi", "umis", "umi_counts", "X_counts", "matrix")
 # Parts of the counts, not the counts.
 PARTIAL_LAYERS = ("spliced", "unspliced", "ambiguous")
 SAMPLE_CELLS = 400
-# Logged values stay small: ln(1e6) is below 14, log2(1e6) below 20.
-MAX_LOGGED = 25
 # Estimated counts (RSEM, ambient correction) are whole where reads were unambiguous.
 MIN_WHOLE_OF_ESTIMATES = 0.2
+# A cell with fewer whole values than this was normalised; up to this share of such cells is left to a warning.
+MIN_WHOLE_OF_A_CELL = 0.01
 MAX_FAILING_CELLS = 0.05
+# Counts of a selection of genes give way to counts recovered for this many times as many genes.
+WORTH_RECOVERING = 2
 N_NAMES = 3
 
 
@@ -42,12 +45,12 @@ class CountsReport:
     is_whole: bool = True  # False: estimated counts with fractions
     n_empty: int = 0  # cells without a single count
     max_count: float = 0.0
-    gene_totals: np.ndarray = field(
-        default_factory=lambda: np.empty(0), repr=False, compare=False
-    )  # float64 (n_vars,), counts per gene
+    # float64 (n_vars,), counts per gene
+    gene_totals: np.ndarray = field(default_factory=lambda: np.empty(0), repr=False, compare=False)
 
     def as_dict(self) -> dict:
         """The report as JSON-able fields."""
+        recovery = self.recovery
         return {
             "location": self.location,
             "kind": self.kind,
@@ -56,11 +59,13 @@ class CountsReport:
             "is_whole": self.is_whole,
             "n_empty": self.n_empty,
             "max_count": self.max_count,
-            "recovery": {"scale": self.recovery.scale, "whole_share": self.recovery.whole_share}
-            if self.recovery
-            else None,
+            "recovery": {"scale": recovery.scale, "whole_share": recovery.whole_share} if recovery else None,
             "notices": [{"level": n.level, "text": n.text} for n in self.notices],
         }
+
+
+# What a usable matrix holds, the best first: counts, values that give counts back, estimates, only 0 and 1.
+VERDICTS = ("counts", "recovered", "fractions", "binary")
 
 
 @dataclass(frozen=True)
@@ -69,12 +74,13 @@ class Candidate:
 
     location: str
     matrix: object
-    verdict: str  # "counts" | "recovered" | "fractions" | or the reason against it
+    verdict: str  # one of VERDICTS, or the reason against it
     recovery: Recovery | None = None
 
     @property
-    def is_usable(self) -> bool:
-        return self.verdict in ("counts", "recovered", "fractions")
+    def rank(self) -> tuple[int, int]:
+        """What comes first is preferred: by verdict, then by number of genes."""
+        return VERDICTS.index(self.verdict), -self.matrix.shape[1]
 
 
 def count_matrix(adata, location: str):
@@ -95,8 +101,8 @@ def check_counts(adata) -> CountsReport:
     """Find the raw counts of a dataset and check every value of them.
 
     Whole counts are preferred, the matrix with more genes first; then values from which counts can be recovered
-    exactly; then estimated counts
-    with fractions. The chosen matrix is read once, in blocks of cells.
+    exactly; then estimated counts with fractions. Counts of a few selected genes give way to recovered counts of at
+    least twice as many. The chosen matrix is read once, in blocks of cells.
 
     Raises
     ------
@@ -105,12 +111,21 @@ def check_counts(adata) -> CountsReport:
         missing, infinite or negative values.
     """
     candidates = [classify(location, count_matrix(adata, location)) for location in locations(adata)]
-    usable = [c for c in candidates if c.is_usable]
+    usable = sorted((c for c in candidates if c.verdict in VERDICTS), key=lambda c: c.rank)
     if not usable:
         refuse_all(candidates, source_name(adata))
-    order = {"counts": 0, "recovered": 1, "fractions": 2}
-    chosen = min(usable, key=lambda c: (order[c.verdict], -c.matrix.shape[1], candidates.index(c)))
-    report = scan(adata, chosen)
+    chosen = usable[0]
+    if chosen.verdict == "counts":
+        recovered = next((c for c in usable if c.verdict == "recovered"), chosen)
+        if recovered.matrix.shape[1] >= WORTH_RECOVERING * chosen.matrix.shape[1]:
+            chosen = recovered
+    try:
+        report = scan(adata, chosen)
+    except DatasetError:
+        if chosen is usable[0]:
+            raise
+        chosen = usable[0]
+        report = scan(adata, chosen)
     return replace(report, notices=tuple(explain(adata, chosen, candidates, report)))
 
 
@@ -123,12 +138,13 @@ def source_name(adata) -> str:
 
 def locations(adata) -> list[str]:
     """Every place that may hold counts, the usual ones first."""
-    layers = sorted((k for k in adata.layers if k not in PARTIAL_LAYERS), key=lambda k: (k not in COUNT_LAYERS, k))
-    return (
-        [f"layers['{k}']" for k in layers]
-        + (["X"] if adata.X is not None else [])
-        + (["raw.X"] if adata.raw is not None else [])
-    )
+    layers = sorted(k for k in adata.layers if k not in PARTIAL_LAYERS)
+    return [
+        *(f"layers['{k}']" for k in layers if k in COUNT_LAYERS),
+        *(["X"] if adata.X is not None else []),
+        *(["raw.X"] if adata.raw is not None else []),
+        *(f"layers['{k}']" for k in layers if k not in COUNT_LAYERS),
+    ]
 
 
 def classify(location: str, matrix) -> Candidate:
@@ -142,7 +158,7 @@ def classify(location: str, matrix) -> Candidate:
         return Candidate(location, matrix, "it has negative values: it was scaled, centred or corrected")
     whole = is_whole(finite)
     if whole.all():
-        return Candidate(location, matrix, "counts")
+        return Candidate(location, matrix, "binary" if len(finite) and finite.max() == 1 else "counts")
     if len(finite) < len(values):
         return Candidate(location, matrix, "it has missing or infinite values")
     if recovery := find_recovery(sample):
@@ -156,8 +172,7 @@ def classify(location: str, matrix) -> Candidate:
     else:
         reason = (
             "its values are no whole numbers, and no whole counts come back from them (corrected, smoothed, scaled "
-            "without "
-            "centring, or logged TPM)"
+            "without centring, FPKM, or logged TPM)"
         )
     return Candidate(location, matrix, reason)
 
@@ -166,7 +181,9 @@ def is_whole(values: np.ndarray) -> np.ndarray:
     """Whether each value is whole, up to what writing it as text or in single precision does to it."""
     if values.dtype.kind in "biu":
         return np.ones(len(values), dtype=bool)
-    return np.abs(values - np.rint(values)) <= 1e-4 + 1e-6 * np.abs(values)
+    nearest = np.rint(values)
+    # A value near 0 is a small share of something, not a count of 0.
+    return (np.abs(values - nearest) <= 1e-4 + 1e-6 * np.abs(values)) & ((nearest != 0) | (values == 0))
 
 
 def sample_cells(matrix) -> sp.csr_matrix:
@@ -181,7 +198,7 @@ def sample_cells(matrix) -> sp.csr_matrix:
 
 def refuse_all(candidates: list[Candidate], name: str) -> None:
     """Say why no matrix can be used."""
-    reasons = "; ".join(f"{c.location}: {c.verdict}" for c in candidates)
+    reasons = "; ".join(f"{c.location}: {c.verdict}" for c in candidates) or "There is no matrix in it"
     raise DatasetError(
         f"No raw counts were found in {name}. {reasons}.",
         "Raw counts are needed, or values that were only divided by each cell's total and perhaps logged.",
@@ -199,8 +216,10 @@ def scan(adata, chosen: Candidate) -> CountsReport:
         if chosen.recovery:
             n_failing += count_failing(block, chosen.recovery)
             block = chosen.recovery.apply(block)
-        elif block.dtype.kind == "f" and whole:
-            whole = bool(is_whole(block.data).all())
+        elif block.dtype.kind == "f" and not (flags := is_whole(block.data)).all():
+            whole = False
+            n_whole = np.diff(np.concatenate([[0], np.cumsum(flags)])[block.indptr])
+            n_failing += int((n_whole < MIN_WHOLE_OF_A_CELL * np.diff(block.indptr)).sum())
         gene_totals += np.bincount(block.indices, weights=block.data, minlength=matrix.shape[1])
         totals = np.asarray(block.sum(axis=1, dtype=np.float64)).ravel()
         empty = np.flatnonzero(totals == 0)
@@ -208,10 +227,10 @@ def scan(adata, chosen: Candidate) -> CountsReport:
         first_empty += [str(adata.obs_names[start + i]) for i in empty[: N_NAMES - len(first_empty)]]
         largest = max(largest, float(block.data.max()) if block.nnz else 0.0)
     if n_failing > MAX_FAILING_CELLS * matrix.shape[0]:
+        what = "are no whole multiples of the smallest one" if chosen.recovery else "are no whole numbers"
         raise DatasetError(
-            f"Counts cannot be recovered from {chosen.location} of {source_name(adata)}: in {n_failing:,} of "
-            f"{matrix.shape[0]:,} cells "
-            "the values are no whole multiples of the smallest one.",
+            f"{chosen.location} of {source_name(adata)} does not hold the counts of all cells: in {n_failing:,} of "
+            f"{matrix.shape[0]:,} cells the values {what}.",
             "Raw counts are needed.",
             "Save the raw counts into layers['counts'] and open that file.",
         )
@@ -223,18 +242,14 @@ def scan(adata, chosen: Candidate) -> CountsReport:
         )
     notices = []
     if n_empty:
-        notices.append(
-            Notice(
-                "warning",
-                f"{n_empty:,} of {matrix.shape[0]:,} cells have no counts at all (for example "
-                f"{', '.join(first_empty)}). They have "
-                "no depth, so the model cannot use them: remove them with a filter.",
-            )
+        text = (
+            f"{n_empty:,} of {matrix.shape[0]:,} cells have no counts at all (for example {', '.join(first_empty)}). "
+            "They have no depth, so the model cannot use them: remove them with a filter."
         )
+        notices.append(Notice("warning", text))
     if n_failing:
-        notices.append(
-            Notice("warning", f"In {n_failing:,} cells the recovered values were not all whole; they were rounded.")
-        )
+        what = "recovered values were not all whole; they were rounded" if chosen.recovery else "values are not whole"
+        notices.append(Notice("warning", f"In {n_failing:,} cells the {what}."))
     kind = "recovered" if chosen.recovery else "counts"
     return CountsReport(
         chosen.location, kind, *matrix.shape, tuple(notices), chosen.recovery, whole, n_empty, largest, gene_totals
@@ -258,8 +273,7 @@ def refuse_bad_values(adata, chosen: Candidate, start: int, block: sp.csr_matrix
     gene = count_var(adata, chosen.location).index[block.indices[first]]
     raise DatasetError(
         f"{chosen.location} of {source_name(adata)} has values that are {what}; the first is {block.data[first]:g} "
-        "in the cell "
-        f"'{adata.obs_names[start + row]}', gene '{gene}'.",
+        f"in the cell '{adata.obs_names[start + row]}', gene '{gene}'.",
         "Counts are whole numbers from 0 up.",
         "Repair or remove these values, or save the raw counts into layers['counts'].",
     )
@@ -273,10 +287,8 @@ def explain(adata, chosen: Candidate, candidates: list[Candidate], report: Count
         was = "not logged" if chosen.recovery.scale == "no logarithm" else f"logged ({chosen.recovery.scale})"
         yield Notice(
             "info",
-            f"{chosen.location} holds values that were divided by each cell's total and {was}. Counts were "
-            "recovered by taking the smallest "
-            f"non-zero value of each cell as one count; {chosen.recovery.whole_share:.1%} of the tested values "
-            "came out whole.",
+            f"{chosen.location} holds normalised values, {was}. Counts were recovered by taking the smallest non-zero "
+            f"value of each cell as one count; {chosen.recovery.whole_share:.1%} of the tested values came out whole.",
         )
     elif report.is_whole:
         yield Notice("info", f"Raw counts were found in {chosen.location}.")
@@ -284,22 +296,23 @@ def explain(adata, chosen: Candidate, candidates: list[Candidate], report: Count
         yield Notice(
             "warning",
             f"{chosen.location} holds estimated counts with fractions (for example after ambient-RNA correction or "
-            "from full-length "
-            "protocols). They are used as they are.",
+            "from full-length protocols). They are used as they are.",
         )
     for other in candidates:
         if other is not chosen:
+            n_genes = other.matrix.shape[1]
             reason = {
-                "counts": "it also holds whole counts, of no more genes",
+                "counts": f"it holds whole numbers, of {n_genes:,} genes",
                 "recovered": "it holds normalised values",
                 "fractions": "it holds values with fractions",
+                "binary": "it holds only 0 and 1",
             }.get(other.verdict, other.verdict)
             yield Notice("info", f"{other.location} was not used: {reason}.")
     if not chosen.recovery and report.is_whole and report.max_count == 1:
         yield Notice(
             "warning",
-            "Every value is 0 or 1: the counts seem to have been reduced to detected or not, and depth has lost "
-            "its meaning.",
+            "Every value is 0 or 1: the counts seem to have been reduced to detected or not, and depth has lost its "
+            "meaning.",
         )
     repeated = int(adata.obs_names.duplicated().sum())
     if repeated:

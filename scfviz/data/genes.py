@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import pandas as pd
 
-from scfviz.data.vocabulary import AMBIGUOUS, GeneVocabulary, load_vocabulary, strip_version
+from scfviz.data.vocabulary import AMBIGUOUS, GeneVocabulary, load_vocabulary
 from scfviz.errors import GeneError
 
 MIN_SHARE_KNOWN = 0.20
@@ -18,6 +18,7 @@ N_EXAMPLES = 8
 N_SAMPLED = 1500
 INDEX_COLUMN = "(row names)"
 GENE_EXPRESSION = "Gene Expression"
+ENSEMBL_ID = re.compile(r"ENS(?:MUS)?G\d{11}")
 HUMAN_PREFIX = re.compile(r"^(?:GRCh38|GRCh37|hg19|hg38)_+")
 REPEAT_SUFFIX = re.compile(r"^(.+)[-.](\d{1,2})$")
 MONTHS = {"mar": ("MARCHF", "MTARC"), "sep": ("SEPTIN",), "sept": ("SEPTIN",), "dec": ("DELEC",)}
@@ -59,14 +60,10 @@ class GeneReport:
 
 @dataclass(frozen=True)
 class GeneMatch:
-    """`target[i]` is the position of the file's gene i among the model's genes, int32 (n_vars,); -1 is not in the
-    model.
+    """Which gene of the model each row of a file is."""
 
-    `is_gene` is False for rows of other feature types, bool (n_vars,).
-    """
-
-    target: np.ndarray
-    is_gene: np.ndarray
+    target: np.ndarray  # int32 (n_vars,): position among the model's genes, -1 is none of them
+    is_gene: np.ndarray  # bool (n_vars,): False for rows of other feature types
     genes: tuple[str, ...]
     report: GeneReport
 
@@ -74,9 +71,8 @@ class GeneMatch:
 def match_genes(var: pd.DataFrame, genes: Sequence[str] | None = None, *, column: str | None = None) -> GeneMatch:
     """Find the model's gene for each row of `var`.
 
-    The column of names is chosen by content: the one that names the most genes of the model, as human symbols,
-    Ensembl IDs (any
-    version), previous symbols and aliases, or as mouse symbols or IDs through one-to-one orthologs.
+    The column of names is chosen by content: the one that names the most genes of the model, as human symbols, Ensembl
+    IDs (any version), previous symbols and aliases, or as mouse symbols or IDs through one-to-one orthologs.
 
     Parameters
     ----------
@@ -168,8 +164,7 @@ def gene_expression_rows(var: pd.DataFrame) -> tuple[np.ndarray, dict[str, int]]
 
 
 def most_likely(columns: dict[str, np.ndarray], position: dict[str, int]) -> dict[str, np.ndarray]:
-    """The two columns with the most known names among a sample of each; reading all of a wide table in full takes "
-    "long."""
+    """The two columns with the most known names among a sample of each; to read all of a wide table takes long."""
 
     def share(label: str) -> float:
         names = columns[label]
@@ -199,10 +194,15 @@ def name_all(names: np.ndarray, column: str, vocabulary: GeneVocabulary, positio
 
 
 def clean(name: str) -> str:
-    """A name without the genome that 10x writes before it and without the version of an Ensembl ID."""
+    """A name without quotes and without the genome that 10x writes before it; an Ensembl ID without anything else.
+
+    Files hold `ENSG00000141510.18`, and pairs such as `TP53_ENSG00000141510`.
+    """
+    name = name.strip("'\"")
     if name.startswith(("GRCh", "hg")):
         name = HUMAN_PREFIX.sub("", name)
-    return strip_version(name) if name.startswith("ENS") else name
+    found = ENSEMBL_ID.search(name) if "ENS" in name else None
+    return found.group() if found else name
 
 
 def lookup_human(name: str, vocabulary: GeneVocabulary) -> tuple[str, str]:
@@ -258,8 +258,7 @@ def parse_date(name: str) -> tuple[str, int] | None:
 
 
 def drop_conflicts(naming: Naming) -> None:
-    """Leave out names that are an alias of a gene which the file holds under its own name: there they are another "
-    "gene (TIAF1, MYO18A)."""
+    """Leave out aliases of genes that the file holds under their own name too: they are other genes (TIAF1, MYO18A)."""
     present = {s for s, how in zip(naming.symbols, naming.how, strict=True) if how == "matched"}
     for i, symbol in enumerate(naming.symbols):
         if naming.how[i] == "alias" and symbol in present:
@@ -267,8 +266,7 @@ def drop_conflicts(naming: Naming) -> None:
 
 
 def repair_repeats(naming: Naming) -> None:
-    """Recognise names that were made unique with a suffix (TBCE-1, TBCE.1) beside the name itself: the same gene "
-    "again."""
+    """Recognise names that were made unique with a suffix (TBCE-1, TBCE.1) beside the name itself: the same gene."""
     symbol_of = dict(zip(naming.names, naming.symbols, strict=True))
     for i, name in enumerate(naming.names):
         if naming.how[i] == "unknown" and (match := REPEAT_SUFFIX.match(name)) and symbol_of.get(match.group(1)):
@@ -327,31 +325,25 @@ def write_notices(report: GeneReport):
         )
     if report.n_ambiguous:
         yield (
-            f"{report.n_ambiguous:,} names are an alias of several genes, or of a gene that is in the file under "
-            "its own name; they are left out "
-            "rather than guessed."
+            f"{report.n_ambiguous:,} names are an alias of several genes, or of a gene that is in the file under its "
+            "own name; they are left out rather than guessed."
         )
     repaired = [f"{name} is {symbol}" for name, symbol in report.damaged if symbol]
     unclear = [name for name, symbol in report.damaged if not symbol]
     if repaired:
-        yield (
-            f"A spreadsheet turned {len(repaired)} gene names into dates; they are repaired "
-            f"({', '.join(repaired[:4])})."
-        )
+        yield (f"A spreadsheet turned {len(repaired)} gene names into dates; repaired: {', '.join(repaired[:4])}.")
     if unclear:
         yield (
-            f"A spreadsheet turned gene names into dates that could mean several genes; left out: "
+            "A spreadsheet turned gene names into dates that could mean several genes; left out: "
             f"{', '.join(unclear[:4])}."
         )
     for kind, n in report.other_features.items():
         yield f"{n:,} rows of the type '{kind}' are no genes and are left out."
     if report.n_measured < PANEL_GENES:
         yield (
-            f"Only {report.n_measured:,} of the model's {report.n_model:,} genes were measured (a targeted panel "
-            "or a selection of "
-            "genes). The model sees each cell through these alone: depth and proportions refer to the panel, and "
-            "results "
-            "are less certain than with all genes."
+            f"Only {report.n_measured:,} of the model's {report.n_model:,} genes were measured (a targeted panel or a "
+            "selection of genes). The model sees each cell through these alone: depth and proportions refer to the "
+            "panel, and results are less certain than with all genes."
         )
 
 
@@ -384,9 +376,10 @@ def refuse_too_few(report: GeneReport, var: pd.DataFrame, n_model: int) -> None:
         found.append(f"Left out: {', '.join(f'{n:,} {kind}' for kind, n in report.other_features.items())}.")
     if share >= MIN_SHARE_KNOWN:
         needs = f"At least {needed} of the model's genes are needed, and {report.n_measured:,} are in the file."
+        advice = "Open the full dataset, with all the genes that were measured."
     else:
         needs = f"At least {100 * MIN_SHARE_KNOWN:.0f} % of the file's genes are needed."
-    advice = f"Choose the column that holds gene symbols or Ensembl IDs, of human or mouse (columns: {columns})."
+        advice = f"Choose the column that holds gene symbols or Ensembl IDs, of human or mouse (columns: {columns})."
     raise GeneError(" ".join(found), needs, advice)
 
 

@@ -14,8 +14,7 @@ def qc_metrics(aligned: AlignedCounts) -> pd.DataFrame:
     -------
     DataFrame
         Index: cell names. `total_counts` float64 (counts), `n_genes` int32 (genes with counts), `pct_counts_mt`
-        float64 (% of the counts; NaN where
-        no mitochondrial gene was measured or the cell has no counts).
+        float64 (% of the counts; NaN where no mitochondrial gene was measured or the cell has no counts).
     """
     total = aligned.total_counts
     share = np.divide(100 * aligned.mitochondrial_counts, total, out=np.full(aligned.n_obs, np.nan), where=total > 0)

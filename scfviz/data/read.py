@@ -3,9 +3,11 @@
 import warnings
 import zipfile
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from scfviz.data import source
+from scfviz.data.source import GZIP_MAGIC
 from scfviz.errors import DatasetError, ScfvizError
 
 FORMATS = ".h5ad, .zarr, 10x .h5, 10x matrix.mtx (a folder or .zip), .loom, .csv, .tsv or .txt (also .gz)"
@@ -19,9 +21,8 @@ def read_dataset(path: str | Path, *, folders: Sequence[Path] | None = None):
     """Open a dataset in any supported format.
 
     What the file is follows from its content, not its name. Matrices are sparse; when they are larger than about
-    400 MB they stay on
-    disk and are read in blocks of rows. Nothing is normalised, filtered or reordered; a table with genes as rows
-    is turned.
+    400 MB they stay on disk and are read in blocks of rows. Nothing is normalised, filtered or reordered; a table
+    with genes as rows is turned.
 
     Parameters
     ----------
@@ -33,8 +34,7 @@ def read_dataset(path: str | Path, *, folders: Sequence[Path] | None = None):
     Returns
     -------
     AnnData
-        Cells x genes. `uns["scfviz_source"]` holds path, format, notes (sentences on every decision), size and
-        mtime_ns.
+        Cells x genes. `uns["scfviz_source"]` holds path, format, size, mtime_ns and notes: sentences on decisions.
 
     Raises
     ------
@@ -48,7 +48,7 @@ def read_dataset(path: str | Path, *, folders: Sequence[Path] | None = None):
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            kind, adata = open_by_content(real, notes, folders)
+            kind, adata = open_by_content(real, notes)
     except ScfvizError:
         source.refuse_changed(real, before)
         raise
@@ -69,40 +69,52 @@ def read_dataset(path: str | Path, *, folders: Sequence[Path] | None = None):
     if looks_transposed(adata):
         adata = transpose(adata, real.name)
         notes.append(TURNED)
-    adata.uns["scfviz_source"] = {
-        "path": str(real),
-        "format": kind,
-        "notes": notes,
-        "size": before.size,
-        "mtime_ns": before.mtime_ns,
-    }
+    adata.uns["scfviz_source"] = {"path": str(real), "format": kind, "notes": notes, **asdict(before)}
     return adata
 
 
-def open_by_content(path: Path, notes: list[str], folders: Sequence[Path] | None):
+def open_by_content(path: Path, notes: list[str]):
     """(format, AnnData) of a file or folder, decided by what is in it."""
     if path.is_dir():
-        return open_folder(path, notes, folders)
+        return open_folder(path, notes)
     with open(path, "rb") as handle:
-        magic = handle.read(8)
+        head = handle.read(64)
     suffix = table_suffix(path)
-    if magic == HDF5_MAGIC:
+    if head.startswith(HDF5_MAGIC):
         if path.suffix.lower() not in HDF5_SUFFIXES:
             notes.append(f"The name ends in '{path.suffix}', but the content is HDF5; it was read as such.")
         return open_hdf5(path, notes)
+    if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+        raise DatasetError(
+            f"'{path.name}' is a web page (HTML or XML), not a dataset.",
+            f"Readable formats: {FORMATS}.",
+            "The link of the download led to a page, perhaps to sign in: download the file itself.",
+        )
+    if head.startswith(GZIP_MAGIC) and (suffix in HDF5_SUFFIXES or suffix in (".tar", ".tgz")):
+        raise DatasetError(
+            f"'{path.name}' is packed (gzip).",
+            f"Readable formats: {FORMATS}.",
+            "Unpack it, then open what was inside.",
+        )
     if path.suffix.lower() in HDF5_SUFFIXES:
         raise DatasetError(
             f"'{path.name}' is not an HDF5 file, although its name ends in '{path.suffix}'.",
             f"Readable formats: {FORMATS}.",
-            "Perhaps the download was interrupted or saved a web page; or the name has the wrong ending.",
+            "Perhaps the download was interrupted, or the name has the wrong ending.",
         )
-    if magic.startswith(ZIP_MAGIC):
+    if head.startswith(ZIP_MAGIC):
         from scfviz.data.read_10x import read_mtx_zip
 
+        if suffix == ".xlsx":
+            raise DatasetError(
+                f"'{path.name}' is an Excel workbook.",
+                f"Readable formats: {FORMATS}.",
+                "Save its sheet as .csv. Excel turns some gene names into dates: better get the original table.",
+            )
         if not zipfile.is_zipfile(path):
             raise DatasetError(f"The archive '{path.name}' is cut short.", "", "Copy or download it again.")
         return "10x mtx (zip)", read_mtx_zip(path, notes)
-    if suffix in (".mtx",):
+    if suffix == ".mtx":
         raise DatasetError(
             f"'{path.name}' is a matrix without the names of its cells and genes.",
             "The folder with matrix.mtx, barcodes.tsv and features.tsv is needed.",
@@ -120,11 +132,11 @@ def table_suffix(path: Path) -> str:
     return Path(path.stem).suffix.lower() if path.suffix.lower() == ".gz" else path.suffix.lower()
 
 
-def open_folder(path: Path, notes: list[str], folders: Sequence[Path] | None):
+def open_folder(path: Path, notes: list[str]):
     """A .zarr store or a 10x folder."""
     from scfviz.data.read_10x import find_mtx, read_mtx_folder
 
-    if any((path / meta).exists() for meta in (".zgroup", ".zattrs", "zarr.json", ".zmetadata")):
+    if source.is_zarr(path):
         from scfviz.data.read_anndata import open_zarr, read_anndata_file
 
         return "zarr", read_anndata_file(open_zarr(path), path.name, notes)
@@ -147,9 +159,15 @@ def open_hdf5(path: Path, notes: list[str]):
         file = h5py.File(path, "r")
     except BlockingIOError:
         raise DatasetError(
-            f"'{path.name}' is being written by another program.", "", "Wait until it has finished."
+            f"'{path.name}' is being written by another program.", "", "Wait until it is done."
         ) from None
     refuse_foreign_storage(file, path.name)
+    if "mod" in file:
+        raise DatasetError(
+            f"'{path.name}' holds several kinds of measurements (MuData: {', '.join(list(file['mod'])[:6])}).",
+            "One cells x genes matrix of RNA counts is needed.",
+            "Save the RNA part as .h5ad (mdata.mod['rna'].write_h5ad).",
+        )
     found = None
     if "obs" in file and "var" in file:
         found = "h5ad", read_anndata.read_anndata_file(file, path.name, notes)

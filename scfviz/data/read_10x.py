@@ -1,5 +1,4 @@
-"""Read what Cell Ranger writes: .h5 of version 2 and of version 3 on, and matrix.mtx with its name files (folder "
-"or .zip)."""
+"""Read what Cell Ranger writes: .h5 of version 2 and of version 3 on, and matrix.mtx with its files of names."""
 
 import gzip
 import io
@@ -21,6 +20,8 @@ HUMAN_GENOMES = ("GRCh38", "hg19", "GRCh37", "hg38")
 MATRIX_NAMES = ("matrix.mtx.gz", "matrix.mtx")
 FEATURE_NAMES = ("features.tsv.gz", "features.tsv", "genes.tsv.gz", "genes.tsv")
 BARCODE_NAMES = ("barcodes.tsv.gz", "barcodes.tsv")
+MAX_NAMES_BYTES = 2**30
+MTX_NUMBERS = ("integer", "real")
 LINES_PER_CHUNK = 2_000_000
 
 
@@ -46,8 +47,7 @@ def read_10x_h5(file: h5py.File, groups: list[str], name: str, notes: list[str])
     if (len(var), len(obs)) != (n_features, n_cells):
         raise DatasetError(
             f"In '{name}' the matrix is {n_features:,} x {n_cells:,}, but {len(var):,} features and {len(obs):,} "
-            "barcodes are "
-            "named.",
+            "barcodes are named.",
             "The parts must agree.",
             "The file is damaged: copy or create it again.",
         )
@@ -56,21 +56,21 @@ def read_10x_h5(file: h5py.File, groups: list[str], name: str, notes: list[str])
 
 def read_features(group: h5py.Group) -> pd.DataFrame:
     """The table of features of either layout, with gene symbols as row names."""
-    if "features" in group:
-        features = group["features"]
-        columns = {"gene_ids": "id", "feature_types": "feature_type", "genome": "genome"}
-        var = pd.DataFrame({new: decode(features[old][()]) for new, old in columns.items() if old in features})
-        var.index = pd.Index(decode(features["name"][()]), dtype=object)
-    else:
-        var = pd.DataFrame(
-            {"gene_ids": decode(group["genes"][()])}, index=pd.Index(decode(group["gene_names"][()]), dtype=object)
-        )
+    if "features" not in group:
+        names = pd.Index(decode(group["gene_names"][()]), dtype=object)
+        return pd.DataFrame({"gene_ids": decode(group["genes"][()])}, index=names)
+    features = group["features"]
+    columns = {"gene_ids": "id", "feature_types": "feature_type", "genome": "genome"}
+    var = pd.DataFrame({new: decode(features[old][()]) for new, old in columns.items() if old in features})
+    var.index = pd.Index(decode(features["name"][()]), dtype=object)
     return var
 
 
 def open_csr(group: h5py.Group, shape: tuple[int, int], notes: list[str]):
-    """10x stores features x cells by columns, which is cells x features by rows: load it, or stream it into a "
-    "temporary file."""
+    """The matrix as cells x features, in memory or streamed into a temporary file.
+
+    10x stores features x cells by columns, which is cells x features by rows.
+    """
     size = sum(int(group[k].shape[0]) * group[k].dtype.itemsize for k in ("data", "indices"))
     if size <= mx.IN_MEMORY_BYTES:
         return mx.read_csr_rows(group, shape[1], 0, shape[0])
@@ -87,9 +87,9 @@ def csr_entries(group: h5py.Group) -> Iterator[tuple[np.ndarray, np.ndarray, np.
         yield rows, group["indices"][low:high], group["data"][low:high]
 
 
-def find_mtx(names: list[str]) -> str | None:
-    """The name of the matrix file among file names (a prefix such as `sample1_` is allowed)."""
-    return next((n for wanted in MATRIX_NAMES for n in sorted(names) if n.endswith(wanted)), None)
+def find_mtx(names: list[str]) -> list[str]:
+    """The names of matrix files among file names, sorted; a prefix such as `sample1_` or `folder/` is allowed."""
+    return sorted(n for n in names if n.endswith(MATRIX_NAMES))
 
 
 def read_mtx_folder(path: Path, notes: list[str]) -> AnnData:
@@ -101,26 +101,30 @@ def read_mtx_folder(path: Path, notes: list[str]) -> AnnData:
 def read_mtx_zip(path: Path, notes: list[str]) -> AnnData:
     """The same three files in a .zip, read in place without unpacking to disk."""
     with zipfile.ZipFile(path) as archive:
-        return read_mtx(
-            [n for n in archive.namelist() if not PurePosixPath(n).name.startswith((".", "__MACOSX"))],
-            archive.open,
-            path.name,
-            notes,
-        )
+        # macOS puts a ._ file beside every file.
+        names = [n for n in archive.namelist() if not PurePosixPath(n).name.startswith(".")]
+        return read_mtx(names, archive.open, path.name, notes)
 
 
 def read_mtx(
     names: list[str], open_member: Callable[[str], io.BufferedIOBase], label: str, notes: list[str]
 ) -> AnnData:
     """Matrix and names through a function that opens a file of the set."""
-    matrix_name = find_mtx(names)
-    if matrix_name is None:
+    matrices = find_mtx(names)
+    if not matrices:
         raise DatasetError(
             f"'{label}' holds no matrix.mtx.",
             "matrix.mtx, barcodes.tsv and features.tsv (or genes.tsv) are needed.",
             f"Found: {', '.join(sorted(names)[:6]) or 'nothing'}.",
         )
-    prefix = matrix_name[: matrix_name.index("matrix.mtx")]
+    matrix_name = matrices[0]
+    prefix = matrix_name[: matrix_name.rindex("matrix.mtx")]
+    others = [n for n in matrices if not n.startswith(prefix)]
+    if others:
+        notes.append(
+            f"There are several samples; {matrix_name} is used, left out: {', '.join(others[:5])}. To use another one, "
+            "put its three files into a folder of their own."
+        )
     features, barcodes = (
         next((prefix + n for n in wanted if prefix + n in names), None) for wanted in (FEATURE_NAMES, BARCODE_NAMES)
     )
@@ -133,14 +137,13 @@ def read_mtx(
         )
     var, obs = read_feature_lines(unpack(open_member(features))), read_names(unpack(open_member(barcodes)))
     with unpack(open_member(matrix_name)) as stream:
-        *shape, n_entries = read_mtx_header(stream, label)
-        shape = tuple(shape)
+        *size, n_entries = read_mtx_header(stream, label)
+        shape = tuple(size)
         turned = shape == (len(obs), len(var)) and shape != (len(var), len(obs))
         if not turned and shape != (len(var), len(obs)):
             raise DatasetError(
                 f"In '{label}' the matrix is {shape[0]:,} x {shape[1]:,}, but {len(var):,} features and "
-                f"{len(obs):,} barcodes are "
-                "named.",
+                f"{len(obs):,} barcodes are named.",
                 "The three files must belong together.",
                 "Take all three from the same output folder.",
             )
@@ -158,34 +161,33 @@ def unpack(handle) -> io.BufferedIOBase:
 
 def read_names(stream) -> list[str]:
     """First column of a file of names."""
+    return [row[0] for row in read_fields(stream)]
+
+
+def read_fields(stream) -> list[list[str]]:
+    """Fields of a file of names, between tabs, without the quotes that R writes."""
     with stream:
-        lines = stream.read().decode("utf-8", "replace").splitlines()
-    return [line.split("\t")[0].strip() for line in lines if line.strip()]
+        content = stream.read(MAX_NAMES_BYTES + 1)
+    if len(content) > MAX_NAMES_BYTES:  # a few packed kilobytes can unpack to more than memory holds
+        raise DatasetError("The names of cells or genes take more than 1 GB.", "", "Check the files of names.")
+    lines = content.decode("utf-8", "replace").splitlines()
+    return [[field.strip().strip('"') for field in line.split("\t")] for line in lines if line.strip()]
 
 
 def read_feature_lines(stream) -> pd.DataFrame:
     """features.tsv (id, name, type) or genes.tsv (id, name), with the name as row name."""
-    with stream:
-        rows = [line.split("\t") for line in stream.read().decode("utf-8", "replace").splitlines() if line.strip()]
-    ids = [row[0].strip() for row in rows]
-    var = pd.DataFrame(
-        {"gene_ids": ids},
-        index=pd.Index([row[1].strip() if len(row) > 1 else row[0].strip() for row in rows], dtype=object),
-    )
+    rows = read_fields(stream)
+    names = pd.Index([row[1] if len(row) > 1 else row[0] for row in rows], dtype=object)
+    var = pd.DataFrame({"gene_ids": [row[0] for row in rows]}, index=names)
     if any(len(row) > 2 for row in rows):
-        var["feature_types"] = [row[2].strip() if len(row) > 2 else "" for row in rows]
+        var["feature_types"] = [row[2] if len(row) > 2 else "" for row in rows]
     return var
 
 
 def read_mtx_header(stream, label: str) -> tuple[int, int, int]:
     """Rows, columns and entries from the head of a Matrix Market file; the stream is left at the first entry."""
     first = stream.readline().decode("ascii", "replace").lower().split()
-    if (
-        len(first) < 4
-        or first[0] != "%%matrixmarket"
-        or first[2] != "coordinate"
-        or first[3] not in ("integer", "real")
-    ):
+    if len(first) < 4 or first[0] != "%%matrixmarket" or first[2] != "coordinate" or first[3] not in MTX_NUMBERS:
         raise DatasetError(
             f"The matrix of '{label}' is not a sparse Matrix Market file of numbers.",
             "A first line '%%MatrixMarket matrix coordinate integer general' is needed.",

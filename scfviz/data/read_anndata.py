@@ -14,7 +14,7 @@ from anndata.io import read_elem, sparse_dataset
 
 from scfviz.data import matrix as mx
 from scfviz.data.sidecar import write_sidecar
-from scfviz.data.source import files_below
+from scfviz.data.source import dataset_files
 from scfviz.errors import DatasetError
 
 MAX_EXTRA_BYTES = 64 * 2**20
@@ -23,8 +23,9 @@ SPARSE = ("csr_matrix", "csc_matrix", "csr_array", "csc_array")
 
 
 def read_anndata_file(root, name: str, notes: list[str]) -> AnnData:
-    """Build an AnnData from an open .h5ad file or .zarr group: tables in memory, matrices sparse in memory or left
-    on disk.
+    """Build an AnnData from an open .h5ad file or .zarr group.
+
+    Tables are in memory; matrices are sparse in memory, or stay on disk.
 
     Parameters
     ----------
@@ -136,9 +137,9 @@ def open_matrix(elem, key: str, name: str):
     if hasattr(elem, "keys"):
         attrs = dict(elem.attrs)
         if attrs.get("encoding-type", f"{attrs.get('h5sparse_format')}_matrix") not in SPARSE:
+            encoding = attrs.get("encoding-type", "no encoding")
             raise DatasetError(
-                f"In '{name}' the matrix {key} is stored in an unknown way "
-                f"({attrs.get('encoding-type', 'no encoding')}).",
+                f"In '{name}' the matrix {key} is stored in an unknown way ({encoding}).",
                 "A dense or a CSR/CSC matrix is needed.",
                 "Save the dataset again with anndata.",
             )
@@ -156,11 +157,8 @@ def refuse_non_numbers(dtype: np.dtype, key: str, name: str) -> None:
     """Refuse text and stored Python objects where numbers belong."""
     if dtype.kind in "biuf":
         return
-    what = (
-        "text"
-        if dtype.kind in "SUT" or (h5py.check_string_dtype(dtype) if dtype.kind == "O" else False)
-        else "stored Python objects"
-    )
+    is_text = dtype.kind in "SUT" or h5py.check_string_dtype(dtype) is not None
+    what = "text" if is_text else "stored Python objects"
     raise DatasetError(
         f"In '{name}' the matrix {key} holds {what}, not numbers.",
         "A matrix of counts is needed.",
@@ -172,15 +170,8 @@ def settle(opened, key: str, stay_on_disk: bool, notes: list[str]):
     """Load a matrix as CSR, or leave it on disk in a form that can be read by rows."""
     if not stay_on_disk:
         if isinstance(opened, CSCDataset):
-            group = opened.group
-            columns = sp.csc_matrix(
-                (
-                    mx.computable(np.asarray(group["data"][()])),
-                    np.asarray(group["indices"][()]),
-                    np.asarray(group["indptr"][()]),
-                ),
-                shape=opened.shape,
-            )
+            data, indices, indptr = (np.asarray(opened.group[k][()]) for k in ("data", "indices", "indptr"))
+            columns = sp.csc_matrix((mx.computable(data), indices, indptr), shape=opened.shape)
             columns.check_format(full_check=True)  # a damaged file would otherwise be read beyond its end
             return columns.tocsr()
         if opened.shape[0] == 0:
@@ -188,15 +179,15 @@ def settle(opened, key: str, stay_on_disk: bool, notes: list[str]):
         return sp.vstack([block for _, block in mx.row_blocks(opened)], format="csr")
     if isinstance(opened, CSCDataset):
         notes.append(
-            f"The matrix {key} is stored gene by gene and too large for memory; it was rearranged cell by cell in "
-            "a temporary file."
+            f"The matrix {key} is stored gene by gene and too large for memory; it was rearranged cell by cell in a "
+            "temporary file."
         )
         return write_sidecar(csc_chunks(opened), opened.shape)
     chunks = getattr(opened, "chunks", None)
     if not isinstance(opened, CSRDataset) and chunks and chunks[0] > 4 * mx.block_rows(opened):
         notes.append(
-            f"The matrix {key} is stored in blocks of many cells and is too large for memory; it was rearranged in "
-            "a temporary file."
+            f"The matrix {key} is stored in blocks of many cells and is too large for memory; it was rearranged in a "
+            "temporary file."
         )
         return write_sidecar(mx.entry_chunks(opened), opened.shape)
     return opened
@@ -213,7 +204,7 @@ def csc_chunks(matrix: CSCDataset):
 
 
 def read_extras(root, key: str, notes: list[str], n_obs: int | None = None) -> dict:
-    """What can be read of `obsm` or `uns`; an element that cannot, or is very large, is left in the file and named."""
+    """What can be read of `obsm` or `uns`; an element that cannot, or is very large, stays in the file and is named."""
     group = root[key] if key in root else None
     if not hasattr(group, "keys"):
         return {}
@@ -244,7 +235,7 @@ def open_zarr(path: Path):
     """Open a .zarr folder after making sure that nothing in it is a stored Python object."""
     import zarr
 
-    for meta in (p for p in files_below(path) if p.name in (".zarray", ".zmetadata", "zarr.json")):
+    for meta in (p for p in dataset_files(path) if p.name in (".zarray", ".zmetadata", "zarr.json")):
         if PICKLE.search(meta.read_text("utf-8", "replace")):
             raise DatasetError(
                 f"'{path.name}' holds stored Python objects (a pickled array in {meta.parent.name}).",

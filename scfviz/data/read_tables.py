@@ -1,7 +1,9 @@
 """Read .csv and .tsv tables line by line, whichever way round they are."""
 
 import csv
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +18,24 @@ from scfviz.errors import DatasetError
 N_SAMPLE_LINES = 300
 VALUES_PER_CHUNK = 4_000_000
 MISSING = ("", "na", "nan", "null", "none", "n/a")
+DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a table is laid out, found from its first lines."""
+
+    path: Path
+    delimiter: str
+    columns: list[str]
+    has_row_names: bool
+    genes_are_rows: bool
 
 
 def read_table(path: Path, notes: list[str]) -> AnnData:
     """A table with names in its first row and first column; genes may be rows or columns, found out by their names.
+
+    Blank lines and lines that begin with # are skipped. Between semicolons a comma is a decimal comma.
 
     Raises
     ------
@@ -27,49 +43,62 @@ def read_table(path: Path, notes: list[str]) -> AnnData:
         Text among the numbers, missing values, lines of unequal length, or no table at all. The message names the
         line and column.
     """
+    layout = find_layout(path)
+    if layout.genes_are_rows:
+        notes.append("Rows are genes and columns are cells; the table was turned.")
+    else:
+        notes.append("Rows are cells and columns are genes.")
+    if not layout.has_row_names:
+        notes.append("The rows have no names; the cells were numbered.")
+    row_names: list[str] = []
+    n_rows, n_columns = count_lines(path) - 1, len(layout.columns)
+    shape = (n_columns, n_rows) if layout.genes_are_rows else (n_rows, n_columns)
+    X = assemble(table_entries(layout, row_names), shape, notes)
+    rows, columns = (pd.DataFrame(index=pd.Index(names, dtype=object)) for names in (row_names, layout.columns))
+    return AnnData(X, obs=columns, var=rows) if layout.genes_are_rows else AnnData(X, obs=rows, var=columns)
+
+
+def find_layout(path: Path) -> Layout:
+    """Delimiter, column names and orientation of a table, or the reason why it is none."""
     delimiter = find_delimiter(path)
     with open_text(path) as stream:
-        header = next(csv.reader([stream.readline()], delimiter=delimiter), [])
-        sample = [line for _, line in zip(range(N_SAMPLE_LINES), stream, strict=False) if line.strip()]
+        lines = [line for (_, line), _ in zip(filled_lines(stream), range(N_SAMPLE_LINES + 1), strict=False)]
+    header, *sample = lines
     if not sample:
         raise DatasetError(f"'{path.name}' has a first line but no rows.", "A table of cells and genes is needed.")
-    first = next(csv.reader(sample[:1], delimiter=delimiter))
+    header, first = ([field.strip() for field in split(line, delimiter)] for line in (header, sample[0]))
+    has_row_names = not (
+        len(header) == len(first) and is_number(first[0]) and share_known(header[:1]) == 1 and share_known(header) > 0.5
+    )
     # R leaves out the name of the column of names.
-    columns = [name.strip() for name in (header if len(header) == len(first) - 1 else header[1:])]
-    if len(columns) == 0 or len(columns) != len(first) - 1:
+    columns = header[1:] if has_row_names and len(header) == len(first) else header
+    if len(columns) == 0 or len(columns) != len(first) - has_row_names:
         raise DatasetError(
             f"'{path.name}' is no table: its first line has {len(header):,} fields and its second {len(first):,}.",
             "Names in the first row and the first column, numbers elsewhere, separated by commas or tabs.",
         )
-    row_names = [next(csv.reader([line], delimiter=delimiter))[0].strip() for line in sample]
-    genes_are_rows = share_known(row_names) > share_known(columns)
+    row_names = [line.partition(delimiter)[0].strip().strip('"') for line in sample]
+    genes_are_rows = has_row_names and share_known(row_names) > share_known(columns)
     if all(is_number(name) for name in columns) and not genes_are_rows:
         raise DatasetError(
             f"The columns of '{path.name}' have no names: the first row already holds numbers.",
             "The first row must hold the names of the genes (or of the cells).",
             "Add a row of names.",
         )
-    notes.append(
-        "Rows are genes and columns are cells; the table was turned."
-        if genes_are_rows
-        else "Rows are cells and columns are genes."
-    )
-    names: list[str] = []
-    body = table_entries(path, delimiter, len(columns), names, genes_are_rows, columns)
-    n_lines = count_lines(path) - 1
-    shape = (len(columns), n_lines) if genes_are_rows else (n_lines, len(columns))
-    X = assemble(body, shape, notes)
-    rows, others = (
-        pd.DataFrame(index=pd.Index(names, dtype=object)),
-        pd.DataFrame(index=pd.Index(columns, dtype=object)),
-    )
-    return AnnData(X=X, obs=others, var=rows) if genes_are_rows else AnnData(X=X, obs=rows, var=others)
+    return Layout(path, delimiter, columns, has_row_names, genes_are_rows)
+
+
+def filled_lines(stream: Iterable[str]) -> Iterator[tuple[int, str]]:
+    """(number in the file, line) of the lines that hold something."""
+    for number, line in enumerate(stream, 1):
+        if not line.isspace() and not line.startswith("#"):
+            yield number, line
 
 
 def find_delimiter(path: Path) -> str:
     """Tab, comma, semicolon or space, from the first line."""
     with open_text(path) as stream:
-        line = stream.readline()
+        _, line = next(filled_lines(stream), (0, ""))
     if "\0" in line:
         raise DatasetError(f"'{path.name}' is no text table: it holds binary data.", "", "Check the file and its name.")
     counts = {d: line.count(d) for d in "\t,; "}
@@ -83,10 +112,15 @@ def find_delimiter(path: Path) -> str:
     return best
 
 
+def split(line: str, delimiter: str) -> list[str]:
+    """The fields of a line, without their quotes."""
+    return next(csv.reader([line], delimiter=delimiter))
+
+
 def count_lines(path: Path) -> int:
-    """Lines that are not blank."""
+    """Lines that hold something."""
     with open_text(path) as stream:
-        return sum(1 for line in stream if not line.isspace())
+        return sum(1 for _ in filled_lines(stream))
 
 
 def is_number(text: str) -> bool:
@@ -98,26 +132,24 @@ def is_number(text: str) -> bool:
     return True
 
 
-def table_entries(
-    path: Path, delimiter: str, width: int, names: list[str], genes_are_rows: bool, columns: list[str]
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+def table_entries(layout: Layout, row_names: list[str]) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """(cells, genes, values) chunks of the body; row names are collected on the way."""
-    held, n_held, block = [], 0, max(1, VALUES_PER_CHUNK // width)
-    with open_text(path) as stream:
-        stream.readline()
-        for line in stream:
-            if line.isspace():
-                continue
-            name, values = parse_line(line, delimiter, width, len(names) + 2, columns, path.name)
+    held, block = [], max(1, VALUES_PER_CHUNK // len(layout.columns))
+    with open_text(layout.path) as stream:
+        lines = filled_lines(stream)
+        next(lines)
+        for number, line in lines:
+            if not layout.has_row_names:
+                line = f"cell{len(row_names) + 1}{layout.delimiter}{line}"
+            name, values = parse_line(line, number, layout)
             where = np.flatnonzero(values)
-            held.append((np.full(len(where), len(names), dtype=np.int32), where.astype(np.int32), values[where]))
-            names.append(name)
-            n_held += 1
-            if n_held >= block:
-                yield join(held, genes_are_rows)
-                held, n_held = [], 0
+            held.append((np.full(len(where), len(row_names), dtype=np.int32), where.astype(np.int32), values[where]))
+            row_names.append(name)
+            if len(held) >= block:
+                yield join(held, layout.genes_are_rows)
+                held = []
     if held:
-        yield join(held, genes_are_rows)
+        yield join(held, layout.genes_are_rows)
 
 
 def join(held: list, genes_are_rows: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -126,10 +158,11 @@ def join(held: list, genes_are_rows: bool) -> tuple[np.ndarray, np.ndarray, np.n
     return (columns, rows, values) if genes_are_rows else (rows, columns, values)
 
 
-def parse_line(
-    line: str, delimiter: str, width: int, number: int, columns: list[str], file_name: str
-) -> tuple[str, np.ndarray]:
+def parse_line(line: str, number: int, layout: Layout) -> tuple[str, np.ndarray]:
     """(row name, values) of one line; the quick way first, and field by field where that fails."""
+    delimiter, width, file_name = layout.delimiter, len(layout.columns), layout.path.name
+    if delimiter == ";":
+        line = line.replace(",", ".")
     name, _, rest = line.rstrip("\r\n").partition(delimiter)
     if '"' not in line and rest.count(delimiter) == width - 1:
         try:
@@ -138,7 +171,7 @@ def parse_line(
                 return name.strip(), values
         except ValueError:
             pass
-    fields = next(csv.reader([line], delimiter=delimiter))
+    fields = split(line, delimiter)
     if len(fields) != width + 1:
         raise DatasetError(
             f"Line {number:,} of '{file_name}' has {len(fields):,} fields, the first row names {width + 1:,}.",
@@ -149,17 +182,20 @@ def parse_line(
     for i, text in enumerate(fields[1:]):
         if text.strip().lower() in MISSING:
             raise DatasetError(
-                f"Line {number:,} of '{file_name}' ({fields[0]}) has no value in the column '{columns[i]}'.",
+                f"Line {number:,} of '{file_name}' ({fields[0]}) has no value in the column '{layout.columns[i]}'.",
                 "Every cell and gene needs a count; write 0 where nothing was counted.",
                 "Fill or remove missing values.",
             )
         try:
             values[i] = float(text)
         except ValueError:
+            has_comma = DECIMAL_COMMA.fullmatch(text.strip())
             raise DatasetError(
                 f"Line {number:,} of '{file_name}' ({fields[0]}) holds text, '{text[:40]}', in the column "
-                f"'{columns[i]}'.",
+                f"'{layout.columns[i]}'.",
                 "Names belong in the first row and the first column only; everything else must be numbers.",
-                "Remove columns of text, such as cell types, from the table.",
+                "Write numbers with a decimal point, not a comma."
+                if has_comma
+                else "Remove columns of text, such as cell types, from the table.",
             ) from None
     return fields[0].strip(), values

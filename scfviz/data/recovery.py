@@ -1,9 +1,8 @@
 """Get counts back from normalised values.
 
-When a cell is divided by its total (and perhaps logged), all its counts shrink by one factor. In almost every cell
-the smallest non-zero
-value was a single count, so dividing by it gives the counts back, and whole numbers prove it. The published corpus
-was treated the same way.
+When a cell is divided by its total (and perhaps logged), all its counts shrink by one factor. In almost every cell the
+smallest non-zero value was a single count, so dividing by it gives the counts back, and whole numbers prove it. The
+published corpus was treated the same way.
 
 Source: Hao et al. 2024, doi:10.1038/s41592-024-02305-7, Methods.
 """
@@ -17,7 +16,11 @@ import scipy.sparse as sp
 TOLERANCE, RELATIVE_TOLERANCE = 0.04, 0.003
 # Above this the tolerance would cover half of all real numbers, and passing would prove nothing.
 MAX_TESTED = 40
+# Logged values stay small: ln(1e6) is below 14, log2(1e6) below 20.
+MAX_LOGGED = 25
 MIN_WHOLE = 0.95
+# Share of the values above the smallest that must be testable; real full-length data have 0.18 and more.
+MIN_TESTED = 0.05
 # Smallest counts of a cell that are tried when one does not fit.
 OTHER_SMALLEST = (2, 3)
 SCALES = {
@@ -49,8 +52,7 @@ def unit_of_entries(values: np.ndarray, indptr: np.ndarray) -> np.ndarray:
     """For every entry, the value of one count in its cell.
 
     That is the smallest non-zero value; in a cell where the others are no multiples of it but of a half or a third
-    (every
-    expressed gene was counted at least twice), it is that fraction.
+    (every expressed gene was counted at least twice), it is that fraction.
     """
     per_cell = np.diff(indptr)
     smallest = cell_minimum(values, indptr)
@@ -81,8 +83,7 @@ def is_whole(ratios: np.ndarray) -> np.ndarray:
 
 
 def is_informative(ratios: np.ndarray) -> np.ndarray:
-    """Whether each ratio says anything: the smallest value itself is whole by construction, a very large ratio by "
-    "chance."""
+    """Whether each ratio says anything: the smallest value is whole by construction, a very large one by chance."""
     return (ratios > 1 + TOLERANCE) & (ratios <= MAX_TESTED)
 
 
@@ -99,21 +100,32 @@ def share_whole(ratios: np.ndarray, indptr: np.ndarray) -> np.ndarray:
 def find_recovery(block: sp.csr_matrix) -> Recovery | None:
     """The scale whose undoing makes the values of sample cells whole multiples of each cell's smallest one, or None.
 
-    Where several scales pass (small counts alone tell them hardly apart), the one that comes closest to whole
-    numbers wins.
+    Where several scales pass (small counts alone tell them hardly apart), the one closest to whole numbers wins.
     """
     passed = []
     for scale, undo in SCALES.items():
-        with np.errstate(over="ignore"):
-            values = undo(block.data.astype(np.float64))
-        if not np.isfinite(values).all():
+        if scale != "no logarithm" and block.data.max() > MAX_LOGGED:
             continue
-        smallest = np.repeat(cell_minimum(values, block.indptr), np.diff(block.indptr))
+        values = undo(block.data.astype(np.float64))
+        per_cell = cell_minimum(values, block.indptr)
+        smallest = np.repeat(per_cell, np.diff(block.indptr))
         ratios = values / np.where(smallest > 0, smallest, 1)
-        ratios = ratios[is_informative(ratios)]
-        if len(ratios) and (share := float(is_whole(ratios).mean())) >= MIN_WHOLE:
-            passed.append((float(np.abs(ratios - np.rint(ratios)).mean()), Recovery(scale, share)))
+        tested = ratios[is_informative(ratios)]
+        if len(tested) <= MIN_TESTED * (ratios > 1 + TOLERANCE).sum() or is_rounding(per_cell):
+            continue
+        if (share := float(is_whole(tested).mean())) >= MIN_WHOLE:
+            passed.append((float(np.abs(tested - np.rint(tested)).mean()), Recovery(scale, share)))
     return min(passed, key=lambda p: p[0])[1] if passed else None
+
+
+def is_rounding(smallest: np.ndarray) -> bool:
+    """Whether most cells have the same smallest value of 0.1, 0.01, ...: that is rounding (TPM, FPKM), no count.
+
+    One count of a normalised cell is its share of the cell's own total, so it differs from cell to cell.
+    """
+    digits = -np.log10(smallest[smallest > 0])
+    is_decimal = (np.abs(digits - np.rint(digits)) < 0.003) & (np.rint(digits) >= 1)
+    return len(digits) > 0 and is_decimal.mean() > 0.5
 
 
 def count_failing(block: sp.csr_matrix, recovery: Recovery) -> int:

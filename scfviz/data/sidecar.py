@@ -1,8 +1,7 @@
 """Turn a matrix that cannot be read by rows into one that can, in bounded memory.
 
-Entries arrive in any order, go into buckets of rows on disk, and each bucket is then sorted in memory and appended
-to a CSR matrix in a
-temporary HDF5 file.
+Entries arrive in any order, go into buckets of rows on disk, and each bucket is then sorted in memory and appended to a
+CSR matrix in a temporary HDF5 file.
 """
 
 import shutil
@@ -18,12 +17,10 @@ from anndata.io import sparse_dataset
 
 N_BUCKETS = 128
 ENTRY = np.dtype([("row", "<i4"), ("column", "<i4"), ("value", "<f4")])
-MAX_EXACT_FLOAT32 = 2**24
 
 
 def write_sidecar(chunks: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]], shape: tuple[int, int]):
-    """Store (rows, columns, values) chunks as a CSR matrix on disk, float32, opened for reading; it is deleted
-    when no longer used.
+    """Store (rows, columns, values) chunks as a float32 CSR matrix on disk, deleted when no longer used.
 
     Returns
     -------

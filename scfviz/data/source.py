@@ -1,5 +1,6 @@
 """Where a dataset comes from: allowed folders, identity, and whether it changed."""
 
+import codecs
 import gzip
 import hashlib
 import os
@@ -9,6 +10,9 @@ from functools import lru_cache
 from pathlib import Path
 
 from scfviz.errors import DatasetError
+
+GZIP_MAGIC = b"\x1f\x8b"
+ZARR_METADATA = (".zgroup", ".zattrs", "zarr.json", ".zmetadata")
 
 
 @dataclass(frozen=True)
@@ -27,15 +31,21 @@ def resolve_source(path: str | Path, folders: Sequence[Path] | None = None) -> P
     DatasetError
         It does not exist, is empty, cannot be read, or lies (itself or through a link) outside `folders`.
     """
-    given = Path(path).expanduser()
+    given = Path(path)
+    missing = DatasetError(f"There is no file or folder '{given.name or given}'.", "", "Check the path.")
     try:
-        real = given.resolve(strict=True)
-    except (OSError, RuntimeError):
+        given = given.expanduser()
+        real = Path(os.path.realpath(given))
         # A path outside is refused before it is said to be missing: existence is nobody's business there.
-        refuse_outside(given.resolve(), given, folders)
-        raise DatasetError(f"There is no file or folder '{given.name or given}'.", "", "Check the path.") from None
-    refuse_outside(real, given, folders)
+        refuse_outside(real, given, folders)
+        is_there = real.exists()
+    except (OSError, RuntimeError, ValueError):  # an unknown user's home, a name that no file can have
+        raise missing from None
+    if not is_there:
+        raise missing
     if real.is_dir():
+        if not os.access(real, os.R_OK | os.X_OK):
+            raise DatasetError(f"The folder '{given.name}' may not be read.", "", "Ask for permission to read it.")
         refuse_links_outside(real, folders)
         if not any(real.iterdir()):
             raise DatasetError(f"The folder '{given.name}' is empty.", "A dataset is needed.", "Choose another folder.")
@@ -67,25 +77,31 @@ def refuse_links_outside(folder: Path, folders: Sequence[Path] | None) -> None:
     """Refuse a folder that holds a link to somewhere outside itself and outside the allowed folders."""
     if folders is None:
         return
-    for parent, names, files in os.walk(folder):
-        for name in (*names, *files):
-            entry = Path(parent, name)
-            if entry.is_symlink():
-                refuse_outside(entry.resolve(), entry, [*folders, folder])
+    for entry in folder.rglob("*") if is_zarr(folder) else folder.iterdir():
+        if entry.is_symlink():
+            refuse_outside(Path(os.path.realpath(entry)), entry, [*folders, folder])
+
+
+def is_zarr(folder: Path) -> bool:
+    """Whether a folder is a .zarr store."""
+    return any((folder / name).exists() for name in ZARR_METADATA)
 
 
 def take_fingerprint(path: Path) -> Fingerprint:
-    """The size and time of change of a file, or of everything in a folder."""
-    if not path.is_dir():
-        stat = path.stat()
-        return Fingerprint(stat.st_size, stat.st_mtime_ns)
-    stats = [entry.stat() for entry in files_below(path)]
+    """The size and time of change of a file, or of all files of a folder."""
+    stats = [file.stat() for file in dataset_files(path)]
     return Fingerprint(sum(s.st_size for s in stats), max((s.st_mtime_ns for s in stats), default=0))
 
 
-def files_below(folder: Path) -> list[Path]:
-    """Every file in a folder and below, in a fixed order."""
-    return sorted(Path(parent, name) for parent, _, files in os.walk(folder) for name in files)
+def dataset_files(path: Path) -> list[Path]:
+    """The files of a dataset in a fixed order: itself, everything in a .zarr store, or what lies right in a folder."""
+    if not path.is_dir():
+        return [path]
+    if is_zarr(path):
+        entries = (Path(parent, name) for parent, _, files in os.walk(path) for name in files)
+    else:
+        entries = path.iterdir()  # the folder above a 10x folder may be a whole disk
+    return sorted(entry for entry in entries if entry.is_file())
 
 
 def refuse_changed(path: Path, before: Fingerprint) -> None:
@@ -109,8 +125,7 @@ def refuse_changed(path: Path, before: Fingerprint) -> None:
 
 
 def dataset_id(path: str | Path) -> str:
-    """Identity of a dataset: 16 hexadecimal digits of the SHA-256 of its content (of a folder: of its files and
-    their names).
+    """Identity of a dataset: 16 hexadecimal digits of the SHA-256 of its content (folder: its files and their names).
 
     Raises
     ------
@@ -118,8 +133,7 @@ def dataset_id(path: str | Path) -> str:
         The path does not exist or is empty.
     """
     real = resolve_source(path)
-    names = tuple(files_below(real)) if real.is_dir() else (real,)
-    return hash_content(real, names, take_fingerprint(real))
+    return hash_content(real, tuple(dataset_files(real)), take_fingerprint(real))
 
 
 @lru_cache(maxsize=256)
@@ -140,9 +154,13 @@ def sha256(path: Path) -> str:
 
 
 def open_text(path: Path):
-    """A text file for reading, unpacked on the way when it is a gzip file; bytes that are no UTF-8 become "
-    "replacement characters."""
+    """A text file for reading, unpacked on the way when it is a gzip file.
+
+    The text is UTF-8, or UTF-16 where the file says so; bytes that are neither become replacement characters.
+    """
     with open(path, "rb") as handle:
-        packed = handle.read(2) == b"\x1f\x8b"
+        packed = handle.read(2) == GZIP_MAGIC
     opener = gzip.open if packed else open
-    return opener(path, "rt", encoding="utf-8-sig", errors="replace", newline="")
+    with opener(path, "rb") as handle:
+        encoding = "utf-16" if handle.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
+    return opener(path, "rt", encoding=encoding, errors="replace", newline="")

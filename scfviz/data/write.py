@@ -32,9 +32,9 @@ def write_h5ad_with(
 ) -> dict[str, str]:
     """Write the file at `path_in` to `path_out` as .h5ad, with results added.
 
-    An .h5ad is copied as it is and added to, whatever it holds; other formats are converted in blocks of cells.
-    The result appears at `path_out` all at once,
-    at the end. A key that the file holds already is left alone: ours gets the suffix `_scfviz` (then `_scfviz_2`, ...).
+    An .h5ad is copied as it is and added to, whatever it holds; other formats are converted in blocks of cells. The
+    result appears at `path_out` all at once, at the end. A key that the file holds already is left alone: ours gets the
+    suffix `_scfviz` (then `_scfviz_2`, ...).
 
     Parameters
     ----------
@@ -119,8 +119,7 @@ def is_current_h5ad(path: Path, adata) -> bool:
 
 
 def rewrite_whole(path: Path, adata, partial: Path) -> bool:
-    """Write a .zarr or an old .h5ad anew with everything in it; False where anndata cannot, or should not for its "
-    "size."""
+    """Write a .zarr or an old .h5ad anew with everything in it; False where anndata cannot, or should not (size)."""
     origin = adata.uns["scfviz_source"]
     if origin["format"] not in ("h5ad", "zarr") or was_turned(adata) or reads_from_disk(adata):
         return False
