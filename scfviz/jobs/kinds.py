@@ -26,6 +26,7 @@ KINDS = {
     "embed": "scfviz.jobs.embed",
     "import_checkpoint": "scfviz.jobs.import_checkpoint",
     "differential_expression": "scfviz.jobs.differential_expression",
+    "gene_store": "scfviz.jobs.gene_store",
 }
 
 Report = Callable[[float, str], None]

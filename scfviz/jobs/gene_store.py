@@ -1,0 +1,41 @@
+"""The job `gene_store`: a dataset's counts ordered by genes, made once, so that a gene is read in a blink.
+
+Result: the folder `store`, see `scfviz.data.gene_store`.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from scfviz.errors import OptionError
+from scfviz.jobs.kinds import Report, ShouldStop, fill_options
+
+DEFAULTS: dict[str, Any] = {"dataset": None, "gene_column": None}
+STORE = "store"
+
+
+def prepare(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Check the options: `dataset` is a path, `gene_column` the column with the names of genes, if it is chosen."""
+    from scfviz.data.gene_store import VERSION
+    from scfviz.data.source import dataset_id
+
+    options = fill_options(options, DEFAULTS)
+    if not options["dataset"]:
+        raise OptionError("No dataset was given.", "Counts are read from one.", "Choose a dataset.")
+    options["dataset"] = str(Path(options["dataset"]).expanduser().resolve())
+    return options, options | {"dataset": dataset_id(options["dataset"]), "version": VERSION}
+
+
+def run(folder: Path, options: dict[str, Any], report: Report, should_stop: ShouldStop) -> None:
+    """Build the store; an interrupted build starts anew."""
+    from scfviz.data.align import align_genes
+    from scfviz.data.gene_store import build_gene_store
+    from scfviz.data.read import read_dataset
+
+    report(0.0, "Reading and checking the dataset")
+    counts = align_genes(read_dataset(options["dataset"]), column=options["gene_column"])
+    build_gene_store(
+        counts,
+        folder / "result.partial" / STORE,
+        progress=lambda share: report(0.02 + 0.97 * share, "Ordering the counts by genes"),
+        should_stop=should_stop,
+    )
