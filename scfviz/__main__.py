@@ -59,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_embed,
         _add_embed_genes,
         _add_benchmark,
-        add_training_commands,
+        lambda commands: add_training_commands(commands, _say),
         _add_app,
     ):
         add(commands)
@@ -371,6 +371,10 @@ class _InferenceRun:
         }
         _show(self.args, text, report)
         return 0
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
 
 
 def _show(args: argparse.Namespace, text: list[str], report: dict[str, Any]) -> None:

@@ -53,3 +53,7 @@ class JobError(ScfvizError):
     """A computation outside the page could not start or go on."""
 
     title = "The computation stopped"
+
+
+class Stopped(Exception):
+    """A long computation was asked to stop, and does; what it has written stays."""

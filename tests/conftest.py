@@ -45,6 +45,8 @@ def small_model(genes):
     torch.manual_seed(0)
     config = ModelConfig(
         n_genes=64, n_bins=10, encoder_width=32, encoder_layers=2, encoder_heads=4,
-        decoder_width=16, decoder_layers=2, decoder_heads=2, decoder_head_width=8,
+        decoder_width=16, decoder_layers=2, decoder_heads=2, decoder_head_width=8, cell_readout=True,
     )  # fmt: skip
-    return ScFoundation(config, genes).eval()
+    model = ScFoundation(config, genes).eval()
+    torch.nn.init.normal_(model.cell_readout.contract.weight, std=0.1)
+    return model

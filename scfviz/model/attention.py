@@ -66,6 +66,7 @@ def kernel_attention(
     projection_md: torch.Tensor,
     *,
     official_batch: bool = False,
+    key_weights_BG: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Linear attention with positive random features (FAVOR+).
 
@@ -82,6 +83,8 @@ def kernel_attention(
     official_batch
         Take the keys' maximum over the whole batch, as the official program does: a value then depends on its batch
         mates. Only for reproducing its numbers.
+    key_weights_BG
+        How many keys each key stands for, when the genes are a sample: the sums over keys stay unbiased.
 
     Returns
     -------
@@ -103,6 +106,8 @@ def kernel_attention(
         torch.exp(dash - half_square - dash.detach().amax((0, 1, 2, 3) if official_batch else (1, 2, 3), keepdim=True))
         + KERNEL_EPSILON
     )
+    if key_weights_BG is not None:
+        k = k * key_weights_BG[:, None, :, None]
     # The factor m^-1/2 of q and k cancels between numerator and denominator.
     context = k.transpose(-1, -2) @ v_BHGd
     normaliser = q @ k.sum(-2).unsqueeze(-1)
@@ -124,13 +129,16 @@ class DecoderLayer(nn.Module):
         self.contract = nn.Linear(4 * width, width)
         self.register_buffer("projection", orthogonal_features(n_features, head_width))
 
-    def forward(self, x_BGE: torch.Tensor, official_batch: bool = False) -> torch.Tensor:
-        """Map (cells, genes, width) to the same shape."""
+    def forward(
+        self, x_BGE: torch.Tensor, official_batch: bool = False, key_weights_BG: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Map (cells, genes, width) to the same shape; see `kernel_attention` for the options."""
         x = self.attention_norm(x_BGE)
         q, k, v = (layer(x).unflatten(-1, (self.n_heads, -1)).transpose(1, 2) for layer in (self.q, self.k, self.v))
         with torch.autocast(x.device.type, enabled=False):  # exponentials of bf16 sums lose what makes them a kernel
             attended = kernel_attention(
-                q.float(), k.float(), v.float(), self.projection.float(), official_batch=official_batch
+                q.float(), k.float(), v.float(), self.projection.float(),
+                official_batch=official_batch, key_weights_BG=key_weights_BG,
             )
         x_BGE = x_BGE + self.out(attended.transpose(1, 2).flatten(2).to(x.dtype))
         return x_BGE + self.contract(F.gelu(self.expand(self.feed_forward_norm(x_BGE))))

@@ -204,7 +204,8 @@ def save_checkpoint(
         (staging / CONFIG).write_text(json.dumps(stored, indent=2) + "\n", encoding="utf-8")
         (staging / GENES).write_text("symbol\n" + "\n".join(model.genes) + "\n", encoding="utf-8")
         (staging / README).write_text(readme, encoding="utf-8")
-        os.chmod(staging, 0o755)
+        os.chmod(staging, 0o755)  # a temporary folder is private, a checkpoint is not
+        os.chmod(staging / WEIGHTS, 0o644)
         _replace_folder(staging, folder)
     finally:
         shutil.rmtree(staging, ignore_errors=True)

@@ -72,6 +72,7 @@ from a file that the user supplied. They are under the authors' model licence, f
 licence that came with the download before using or passing on these weights or results made with them. scfviz does
 not distribute them."""
 
+_CODE = re.compile(r"GLOBAL ([\w.]+)")
 _LAYER = re.compile(r"(?<=\.)\d+(?=\.)")
 
 
@@ -140,12 +141,14 @@ def _load_safely(path: Path) -> Mapping[str, Any]:
     try:
         models = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
     except Exception as error:  # torch raises UnpicklingError, RuntimeError, EOFError ... by what the file holds
-        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        code = _CODE.search(str(error))
         raise CheckpointError(
-            f"'{path.name}' is damaged, is no PyTorch file, or would run code on loading ({reason}).",
-            "Only plain tensors, numbers and texts are loaded; nothing in the file is ever executed.",
-            "Download models.ckpt again and compare its size (about 1.43 GB). A file from another source can be saved "
-            "anew with torch.save of its state dicts alone.",
+            f"'{path.name}' asks to run '{code.group(1)}' on loading."
+            if code
+            else f"'{path.name}' is damaged, or is no file of PyTorch weights.",
+            "Only plain tensors, numbers and texts are loaded; nothing in a file is ever executed.",
+            "If this is the official models.ckpt, download it again (about 1.43 GB). Weights from elsewhere can be saved "
+            "anew as a dict of state dicts alone.",
         ) from error
     if not isinstance(models, Mapping):
         raise CheckpointError(

@@ -6,6 +6,7 @@ from typing import Literal
 import numpy as np
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from scfviz.model.attention import DecoderLayer, EncoderLayer
 from scfviz.model.config import ModelConfig
@@ -49,6 +50,7 @@ class ScFoundation(nn.Module):
         self.decoder_norm = nn.LayerNorm(config.decoder_width)
         self.norm = nn.LayerNorm(config.decoder_width)
         self.to_expression = nn.Linear(config.decoder_width, 1)
+        self.cell_readout = CellReadout(config.encoder_width) if config.cell_readout else None
 
     def encode(self, tokens: TokenBatch) -> torch.Tensor:
         """Encode the expressed genes and the two depth tokens of each cell.
@@ -134,7 +136,28 @@ class ScFoundation(nn.Module):
         Tensor
             (B, n_genes), ln(1 + counts per 10,000) at the target depth.
         """
-        return self.to_expression(self.decode(self.encode(tokens), tokens, masked)).squeeze(-1)
+        hidden_ND = self.encode(tokens)
+        predicted_BG = self.to_expression(self.decode(hidden_ND, tokens, masked)).squeeze(-1)
+        if self.cell_readout is not None:
+            vectors_BD = self.cell_readout(pool_cells(hidden_ND, tokens))
+            predicted_BG = predicted_BG + vectors_BD @ self.gene_embedding.weight[: self.config.n_genes].T
+        return predicted_BG
+
+
+class CellReadout(nn.Module):
+    """From a cell embedding to the vector whose product with a gene's identity is part of the gene's prediction."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.norm = nn.LayerNorm(4 * width)
+        self.expand = nn.Linear(4 * width, 4 * width)
+        self.contract = nn.Linear(4 * width, width)
+        nn.init.zeros_(self.contract.weight)  # a new model begins without it
+        nn.init.zeros_(self.contract.bias)
+
+    def forward(self, embedding_BC: torch.Tensor) -> torch.Tensor:
+        """Map embeddings with pooling `all`, (B, 4 * width), to (B, width)."""
+        return self.contract(F.relu(self.expand(self.norm(embedding_BC))))
 
 
 def pool_cells(hidden_ND: torch.Tensor, tokens: TokenBatch, pooling: Pooling = "all") -> torch.Tensor:
@@ -150,15 +173,16 @@ def pool_cells(hidden_ND: torch.Tensor, tokens: TokenBatch, pooling: Pooling = "
     Tensor
         float32, (B, 4 * encoder width) for `all`, (B, encoder width) for `max`.
     """
-    hidden_ND = hidden_ND.float()
-    pooled = []
-    for end, length in zip(tokens.ends, tokens.lengths, strict=True):
-        if pooling == "max":
-            pooled.append(hidden_ND[end - length : end].amax(0))
-        else:
-            genes = hidden_ND[end - length : end - 2]
-            pooled.append(torch.cat([hidden_ND[end - 1], hidden_ND[end - 2], genes.amax(0), genes.mean(0)]))
-    return torch.stack(pooled)
+    return torch.stack([pool_cell(hidden_LD, pooling) for hidden_LD in hidden_ND.split(tokens.lengths)])
+
+
+def pool_cell(hidden_LD: torch.Tensor, pooling: Pooling = "all") -> torch.Tensor:
+    """The vector of one cell; see `pool_cells`."""
+    hidden_LD = hidden_LD.float()
+    if pooling == "max":
+        return hidden_LD.amax(0)
+    genes = hidden_LD[:-2]
+    return torch.cat([hidden_LD[-1], hidden_LD[-2], genes.amax(0), genes.mean(0)])
 
 
 def count_parameters(config: ModelConfig) -> int:

@@ -121,6 +121,30 @@ def prepare_cells(
     """
     check_depth(target_depth, depth_fold)
     totals = np.asarray(counts.sum(axis=1, dtype=np.float64)).ravel()
+    refuse_empty_cells(totals, names)
+    source = np.log10(totals)
+    if target_depth is not None:
+        target = np.full_like(source, np.log10(target_depth))
+    else:
+        target = source + np.log10(depth_fold or 1.0)
+    return PreparedCells(log_normalise(counts, totals), target.astype(np.float32), source.astype(np.float32))
+
+
+def refuse_empty_cells(totals: np.ndarray, names: np.ndarray | None = None) -> None:
+    """Refuse cells whose depth has no logarithm.
+
+    Parameters
+    ----------
+    totals
+        (B,) counts per cell.
+    names
+        (B,) names of the cells, for the message.
+
+    Raises
+    ------
+    DatasetError
+        A cell has no counts. The message names the first such cell.
+    """
     if not (totals > 0).all():
         first = int(np.argmin(totals > 0))
         name = str(names[first]) if names is not None else f"number {first + 1}"
@@ -129,12 +153,6 @@ def prepare_cells(
             "Every cell needs at least one count: its read depth has no logarithm otherwise.",
             "Remove empty cells, for example with the filter 'at least 200 counts per cell'.",
         )
-    source = np.log10(totals)
-    if target_depth is not None:
-        target = np.full_like(source, np.log10(target_depth))
-    else:
-        target = source + np.log10(depth_fold or 1.0)
-    return PreparedCells(log_normalise(counts, totals), target.astype(np.float32), source.astype(np.float32))
 
 
 def check_depth(target_depth: float | None, depth_fold: float | None) -> None:

@@ -1,0 +1,278 @@
+"""The one engine behind all inference: it reads windows of cells, computes batches, and survives what may happen."""
+
+import hashlib
+import platform
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from scipy.sparse import csr_matrix
+
+import scfviz
+from scfviz.errors import JobError, OptionError, Stopped
+from scfviz.model.batching import (
+    BatchPlan,
+    cell_flops,
+    choose_tokens_per_batch,
+    is_out_of_memory,
+    release_memory,
+)
+from scfviz.model.prepared import PreparedModel, choose_device, choose_precision
+from scfviz.model.scfoundation import ScFoundation
+from scfviz.model.source import CellSource
+from scfviz.model.store import ResultStore
+from scfviz.model.tokens import (
+    PreparedCells,
+    check_depth,
+    prepare_cells,
+    prepare_official_input,
+    refuse_empty_cells,
+    tokenise,
+)
+
+if TYPE_CHECKING:
+    from scfviz.data.align import AlignedCounts
+
+Progress = Callable[[int, int], None]
+ShouldStop = Callable[[], bool]
+
+
+class InferenceRun:
+    """Cells, a model on a device and the options that both meet with.
+
+    Parameters
+    ----------
+    counts, model, target_depth, depth_fold, precision, device, official_input
+        See `infer.embed_cells`.
+
+    Raises
+    ------
+    DatasetError, GeneError, OptionError
+        See `infer.embed_cells`; everything foreseeable is refused before anything is computed.
+    """
+
+    def __init__(
+        self,
+        counts: "AlignedCounts | csr_matrix",
+        model: ScFoundation,
+        target_depth: float | None,
+        depth_fold: float | None,
+        precision: str,
+        device: str,
+        official_input: str | None = None,
+    ):
+        check_depth(target_depth, depth_fold)
+        self.config, self.target_depth, self.depth_fold = model.config, target_depth, depth_fold
+        self.source, self.official_input = CellSource(counts, model.genes), official_input
+        refuse_empty_cells(self.source.totals, self.source.names)
+        self._official: PreparedCells | None = None
+        if official_input is not None:
+            if depth_fold is not None or self.source.names is not None:
+                raise OptionError(
+                    f"The input kind '{official_input}' is combined with a depth fold or an aligned dataset.",
+                    "It takes a sparse matrix of values, and at most a target depth.",
+                    "Leave the input kind out for raw counts.",
+                )
+            everything = self.source.read(np.arange(self.source.n_obs))  # a median over all samples may be needed
+            self._official = prepare_official_input(everything, official_input, target_depth=target_depth)
+        self.device = choose_device(device)
+        self.prepared = PreparedModel(model, self.device, choose_precision(precision, self.device))
+        self._weights = weights_hash(model)
+
+    def open_store(
+        self, out: Path | str | None, shape: tuple[int, ...], task: dict[str, Any], *, decode: bool, resume: bool
+    ) -> ResultStore:
+        """A place for results that knows what they are of.
+
+        Parameters
+        ----------
+        task
+            What else than cells, weights and depths determines the values.
+        decode
+            Whether the decoder runs too.
+        """
+        tokens = choose_tokens_per_batch(self.config, self.device, self.prepared.dtype.itemsize, decode)
+        plan = BatchPlan(tokens)
+        fingerprint = {}
+        if out is not None:
+            fingerprint = {
+                "cells": self.source.fingerprint(),
+                "weights": self._weights,
+                "config": self.config.as_dict(),
+                "target_depth": self.target_depth,
+                "depth_fold": self.depth_fold,
+                "official_input": self.official_input,
+                "precision": self.prepared.precision,
+                "device": self.device.type,
+                **task,
+            }
+        return ResultStore(None if out is None else Path(out), shape, plan, fingerprint, resume)
+
+    def depths(self) -> tuple[np.ndarray, np.ndarray]:
+        """Source and target depth of each cell in counts; NaN for official inputs."""
+        source = np.full(self.source.n_obs, np.nan) if self.official_input is not None else self.source.totals
+        if self.target_depth is not None:
+            return source, np.full(self.source.n_obs, float(self.target_depth))
+        return source, source * (self.depth_fold or 1.0)
+
+    def provenance(self, task: str) -> dict[str, Any]:
+        """What was computed, with what, on what: plain values without `None`."""
+        options = {
+            "target_depth": self.target_depth,
+            "depth_fold": self.depth_fold,
+            "official_input": self.official_input,
+            "n_measured_genes": self.source.n_measured,
+        }
+        return {
+            "task": task,
+            "scfviz": scfviz.__version__,
+            "torch": str(torch.__version__),
+            "weights_sha256": self._weights,
+            "n_obs": self.source.n_obs,
+            "n_genes": self.config.n_genes,
+            "precision": self.prepared.precision,
+            "device": self.device.type,
+            "hardware": hardware_name(self.device),
+            **{name: value for name, value in options.items() if value is not None},
+        }
+
+    def compute(
+        self,
+        store: ResultStore,
+        evaluate: Callable[[PreparedCells], np.ndarray],
+        keep: Callable[[np.ndarray, np.ndarray, bool], None],
+        *,
+        decode: bool,
+        progress: Progress | None,
+        should_stop: ShouldStop | None,
+        groups: Sequence[np.ndarray] | None = None,
+        sums: np.ndarray | None = None,
+    ) -> None:
+        """Evaluate all batches that are not done yet, in the order of the plan.
+
+        Parameters
+        ----------
+        evaluate
+            Results of a few cells, joined along the first axis when a batch has to be split.
+        keep
+            Takes the cell numbers of a batch, its results, and whether it is the last of its group.
+        decode
+            Whether the decoder runs, for the time left.
+        groups
+            Ascending cell numbers of each group; all cells when left out.
+        sums
+            Running sums that `keep` changes, saved with the progress.
+        """
+        lengths = self.source.n_expressed + 2
+        work = cell_flops(self.config, lengths, decode)
+        total, done = float(work.sum()), 0.0
+        windows = list(store.plan.windows(self.source.n_expressed, groups))
+        last_of_group = {int(members[-1]) for members in groups} if groups is not None else set()
+        number = 0
+        with torch.inference_mode(), ThreadPoolExecutor(max_workers=1) as reader:
+            pending = []  # the next window is read while this one is computed
+            for window in windows:
+                batches = store.plan.batches(lengths[window])
+                number += len(batches)
+                if number <= store.batches_done:
+                    done += float(work[window].sum())
+                else:
+                    pending.append((window, batches, number - len(batches)))
+            reading = reader.submit(self._read, pending[0][0]) if pending else None
+            for position, (window, batches, first) in enumerate(pending):
+                cells = reading.result()
+                if position + 1 < len(pending):
+                    reading = reader.submit(self._read, pending[position + 1][0])
+                for number, batch in enumerate(batches, start=first):
+                    indices = window[batch]
+                    done += float(work[indices].sum())
+                    if number < store.batches_done:
+                        continue
+                    if should_stop is not None and should_stop():
+                        store.save(sums, force=True)
+                        raise Stopped
+                    is_last = number + 1 == first + len(batches) and int(window[-1]) in last_of_group
+                    keep(indices, self._evaluate(evaluate, cells, batch, indices, store), is_last)
+                    store.batches_done = number + 1
+                    store.save(sums)
+                    if progress is not None:
+                        progress(int(self.source.n_obs * min(done / total, 1.0)), self.source.n_obs)
+        if progress is not None:
+            progress(self.source.n_obs, self.source.n_obs)
+
+    def decode(self, cells: PreparedCells) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Gene context embeddings (n_genes, decoder width) and encoder output of one cell after the other."""
+        tokens = tokenise(cells, self.config).to(self.device)
+        hidden_ND = self.prepared.encode(tokens)
+        for hidden_LD, ids_L in zip(hidden_ND.split(tokens.lengths), tokens.ids_N.split(tokens.lengths), strict=True):
+            yield self.prepared.decode(hidden_LD, ids_L), hidden_LD
+
+    def _read(self, indices: np.ndarray) -> PreparedCells:
+        if self._official is not None:
+            return _take(self._official, indices)
+        names = None if self.source.names is None else self.source.names[indices]
+        return prepare_cells(
+            self.source.read(indices), target_depth=self.target_depth, depth_fold=self.depth_fold, names=names
+        )
+
+    def _evaluate(
+        self,
+        evaluate: Callable[[PreparedCells], np.ndarray],
+        cells: PreparedCells,
+        batch: np.ndarray,
+        indices: np.ndarray,
+        store: ResultStore,
+    ) -> np.ndarray:
+        """Results of a batch, in halves where memory does not suffice for it at once."""
+        n_tokens = int(self.source.n_expressed[indices].sum()) + 2 * len(indices)
+        if len(batch) == 1 or store.batch_limit is None or n_tokens <= store.batch_limit:
+            try:
+                return evaluate(_take(cells, batch))
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                if len(batch) == 1:
+                    raise self._too_large(int(indices[0])) from error
+                store.batch_limit = n_tokens // 2
+            # here the error is gone, and with it the tensors that its traceback held
+            release_memory(self.device)
+        middle = len(batch) // 2
+        parts = (slice(None, middle), slice(middle, None))
+        return np.concatenate([self._evaluate(evaluate, cells, batch[p], indices[p], store) for p in parts])
+
+    def _too_large(self, index: int) -> JobError:
+        name = f"number {index + 1}" if self.source.names is None else self.source.names[index]
+        return JobError(
+            f"Memory does not suffice for cell {name} with {self.source.n_expressed[index]:,} expressed genes.",
+            "Each cell must fit into memory on its own.",
+            "Close other programs, use a smaller checkpoint, or a device with more memory.",
+        )
+
+
+def weights_hash(model: ScFoundation) -> str:
+    """16 hexadecimal digits over all weights and the genes."""
+    digest = hashlib.sha256("\0".join(model.genes).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().to("cpu", torch.float32).contiguous().numpy().data)
+    return digest.hexdigest()[:16]
+
+
+def hardware_name(device: torch.device) -> str:
+    """The processor's or accelerator's own name."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    if device.type == "cpu":
+        cpuinfo = Path("/proc/cpuinfo")
+        if cpuinfo.is_file():
+            for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
+                if line.startswith("model name"):
+                    return f"{line.partition(':')[2].strip()}, {torch.get_num_threads()} threads"
+    return platform.processor() or platform.machine()
+
+
+def _take(cells: PreparedCells, indices: np.ndarray) -> PreparedCells:
+    return PreparedCells(cells.values[indices], cells.target_token[indices], cells.source_token[indices])

@@ -1,0 +1,189 @@
+"""A model laid out for inference on one device in one precision.
+
+The modules of `scfoundation.py` are what is trained; here are the same numbers with weights packed once for the
+hardware, activations fused into the products, and no gradient. The decoder's part is in `prepared_decoder.py`.
+"""
+
+import functools
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import nn
+
+from scfviz.errors import OptionError
+from scfviz.model.attention import attend_packed
+from scfviz.model.packed_linear import PackedLinear
+from scfviz.model.prepared_decoder import PreparedDecoder
+from scfviz.model.scfoundation import ScFoundation, pool_cell
+from scfviz.model.tokens import TokenBatch
+
+Precision = Literal["fp32", "bf16"]
+
+# From this length on, two bf16 products and a softmax are faster on a CPU than its fused kernel.
+_LEAST_CHUNKED = 256
+_QUERIES_PER_CHUNK = 128
+_SCORES_PER_CHUNK = 2_000_000  # they stay in the cache
+
+
+def choose_device(device: str) -> torch.device:
+    """The device for a name; `auto` takes an accelerator where there is one.
+
+    Raises
+    ------
+    OptionError
+        The name is unknown, or there is no such device here.
+    """
+    found = ["cpu"]
+    if torch.backends.mps.is_available():
+        found.insert(0, "mps")
+    if torch.cuda.is_available():
+        found.insert(0, "cuda")
+    if device == "auto":
+        return torch.device(found[0])
+    if device not in found:
+        raise OptionError(
+            f"The device '{device}' cannot be used here.",
+            f"There is: {', '.join(found)}.",
+            "Use 'auto' to let scfviz choose.",
+        )
+    return torch.device(device)
+
+
+def choose_precision(precision: str, device: torch.device) -> Precision:
+    """The precision for a name; `auto` takes bf16 where the hardware multiplies it faster than fp32.
+
+    Raises
+    ------
+    OptionError
+        The name is unknown.
+    """
+    if precision not in ("auto", "fp32", "bf16"):
+        raise OptionError(f"Unknown precision '{precision}'.", "One of: auto, fp32, bf16.", "")
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    if device.type == "cpu":
+        return "bf16" if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported() else "fp32"
+    return "fp32"
+
+
+class PreparedModel:
+    """Encoder and decoder for inference.
+
+    Parameters
+    ----------
+    model
+        Its weights are copied, never changed.
+    device, precision
+        Where and how the products are computed. Norms, sums and exponentials are always fp32 inside; in bf16 the
+        encoder's stream is bf16, the decoder's fp32.
+    """
+
+    def __init__(self, model: ScFoundation, device: torch.device, precision: Precision):
+        self.config, self.device, self.precision = model.config, device, precision
+        self.dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+        self._model = model
+        self._layers = [_PreparedEncoderLayer(layer, device, self.dtype) for layer in model.encoder]
+        self._value_embedding = _copy(model.value_embedding, device)
+        self._identity_RD = model.gene_embedding.weight.detach().to(device)
+        self._encoder_norm = _copy(model.encoder_norm, device)
+        self._to_expression = _copy(model.to_expression, device)
+        self._cell_readout = None if model.cell_readout is None else _copy(model.cell_readout, device)
+
+    def encode(self, tokens: TokenBatch) -> torch.Tensor:
+        """Encode a packed batch on the model's device; float32 of shape (N, encoder width)."""
+        x_ND = self._value_embedding(tokens.values_N) + self._identity_RD[tokens.ids_N]
+        x_ND = x_ND.to(self.dtype)
+        for layer in self._layers:
+            x_ND = layer(x_ND, tokens.lengths)
+        return self._encoder_norm(x_ND.float())
+
+    def decode(self, hidden_LD: torch.Tensor, ids_L: torch.Tensor) -> torch.Tensor:
+        """Gene context embeddings of one cell; float32 of shape (n_genes, decoder width)."""
+        return self._decoder(hidden_LD, ids_L)
+
+    def to_expression(self, values_GE: torch.Tensor, hidden_LD: torch.Tensor) -> torch.Tensor:
+        """Predicted ln(1 + counts per 10,000) of one cell from what `decode` and `encode` gave; float32 (n_genes,)."""
+        predicted_G = self._to_expression(values_GE).squeeze(-1)
+        if self._cell_readout is None:
+            return predicted_G
+        vector_D = self._cell_readout(pool_cell(hidden_LD)[None])[0]
+        return predicted_G + self._identity_RD[: self.config.n_genes] @ vector_D
+
+    @functools.cached_property
+    def _decoder(self) -> PreparedDecoder:
+        return PreparedDecoder(self._model, self.device, self.dtype)
+
+
+class _PreparedEncoderLayer:
+    def __init__(self, layer: nn.Module, device: torch.device, dtype: torch.dtype):
+        self.n_heads = layer.n_heads
+        self.qkv, self.out, self.expand, self.contract = (
+            PackedLinear(part.weight, part.bias, device, dtype)
+            for part in (layer.qkv, layer.out, layer.expand, layer.contract)
+        )
+        self.attention_norm = _copy(layer.attention_norm, device, dtype)
+        self.feed_forward_norm = _copy(layer.feed_forward_norm, device, dtype)
+
+    def __call__(self, x_ND: torch.Tensor, lengths: Sequence[int]) -> torch.Tensor:
+        qkv = self.qkv(x_ND).unflatten(-1, (3, self.n_heads, -1))
+        x_ND = self.attention_norm(self.out.add_to(x_ND, attend(qkv, lengths).flatten(1)))
+        return self.feed_forward_norm(self.contract.add_to(x_ND, self.expand(x_ND, "relu")))
+
+
+def attend(qkv_N3Hd: torch.Tensor, lengths: Sequence[int]) -> torch.Tensor:
+    """Softmax attention within each cell of a packed batch, by the fastest way on this device.
+
+    Parameters
+    ----------
+    qkv_N3Hd
+        (N, 3, heads, head width): queries, keys, values.
+    lengths
+        Tokens of each cell; sums to N.
+
+    Returns
+    -------
+    Tensor
+        (N, heads, head width). Memory grows with the number of tokens, not with its square.
+    """
+    if qkv_N3Hd.device.type == "cuda" and qkv_N3Hd.dtype == torch.bfloat16:
+        from torch.nn.attention.varlen import varlen_attn  # flash attention over packed cells, in one launch
+
+        ends = torch.tensor([0, *lengths], device=qkv_N3Hd.device).cumsum(0).to(torch.int32)
+        q, k, v = (part.contiguous() for part in qkv_N3Hd.unbind(1))
+        return varlen_attn(q, k, v, ends, ends, max(lengths), max(lengths))
+    if qkv_N3Hd.device.type != "cpu" or qkv_N3Hd.dtype != torch.bfloat16:
+        return attend_packed(*qkv_N3Hd.unbind(1), lengths)
+    parts = []
+    for part in qkv_N3Hd.split(list(lengths)):
+        if len(part) >= _LEAST_CHUNKED:
+            parts.append(_attend_chunked(part))
+        else:
+            parts.append(attend_packed(*part.unbind(1), [len(part)]))
+    return torch.cat(parts)
+
+
+def _attend_chunked(qkv_L3Hd: torch.Tensor) -> torch.Tensor:
+    """One cell, a block of queries of a few heads at a time."""
+    length, _, n_heads, head_width = qkv_L3Hd.shape
+    q, k, v = qkv_L3Hd.permute(1, 2, 0, 3).contiguous().unbind(0)
+    # What all keys share changes no softmax: without it, the rounding of scores touches their differences only.
+    k_transposed = (k - k.mean(1, keepdim=True)).transpose(1, 2)
+    q = q * head_width**-0.5
+    out = torch.empty(length, n_heads, head_width, dtype=qkv_L3Hd.dtype)
+    heads_per_chunk = max(_SCORES_PER_CHUNK // (_QUERIES_PER_CHUNK * length), 1)
+    for first in range(0, n_heads, heads_per_chunk):
+        heads = slice(first, first + heads_per_chunk)
+        for start in range(0, length, _QUERIES_PER_CHUNK):
+            rows = slice(start, start + _QUERIES_PER_CHUNK)
+            weights = torch.softmax(torch.bmm(q[heads, rows], k_transposed[heads]), -1)
+            out[rows, heads] = torch.bmm(weights, v[heads]).transpose(0, 1)
+    return out
+
+
+def _copy(module: nn.Module, device: torch.device, dtype: torch.dtype = torch.float32) -> nn.Module:
+    import copy
+
+    return copy.deepcopy(module).to(device, dtype).requires_grad_(False)

@@ -1,0 +1,123 @@
+"""The ways in which inference computes the layers give what the trained modules give."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.sparse import csr_matrix
+from torch.nn import functional as F
+
+from scfviz.model import packed_linear, prepared_decoder
+from scfviz.model.attention import attend_packed
+from scfviz.model.packed_linear import PackedLinear
+from scfviz.model.prepared import PreparedModel, attend, choose_precision
+from scfviz.model.tokens import prepare_cells, tokenise
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def counts():
+    rng = np.random.default_rng(1)
+    return csr_matrix(rng.poisson(0.5, size=(5, 64)).astype(np.float32))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("is_packed", [True, False])
+def test_packed_products_equal_plain_ones(monkeypatch, dtype, is_packed):
+    if is_packed and not packed_linear.can_pack(dtype):
+        pytest.skip("this processor has no packed products")
+    monkeypatch.setattr(packed_linear, "can_pack", lambda _dtype: is_packed)
+    torch.manual_seed(0)
+    weight, bias = torch.randn(24, 40) / 6, torch.randn(24)
+    linear = PackedLinear(weight, bias, CPU, dtype)
+    tolerance = 1e-5 if dtype == torch.float32 else 0.05
+    for n in (1, 7, 1500):  # whatever number of rows the weights were laid out for
+        x, stream = torch.randn(n, 40).to(dtype), torch.randn(n, 24).to(dtype)
+        kept = stream.clone()
+        y = F.linear(x.float(), weight.to(dtype).float(), bias.to(dtype).float())
+        for found, expected in (
+            (linear(x), y),
+            (linear(x, "relu"), F.relu(y)),
+            (linear(x, "gelu"), F.gelu(y)),
+            (linear.add_to(stream, x), y + stream.float()),
+        ):
+            torch.testing.assert_close(found.float(), expected, atol=tolerance, rtol=0.02 if tolerance > 1e-3 else 0)
+        assert torch.equal(stream, kept)
+
+
+@pytest.mark.parametrize("length", [3, 255, 256, 700, 5000])  # the last in groups of heads
+def test_bf16_attention_is_close_to_exact_attention(length):
+    """Also where keys share a large common part, which bf16 scores would otherwise drown in."""
+    torch.manual_seed(0)
+    qkv = torch.randn(length + 2, 3, 4, 16)
+    qkv[:, 1] += 8.0
+    lengths = (length, 2)
+    exact = attend_packed(*qkv.to(torch.bfloat16).float().unbind(1), lengths)
+    found = attend(qkv.to(torch.bfloat16), lengths).float()
+    assert (found - exact).norm() < 0.03 * exact.norm()
+
+
+def test_packed_attention_has_the_gradient_of_a_stock_layer():
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(9, 2, 8, dtype=torch.float64, requires_grad=True) for _ in range(3))
+    assert torch.autograd.gradcheck(lambda *qkv: attend_packed(*qkv, (4, 5)), (q, k, v))
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("rows_per_block", [7, 1000])
+def test_prepared_model_equals_the_modules(monkeypatch, small_model, counts, rows_per_block):
+    monkeypatch.setattr(prepared_decoder, "_ROWS_PER_BLOCK", rows_per_block)
+    prepared = PreparedModel(small_model, CPU, "fp32")
+    tokens = tokenise(prepare_cells(counts), small_model.config)
+    hidden = small_model.encode(tokens)
+    torch.testing.assert_close(prepared.encode(tokens), hidden, atol=1e-5, rtol=0)
+    expected = small_model.decode(hidden, tokens)
+    parts = zip(hidden.split(tokens.lengths), tokens.ids_N.split(tokens.lengths), strict=True)
+    for part, values, exact in zip(parts, expected, small_model(tokens), strict=True):
+        found = prepared.decode(*part)
+        torch.testing.assert_close(found, values, atol=1e-5, rtol=0)
+        torch.testing.assert_close(prepared.to_expression(found, part[0]), exact, atol=1e-5, rtol=0)
+
+
+@torch.inference_mode()
+def test_first_decoder_layer_is_right_when_a_seen_gene_dominated_the_unseen_ones(small_model, counts):
+    """Its precomputed sums are corrected by subtraction, which must not lose what remains."""
+    cell = counts[0].indices
+    small_model.gene_embedding.weight[cell[0]] *= 30.0
+    small_model.decoder[0].k.weight[:] *= 6.0
+    tokens = tokenise(prepare_cells(counts[0]), small_model.config)
+    hidden = small_model.encode(tokens)
+    prepared = PreparedModel(small_model, CPU, "fp32")
+    decoder = prepared._decoder
+    unseen = np.setdiff1d(np.arange(64), cell)
+    excess = decoder._unseen_sums.top - decoder._unseen_top_R[torch.from_numpy(unseen)].max()
+    assert excess > prepared_decoder._MOST_RESCALING, "the case that this test is about"
+    expected = small_model.decode(hidden, tokens)[0]
+    torch.testing.assert_close(prepared.decode(hidden, tokens.ids_N), expected, atol=1e-4, rtol=0)
+
+
+@torch.inference_mode()
+def test_a_cell_that_expresses_every_gene_is_decoded(small_model):
+    tokens = tokenise(prepare_cells(csr_matrix(np.arange(1.0, 65.0)[None])), small_model.config)
+    hidden = small_model.encode(tokens)
+    found = PreparedModel(small_model, CPU, "fp32").decode(hidden, tokens.ids_N)
+    torch.testing.assert_close(found, small_model.decode(hidden, tokens)[0], atol=1e-5, rtol=0)
+
+
+def test_preparing_leaves_the_model_as_it_was(small_model, counts):
+    before = {name: tensor.clone() for name, tensor in small_model.state_dict().items()}
+    prepared = PreparedModel(small_model, CPU, "bf16")
+    with torch.inference_mode():
+        tokens = tokenise(prepare_cells(counts), small_model.config)
+        prepared.decode(prepared.encode(tokens)[: tokens.lengths[0]], tokens.ids_N[: tokens.lengths[0]])
+    for name, tensor in small_model.state_dict().items():
+        assert torch.equal(tensor, before[name]) and tensor.dtype == before[name].dtype
+    assert all(parameter.requires_grad for parameter in small_model.parameters())
+
+
+@pytest.mark.parametrize(("has_bf16", "has_amx", "chosen"), [(0, 0, "fp32"), (1, 0, "bf16"), (0, 1, "bf16")])
+def test_automatic_precision_is_bf16_where_the_processor_has_it(monkeypatch, has_bf16, has_amx, chosen):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: bool(has_bf16))
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: bool(has_amx))
+    assert choose_precision("auto", CPU) == chosen
+    assert choose_precision("fp32", CPU) == "fp32"

@@ -1,0 +1,105 @@
+"""Promises that the tree keeps: order of imports, sizes, assets with checksums, a true README."""
+
+import ast
+import hashlib
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+ORDER = ["errors", "data", "model", "tasks", "jobs", "ui"]
+MODULES = sorted((ROOT / "scfviz").rglob("*.py"))
+PAGES = sorted((ROOT / "pages").glob("*.py"))
+
+
+def imports(path: Path) -> set[str]:
+    """Dotted names of everything a file imports, also inside functions."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name} imports relatively"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_go_one_way(path):
+    layer = path.relative_to(ROOT / "scfviz").parts[0].removesuffix(".py")
+    if layer in ("__init__", "__main__", "training_commands"):
+        return
+    allowed = ORDER[: ORDER.index(layer) + 1]
+    for name in imports(path):
+        top = name.split(".")
+        if top[0] == "scfviz" and len(top) > 1 and top[1] != "__version__":
+            assert top[1] in allowed, f"{path.name} ({layer}) imports {name}"
+        if top[0] == "streamlit":
+            assert layer == "ui", f"{path.name} imports streamlit"
+
+
+@pytest.mark.parametrize("path", [ROOT / "app.py", *PAGES], ids=lambda p: p.name)
+def test_pages_import_streamlit_and_ui_only(path):
+    ours = {name for name in imports(path) if not name.startswith(("scfviz.ui", "streamlit"))}
+    assert not {name for name in ours if name.split(".")[0] not in sys.stdlib_module_names}, ours
+
+
+def test_modules_and_pages_keep_their_size():
+    limits = {path: 450 for path in MODULES} | {path: 90 for path in PAGES}
+    long = {p.name: n for p, limit in limits.items() if (n := len(p.read_text(encoding="utf-8").splitlines())) > limit}
+    assert not long
+
+
+def test_import_is_light_and_does_nothing():
+    heavy = "torch anndata scanpy streamlit plotly umap sklearn pandas numpy".split()
+    code = f"import sys, scfviz, scfviz.__main__; print([m for m in {heavy} if m in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+
+
+def test_only_the_command_line_prints():
+    for path in MODULES:
+        if path.name == "__main__.py":
+            continue
+        calls = [n for n in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(n, ast.Call)]
+        assert not [c for c in calls if isinstance(c.func, ast.Name) and c.func.id == "print"], path.name
+
+
+def test_no_door_is_open_to_hostile_files():
+    pattern = re.compile(r"weights_only\s*=\s*False|allow_pickle\s*=\s*True|pickle\.loads?\(|unsafe_allow_html\s*=\s*True")
+    assert not [p.name for p in [*MODULES, *PAGES, ROOT / "app.py"] if pattern.search(p.read_text(encoding="utf-8"))]
+
+
+def test_every_asset_is_listed_with_its_checksum():
+    lines = (ROOT / "assets" / "checksums.tsv").read_text(encoding="utf-8").splitlines()[1:]
+    listed = dict(line.split("\t") for line in lines)
+    own = {"README.md", "checksums.tsv"}
+    files = {p.relative_to(ROOT / "assets").as_posix(): p for p in (ROOT / "assets").rglob("*") if p.is_file()}
+    actual = {name: hashlib.sha256(p.read_bytes()).hexdigest() for name, p in files.items() if name not in own}
+    assert listed == actual
+
+
+def test_every_requirement_has_a_bound_and_says_who_needs_it():
+    for line in (ROOT / "requirements.txt").read_text().splitlines():
+        assert re.match(r"[a-z0-9_.-]+(\[[a-z]+\])?(>=|==)[\d.]+(,<\d+)?\s+# \w+", line), line
+
+
+def test_readme_shows_the_tree_as_it_is():
+    """The tree block names exactly the top level, the pages, and the parts of the package."""
+    block = re.search(r"```tree\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)
+    assert block, "README.md has a ```tree block"
+    shown, folder = set(), ""
+    for line in block.group(1).splitlines():
+        name = line.split()[0]
+        shown.add(folder + name if line.startswith("  ") else name)
+        folder = folder if line.startswith("  ") else name
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    paths = [path for path in tracked.splitlines() if not path.startswith(".")]
+    actual = {head + "/" if rest else head for head, _, rest in (path.partition("/") for path in paths)}
+    for opened in ("scfviz/", "pages/"):
+        inside = [path.removeprefix(opened) for path in paths if path.startswith(opened)]
+        actual |= {opened + (head + "/" if rest else head) for head, _, rest in (p.partition("/") for p in inside)}
+    assert shown == actual
