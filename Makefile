@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: app test lint format bench clean
+.PHONY: app test lint format component bench clean
 
 app: $(VENV)/.installed          ## open the app on a demo dataset
 	SCFVIZ_DEMO=1 $(BIN)/scfviz app
@@ -18,6 +18,9 @@ lint: $(VENV)/.installed
 format: $(VENV)/.installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+component:                       ## rebuild the committed bundle of the map (needs Node)
+	cd scfviz/ui/components/cell_map && npm ci --ignore-scripts && npm run build
 
 bench: $(VENV)/.installed        ## measure; results go to benchmarks/results
 	for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done

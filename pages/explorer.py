@@ -1,0 +1,33 @@
+"""Look at the cells: linked maps, any colour, selections, and the genes that differ between them."""
+
+import streamlit as st
+
+from scfviz.ui import embedding, page, routes
+
+LEAD = "Colour the cells by anything that is known of them, select some with a lasso, and ask which genes differ."
+
+with page.screen("explorer", LEAD):
+    source = page.require_dataset()
+    from scfviz.ui import explorer
+
+    job = embedding.find_job(source)
+    done = job is not None and job.state == "done"
+    explorer.show(source, job.id if done else None)
+    if not done:
+        st.caption("The model's own map of these cells can be added:")
+        routes.link("cell_embedding", "Compute it on the page Cell embedding")
+    with st.expander("How to read this", icon=":material/help:"):
+        st.markdown(
+            "**A point is a cell**, at the same place on a map whatever its colour. All maps show the same cells: what "
+            "is selected on one is selected on all. In a UMAP only neighbourhoods mean something; sizes of groups and "
+            "distances between far groups do not.\n\n"
+            "**Selecting.** Choose the lasso above the maps (or hold Shift) and draw; Ctrl adds, Alt takes away. A "
+            "selection is kept as what was drawn or asked, not as a list of cells, so it can be looked at and undone "
+            "later. A name keeps it for the next visit.\n\n"
+            "**Genes** are coloured by ln(1 + counts per 10,000). Colours end at the 1st and 99th percentile; the "
+            "legend says how many cells lie outside. A gene that the file does not hold is *not measured*: it cannot "
+            "be chosen, because nothing is known about it.\n\n"
+            "**Differences** between selections are tested cell by cell. Cells of one donor are not independent, so "
+            "the order of the genes is useful and the p values are too small; and groups that were chosen by looking "
+            "at the same genes differ by construction."
+        )

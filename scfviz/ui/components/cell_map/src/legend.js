@@ -1,0 +1,151 @@
+// What the colours mean, with counts. A category can be hidden, shown alone, or selected.
+import { css } from "./colors.js";
+
+const text = (name, content, className) => {
+  const made = document.createElement(name);
+  made.textContent = content;
+  if (className) made.className = className;
+  return made;
+};
+
+export const digits = (value) => (value === 0 ? "0" : Math.abs(value) >= 1000 || Number.isInteger(value) ? value.toLocaleString("en", { maximumFractionDigits: 0 }) : String(Number(value.toPrecision(3))));
+
+export class Legend {
+  constructor(map) {
+    this.map = map;
+    this.root = document.createElement("div");
+    this.root.className = "legend";
+    this.root.setAttribute("role", "group");
+    map.body.append(this.root);
+  }
+
+  show() {
+    const { colors } = this.map.spec;
+    const focused = this.root.getRootNode().activeElement?.dataset?.legend;
+    this.root.setAttribute("aria-label", `Legend: ${colors.title}`);
+    const heading = text("div", colors.title, "heading");
+    if (colors.unit) heading.append(text("small", colors.unit));
+    const content = colors.kind === "labels" ? this.categories() : colors.kind === "values" ? this.scale() : this.blend();
+    this.root.replaceChildren(heading, ...content);
+    if (focused) this.root.querySelector(`[data-legend="${focused}"]`)?.focus();
+  }
+
+  categories() {
+    const { map } = this;
+    const { colors } = map.spec;
+    const list = document.createElement("ul");
+    colors.names.forEach((name, code) => {
+      if (!colors.counts[code]) return;
+      const isHidden = map.cells.hidden.has(code);
+      const row = document.createElement("li");
+      row.classList.toggle("off", isHidden);
+      const count = colors.selected ? `${colors.selected[code].toLocaleString("en")} / ${colors.counts[code].toLocaleString("en")}` : colors.counts[code].toLocaleString("en");
+      const main = this.button(`row${code}`, "row", () => this.toggle(code));
+      main.setAttribute("aria-pressed", String(!isHidden));
+      main.setAttribute("aria-label", `${name}, ${count} cells; ${isHidden ? "show" : "hide"}`);
+      main.title = `${name}: ${isHidden ? "show" : "hide"}`;
+      const swatch = text("span", "", "swatch");
+      swatch.style.background = css(map.palette[code]);
+      main.append(swatch, text("span", name, "name"), text("span", count, "n"));
+      const only = this.button(`only${code}`, "small", () => this.isolate(code));
+      only.textContent = this.isAlone(code) ? "all" : "only";
+      only.title = this.isAlone(code) ? "Show all again" : `Show only ${name}`;
+      const pick = this.button(`pick${code}`, "small", () => map.select({ kind: "category", code, operation: map.operation }));
+      pick.textContent = "select";
+      pick.title = `Select the cells of ${name}`;
+      pick.setAttribute("aria-label", pick.title);
+      only.setAttribute("aria-label", only.title);
+      row.append(main, only, pick);
+      list.append(row);
+    });
+    const shown = this.shownText();
+    return shown ? [list, text("div", shown, "note")] : [list];
+  }
+
+  // How many cells the map shows, where it is not all of them.
+  shownText() {
+    const { colors, n } = this.map.spec;
+    const hidden = [...this.map.cells.hidden].reduce((sum, code) => sum + (colors.counts?.[code] ?? 0), 0);
+    return hidden ? `${(n - hidden).toLocaleString("en")} of ${n.toLocaleString("en")} cells shown` : "";
+  }
+
+  button(id, className, act) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = className;
+    button.dataset.legend = id;
+    button.addEventListener("click", act);
+    return button;
+  }
+
+  present() {
+    return this.map.spec.colors.counts.map((count, code) => (count ? code : -1)).filter((code) => code >= 0);
+  }
+
+  isAlone(code) {
+    const { hidden } = this.map.cells;
+    const others = this.present().filter((other) => other !== code);
+    return others.length > 0 && !hidden.has(code) && others.every((other) => hidden.has(other));
+  }
+
+  toggle(code) {
+    const hidden = new Set(this.map.cells.hidden);
+    if (!hidden.delete(code)) hidden.add(code);
+    this.map.setHidden(hidden);
+  }
+
+  isolate(code) {
+    this.map.setHidden(this.isAlone(code) ? [] : this.present().filter((other) => other !== code));
+  }
+
+  scale() {
+    const { colors } = this.map.spec;
+    const bar = text("div", "", "bar");
+    const known = this.map.palette.slice(0, -1).map(css);
+    bar.style.background = `linear-gradient(to right, ${known.filter((_, i) => i % 16 === 0 || i === known.length - 1).join(", ")})`;
+    const ends = text("div", "", "ends");
+    ends.append(
+      text("span", `${colors.clipped_low ? "≤ " : ""}${digits(colors.low)}`),
+      text("span", digits((colors.low + colors.high) / 2)),
+      text("span", `${colors.clipped_high ? "≥ " : ""}${digits(colors.high)}`),
+    );
+    const notes = [];
+    if (colors.clipped_low || colors.clipped_high) notes.push(text("div", colors.clip_text, "note"));
+    if (colors.n_unknown) {
+      const row = text("div", "", "note unknown");
+      const swatch = text("span", "", "swatch");
+      swatch.style.background = css(this.map.palette[this.map.palette.length - 1]);
+      row.append(swatch, text("span", `no value: ${colors.n_unknown.toLocaleString("en")} cells`));
+      notes.push(row);
+    }
+    return [bar, ends, ...notes];
+  }
+
+  blend() {
+    const { colors } = this.map.spec;
+    const list = document.createElement("ul");
+    colors.genes.forEach((gene) => {
+      const row = document.createElement("li");
+      const line = text("span", "", "row");
+      const swatch = text("span", "", "swatch");
+      swatch.style.background = gene.color;
+      line.append(swatch, text("span", gene.name, "name"), text("span", `0 – ${digits(gene.high)}`, "n"));
+      row.append(line);
+      list.append(row);
+    });
+    return [list, text("div", "Colours of genes found together are mixed.", "note")];
+  }
+
+  // What a code stands for, in words: the hover box shows it.
+  valueOf(code) {
+    const { colors } = this.map.spec;
+    if (colors.kind === "labels") return colors.names[code] ?? "";
+    if (colors.kind === "blend") {
+      return colors.genes.map((gene, k) => `${gene.name} ≈ ${digits((Math.floor(code / colors.levels ** k) % colors.levels) / (colors.levels - 1) * gene.high)}`).join(" · ");
+    }
+    if (code >= colors.n_codes) return `${colors.title}: no value`;
+    const value = colors.low + (code / (colors.n_codes - 1)) * (colors.high - colors.low);
+    const sign = code === 0 && colors.clipped_low ? "≤" : code === colors.n_codes - 1 && colors.clipped_high ? "≥" : "≈";
+    return `${colors.title} ${sign} ${digits(value)}`;
+  }
+}

@@ -1,0 +1,142 @@
+"""What the explorer shows: the cells of a dataset with their table, maps and genes, opened once for all visitors."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from scfviz.jobs import JobStatus, Workspace, result_dir
+from scfviz.jobs.workspace import read_json
+from scfviz.tasks.selection import Rule, SelectionContext, evaluate
+from scfviz.ui import describe, job_panel, sources, state
+
+MAP_TITLES = {"umap_model": "scFoundation", "umap_baseline": "Baseline: variable genes + PCA"}
+COLUMN_TITLES = {
+    "clusters_model": "Clusters of scFoundation's map",
+    "clusters_baseline": "Clusters of the baseline's map",
+    "total_counts": "Counts per cell",
+    "n_genes": "Genes per cell",
+    "pct_counts_mt": "Mitochondrial share",
+}
+UNITS = {"total_counts": "counts", "n_genes": "genes", "pct_counts_mt": "% of counts"}
+MAX_CATEGORIES = 2_000  # a column with more different texts holds names, not groups
+
+
+@dataclass(frozen=True)
+class Explored:
+    """A dataset as the explorer has it.
+
+    Attributes
+    ----------
+    dataset
+        Identity of its content.
+    context
+        All cells of the file: what rules are evaluated on.
+    shown
+        int64 (n_shown,): cells that are drawn; those that the filters of the embedding removed are not.
+    maps, titles
+        By name: float32 (n_shown, 2); what the map is called on the screen.
+    obs
+        Table of the shown cells.
+    labels, values
+        Its columns that hold groups, and those that hold numbers.
+    genes
+        Measured genes, sorted.
+    is_trained
+        Whether the model behind its map is; True where there is no such map.
+    """
+
+    dataset: str
+    context: SelectionContext
+    shown: np.ndarray
+    maps: dict[str, np.ndarray]
+    titles: dict[str, str]
+    obs: pd.DataFrame
+    labels: tuple[str, ...]
+    values: tuple[str, ...]
+    genes: tuple[str, ...]
+    is_trained: bool
+
+    def mask(self, rule: Rule) -> np.ndarray:
+        """bool (n_shown,): the shown cells that a rule chooses."""
+        return evaluate(rule, self.context)[self.shown]
+
+
+def store_job(source: sources.Source) -> JobStatus:
+    """The computation that orders the counts by genes; it is asked for when it never was."""
+    wanted = {"dataset": str(source.path.resolve()), "gene_column": state.gene_column()}
+    return job_panel.newest("gene_store", wanted) or job_panel.status_of(job_panel.ask("gene_store", wanted))
+
+
+def store_folder(job: JobStatus) -> str | None:
+    """Where the counts by genes lie, once they do."""
+    return str(result_dir(Workspace(), job.id) / "store") if job.state == "done" else None
+
+
+def explore(source: sources.Source, embed_job: str | None, store: str | None) -> Explored:
+    """Open a dataset with the result of an embedding, if there is one; shared by all visitors, never changed."""
+    return _explore(str(source.path), sources.stamp(source.path), state.gene_column(), embed_job, store)
+
+
+def gene_values(source: sources.Source, data: Explored, gene: str, store: str | None) -> np.ndarray:
+    """A gene in every shown cell: float32 (n_shown,), ln(1 + counts per 10,000); NaN for a cell without counts."""
+    found = _open_store(store) if store else None
+    values = describe.gene_values(source, state.gene_column(), gene) if found is None else found.values(gene)
+    return values if len(data.shown) == len(values) else values[data.shown]
+
+
+def title_of(column: str) -> str:
+    """What a column is called on the screen."""
+    return COLUMN_TITLES.get(column, column)
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _open_store(folder: str):
+    from scfviz.data.gene_store import open_gene_store
+
+    return open_gene_store(Path(folder))
+
+
+@st.cache_resource(max_entries=3, show_spinner="Opening the dataset …")
+def _explore(path: str, stamp: str, gene_column: str | None, embed_job: str | None, store: str | None) -> Explored:
+    from scfviz.data.read import read_dataset
+    from scfviz.data.source import dataset_id
+    from scfviz.jobs.context import open_expression, read_context
+
+    aligned = describe.open_aligned(sources.Source("", Path(path), "", ""), gene_column)[0]
+    adata = read_dataset(path, folders=sources.allowed_folders())
+    result = result_dir(Workspace(), embed_job) if embed_job else None
+    context, takes_part = read_context(adata, aligned, open_expression(aligned, store), result)
+    shown = np.flatnonzero(takes_part)
+    obs = context.obs if takes_part.all() else context.obs.iloc[shown]
+    maps = {name: np.ascontiguousarray(context.maps[name][shown], np.float32) for name in _order(context.maps)}
+    titles = {name: MAP_TITLES.get(name, name) for name in maps}
+    report = read_json(result / "report.json") if result else None
+    is_trained = report is None or bool(report["checkpoint"]["is_trained"])
+    if not is_trained:
+        titles["umap_model"] += " (untrained model)"
+    labels, values = _columns(obs)
+    genes = tuple(sorted(aligned.genes[aligned.is_measured]))
+    return Explored(dataset_id(path), context, shown, maps, titles, obs, labels, values, genes, is_trained)
+
+
+def _order(maps) -> list[str]:
+    """The model's map, the baseline's, then the file's own: those made for looking at before principal components."""
+    own = [name for name in maps if name not in MAP_TITLES]
+    own.sort(key=lambda name: not any(word in name.lower() for word in ("umap", "tsne", "spatial", "draw", "phate")))
+    return [name for name in MAP_TITLES if name in maps] + own
+
+
+def _columns(obs: pd.DataFrame) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    labels, values = [], []
+    for position, name in enumerate(map(str, obs.columns)):
+        column = obs.iloc[:, position]
+        if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
+            values.append(name)
+        elif 0 < column.nunique() <= MAX_CATEGORIES:
+            labels.append(name)
+    like_types = ("type", "label", "annot")
+    labels.sort(key=lambda name: (name in COLUMN_TITLES, not any(word in name.lower() for word in like_types)))
+    return tuple(labels), tuple(values)

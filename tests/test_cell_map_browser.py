@@ -1,0 +1,242 @@
+"""The map in a real browser: what is drawn, what a lasso selects, with and without WebGL."""
+
+import math
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+APP = Path(__file__).parent / "apps" / "cell_map_app.py"
+SOFTWARE_GL = ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+NO_GL = ["--disable-gpu", "--disable-3d-apis"]
+DRAWN = "section.map[data-drawn]:not([data-drawn=''])"
+STAGE = ".stage >> nth=0"
+
+
+@pytest.fixture(scope="module")
+def server():
+    """The address of a running app."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [
+        sys.executable,
+        "-m",
+        "streamlit",
+        "run",
+        str(APP),
+        "--server.port",
+        str(port),
+        "--server.headless",
+        "true",
+    ]
+    process = subprocess.Popen([*command, "--server.address", "127.0.0.1", "--browser.gatherUsageStats", "false"])
+    try:
+        for _ in range(120):
+            time.sleep(0.5)
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=2)
+                break
+            except OSError:
+                assert process.poll() is None, "the app did not start"
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+@pytest.fixture
+def open_page(server):
+    """Opens the app in a browser; at the end there must be no error in its console."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        if os.environ.get("CI"):
+            pytest.fail("chromium is missing; CI must run every test")
+        pytest.skip("chromium is not installed")
+    from playwright.sync_api import sync_playwright
+
+    errors, opened = [], []
+    with sync_playwright() as playwright:
+
+        def open_it(arguments, query="", **options):
+            browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", *arguments])
+            opened.append(browser)
+            page = browser.new_page(viewport={"width": 1300, "height": 900}, **options)
+            page.set_default_timeout(30_000)
+            page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
+            page.on("pageerror", lambda e: errors.append(str(e)))
+            page.goto(f"{server}/?n=5000{query}")
+            page.wait_for_selector(STAGE)
+            return page
+
+        yield open_it
+        for browser in opened:
+            browser.close()
+    assert not errors
+
+
+def pixels(page) -> np.ndarray:
+    """What the first map shows, uint8 (height, width, 3)."""
+    return np.asarray(Image.open(BytesIO(page.locator(STAGE).screenshot())).convert("RGB")).astype(int)
+
+
+def share_drawn(page) -> float:
+    """Share of the first map's pixels that show cells in colour."""
+    image = pixels(page)
+    return float((image.max(axis=2) - image.min(axis=2) > 40).mean())
+
+
+def wait_until(page, holds, seconds=20):
+    """Poll until something holds."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if holds():
+            return
+        page.wait_for_timeout(150)
+    raise AssertionError("it did not happen in time")
+
+
+def draw_lasso(page, x, y, radius):
+    box = page.locator(STAGE).bounding_box()
+    page.mouse.move(box["x"] + x + radius, box["y"] + y)
+    page.mouse.down()
+    for k in range(1, 30):
+        angle = 2 * math.pi * k / 30
+        page.mouse.move(box["x"] + x + radius * math.cos(angle), box["y"] + y + radius * math.sin(angle))
+    page.mouse.up()
+
+
+def server_count(page) -> int:
+    return int(page.get_by_text("server counts").inner_text().split()[2])
+
+
+def shown_count(page) -> str:
+    return page.locator(".toolbar .count").inner_text()
+
+
+def test_colour_lasso_camera_and_keys(open_page):
+    page = open_page(SOFTWARE_GL)
+    page.wait_for_selector(DRAWN)
+    wait_until(page, lambda: share_drawn(page) > 0.05)
+    page.locator(STAGE).focus()
+
+    page.keyboard.press("l")
+    draw_lasso(page, 230, 80, 90)
+    wait_until(page, lambda: server_count(page) > 300)
+    count = server_count(page)
+    wait_until(page, lambda: shown_count(page) == f"{count:,} of 5,000 cells selected")
+    in_legend = [text.split("/")[0] for text in page.locator(".legend .n").all_inner_texts()]
+    assert sum(int(text.replace(",", "")) for text in in_legend) == count
+
+    page.keyboard.press("Escape")  # leaves the lasso, keeps the selection
+    page.keyboard.press("z")
+    page.wait_for_timeout(600)
+    outline = page.locator(STAGE).locator("path.outline").get_attribute("d")
+    page.wait_for_selector(DRAWN)
+    before = page.locator("section.map").get_attribute("data-drawn")
+    page.get_by_text("GENE2", exact=True).click()
+    wait_until(page, lambda: page.locator("section.map").get_attribute("data-drawn") not in (before, ""))
+    assert page.locator(STAGE).locator("path.outline").get_attribute("d") == outline, (
+        "the camera moved with the colours"
+    )
+    assert "GENE2" in page.locator(".legend .heading").inner_text()
+
+    page.locator(STAGE).focus()
+    page.keyboard.press("Escape")
+    wait_until(page, lambda: shown_count(page) == "5,000 cells")
+    page.keyboard.press("0")
+    page.keyboard.press("v")
+    wait_until(page, lambda: server_count(page) > 4_900)
+    page.keyboard.press("?")
+    assert page.get_by_role("dialog").is_visible()
+    page.keyboard.press("Escape")
+
+    page.get_by_text("Map", exact=True).click()  # closing the map leaves no error behind, and it can come back
+    page.locator(STAGE).wait_for(state="detached")
+    page.get_by_text("Map", exact=True).click()
+    page.wait_for_selector(DRAWN)
+    wait_until(page, lambda: share_drawn(page) > 0.05)
+
+
+def test_legend_hides_isolates_and_selects(open_page):
+    page = open_page(SOFTWARE_GL)
+    page.wait_for_selector(DRAWN)
+    wait_until(page, lambda: share_drawn(page) > 0.05)
+    all_cells = share_drawn(page)
+    page.get_by_role("button", name="group 0, ").click()
+    wait_until(page, lambda: 0 < share_drawn(page) < 0.95 * all_cells)
+    assert "of 5,000 cells shown" in page.locator(".legend .note").inner_text()
+    page.locator("li", has_text="group 3").hover()
+    page.locator("[data-legend=only3]").click()
+    wait_until(page, lambda: 0 < share_drawn(page) < 0.3 * all_cells)
+    page.locator("[data-legend=pick3]").click()
+    wait_until(page, lambda: server_count(page) > 0)
+    group = page.get_by_role("button", name="group 3, ").get_attribute("aria-label").split(", ")[1].split(" ")[0]
+    assert server_count(page) == int(group)
+
+
+def test_hover_and_click_name_a_cell_on_all_maps(open_page):
+    page = open_page(SOFTWARE_GL)
+    page.wait_for_selector(DRAWN)
+    wait_until(page, lambda: share_drawn(page) > 0.05)
+    box = page.locator(STAGE).bounding_box()
+
+    def found() -> bool:
+        image = pixels(page)
+        rows, columns = np.nonzero(image.max(axis=2) - image.min(axis=2) > 60)
+        middle = len(rows) // 2
+        page.mouse.move(float(box["x"] + columns[middle]), float(box["y"] + rows[middle]))
+        page.wait_for_timeout(300)
+        return page.locator(".tip").is_visible()
+
+    wait_until(page, found)
+    name = page.locator(".tip span").inner_text()
+    assert name.startswith("cell-") and page.locator(".tip b").inner_text().startswith("group ")
+    assert page.locator(".ring[visibility=visible]").count() == 2, "the same cell is marked on both maps"
+    page.mouse.down()
+    page.mouse.up()
+    wait_until(page, lambda: page.get_by_text(f"clicked {name}", exact=True).count() == 1)
+
+
+def test_without_webgl_the_server_draws_and_a_lasso_selects(open_page):
+    page = open_page(NO_GL, "&maps=1", color_scheme="dark")
+    wait_until(page, lambda: share_drawn(page) > 0.05)
+    assert "without WebGL" in page.locator(".notice").inner_text()
+    page.locator("button[data-tool=lasso]").click()
+    draw_lasso(page, 420, 80, 90)
+    wait_until(page, lambda: server_count(page) > 300)
+    count = server_count(page)
+    wait_until(page, lambda: shown_count(page) == f"{count:,} of 5,000 cells selected")
+    before = pixels(page)
+    page.locator("button[data-tool=focus]").click()
+    wait_until(page, lambda: np.abs(pixels(page) - before).mean() > 2)
+    page.locator("button[data-tool=box]").click()
+    box = page.locator(STAGE).bounding_box()
+    page.mouse.move(box["x"] + 300, box["y"] + 150)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 400, box["y"] + 200)
+    page.mouse.move(box["x"] + 500, box["y"] + 260)
+    page.mouse.up()
+    wait_until(page, lambda: 0 < server_count(page) != count)
+
+
+def test_a_picture_can_be_saved(open_page, tmp_path):
+    page = open_page(SOFTWARE_GL)
+    page.wait_for_selector(DRAWN)
+    wait_until(page, lambda: share_drawn(page) > 0.05)
+    with page.expect_download() as download:
+        page.locator("button[data-tool=save]").click()
+    download.value.save_as(tmp_path / "map.png")
+    image = np.asarray(Image.open(tmp_path / "map.png").convert("RGB")).astype(int)
+    assert image.shape[1] > 2_000
+    assert download.value.suggested_filename == "cells.png"
+    assert (image.max(axis=2) - image.min(axis=2) > 40).mean() > 0.03
