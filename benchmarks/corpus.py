@@ -126,7 +126,10 @@ def read_with_scdataset(corpus: Corpus, folder: Path, seconds: float) -> dict[st
     for name, block in (("random_cells", 1), ("blocks_of_16", 16)):
         data = iter(
             scDataset(
-                backed, BlockShuffling(block_size=block), batch_size=BATCH, fetch_factor=16 if block > 1 else 1,
+                backed,
+                BlockShuffling(block_size=block),
+                batch_size=BATCH,
+                fetch_factor=16 if block > 1 else 1,
                 fetch_callback=fetch,
             )  # fmt: skip
         )

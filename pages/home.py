@@ -5,9 +5,8 @@ import streamlit as st
 from scfviz.ui import home, page
 
 LEAD = (
-    "Open a single-cell dataset, check it, and see its cells through **scFoundation**, a model of 100 million "
-    "parameters for gene expression, side by side with the standard analysis. Everything runs on this computer; no "
-    "data leaves it."
+    "Open a single-cell dataset, check it, and see its cells through **scFoundation**, a foundation model of gene "
+    "expression, side by side with the standard analysis. Everything runs on this computer; no data leaves it."
 )
 
 with page.screen("home", LEAD, title="Single cells through a foundation model"):
@@ -23,5 +22,6 @@ with page.screen("home", LEAD, title="Single cells through a foundation model"):
             "million human cells to guess hidden gene counts from the others, at any read depth. Its inner picture "
             "of a cell, the *cell embedding*, can be used to draw maps, find types, compare conditions and more. "
             "This app computes it for your cells and always shows a simple method beside it, so that you can judge "
-            "what the model adds."
+            "what the model adds. It starts with a small model of its own (see the Model page); the published weights "
+            "of 100 million parameters can be imported there."
         )

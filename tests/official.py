@@ -1,4 +1,4 @@
-"""Restates the recipe behind `tests/data/reference_outputs.npz`: small weights in the official layout, cells, bulk samples."""
+"""The recipe behind `tests/data/reference_outputs.npz`: small weights in the official layout, cells, bulk samples."""
 
 import json
 from pathlib import Path

@@ -88,9 +88,7 @@ def test_adapting_starts_at_the_checkpoint_and_keeps_its_licence(tiny, cells, tm
     assert adapted.config == info.config and adapted.licence == "for research only"
     assert adapted.training["start_from"] == "start" and adapted.training["steps"] == 2
     before, after = load_checkpoint(tiny), load_checkpoint(folder)
-    moved = {
-        name for name, weight in before.state_dict().items() if not torch.equal(weight, after.state_dict()[name])
-    }
+    moved = {name for name, weight in before.state_dict().items() if not torch.equal(weight, after.state_dict()[name])}
     assert "encoder.0.expand.weight" in moved
     assert ("gene_embedding.weight" in moved) == (rank is None)
     assert all(torch.equal(a, b) for a, b in zip(before.buffers(), after.buffers(), strict=True))

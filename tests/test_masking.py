@@ -24,15 +24,17 @@ def many(options, n=300, **kind):
 
 def test_masking_rates_are_the_configured_ones():
     options = MaskingOptions(down_sampling=0.0)
-    shares = np.array([
-        [m.is_expressed.sum() / len(g), (~m.is_expressed).sum() / (N_GENES - len(g)), m.is_hidden.mean()]
-        for g, _c, m in many(options)
-    ])
+    shares = np.array(
+        [
+            [m.is_expressed.sum() / len(g), (~m.is_expressed).sum() / (N_GENES - len(g)), m.is_hidden.mean()]
+            for g, _c, m in many(options)
+        ]
+    )
     assert shares.mean(axis=0) == pytest.approx([0.30, 0.03, 0.80], rel=0.02)
     other = MaskingOptions(down_sampling=0.0, masked_expressed=0.5, masked_zeros=0.2, mask_token=0.4)
-    shares = np.array([
-        [m.is_expressed.mean() * len(m.targets) / len(g), m.is_hidden.mean()] for g, _c, m in many(other, 100)
-    ])
+    shares = np.array(
+        [[m.is_expressed.mean() * len(m.targets) / len(g), m.is_hidden.mean()] for g, _c, m in many(other, 100)]
+    )
     assert shares.mean(axis=0) == pytest.approx([0.5, 0.4], rel=0.03)
 
 
@@ -122,9 +124,7 @@ def test_half_of_the_cells_are_thinned_and_none_below_the_gate():
     options = MaskingOptions()
     deep = [m.source_token < m.target_token for _g, _c, m in many(options, 1_000)]
     assert np.mean(deep) == pytest.approx(0.5, abs=0.05)
-    shallow = [
-        (c.sum(), m.source_token == m.target_token) for _g, c, m in many(options, 300, n_expressed=450, depth=1)
-    ]
+    shallow = [(c.sum(), m.source_token == m.target_token) for _g, c, m in many(options, 300, n_expressed=450, depth=1)]
     assert all(same for total, same in shallow if total < 1000)
     assert sum(total < 1000 for total, _same in shallow) > 250
 

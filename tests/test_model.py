@@ -98,7 +98,9 @@ def test_kernel_attention_equals_its_formula_in_double_precision():
     def features(x, axes):
         x = x * 8**-0.25
         dash = x @ projection.T
-        return 16**-0.5 * (torch.exp(dash - x.square().sum(-1, keepdim=True) / 2 - dash.amax(axes, keepdim=True)) + 1e-4)
+        return 16**-0.5 * (
+            torch.exp(dash - x.square().sum(-1, keepdim=True) / 2 - dash.amax(axes, keepdim=True)) + 1e-4
+        )
 
     q_, k_ = features(q, (-1,)), features(k, (1, 2, 3))
     scores = q_ @ k_.transpose(-1, -2)

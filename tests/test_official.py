@@ -178,7 +178,11 @@ def test_a_file_with_code_is_refused_and_runs_nothing(tmp_path):
     torch.save({"cell": Hostile(str(trap))}, tmp_path / "new.ckpt")
     torch.save({"cell": Hostile(str(trap))}, tmp_path / "old.ckpt", _use_new_zipfile_serialization=False)
     (tmp_path / "plain.ckpt").write_bytes(pickle.dumps(Hostile(str(trap))))
-    for name, reason in (("new", "open' on loading"), ("old", "open' on loading"), ("plain", "no file of PyTorch weights")):
+    for name, reason in (
+        ("new", "open' on loading"),
+        ("old", "open' on loading"),
+        ("plain", "no file of PyTorch weights"),
+    ):
         with pytest.raises(CheckpointError, match=f"{reason}.*nothing in a file is ever executed"):
             import_official(tmp_path / f"{name}.ckpt", tmp_path / "out")
     assert not trap.exists()

@@ -17,7 +17,7 @@ from scfviz import jobs
 from scfviz.ui import routes
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ["home", "dataset", "cell_embedding", "model"]
+PAGES = ["home", "dataset", "cell_embedding", "explorer", "model"]
 NASTY = "<b>B</b> *x* `y` $z$ [a](http://b) :red[c] --"
 NASTY_FILE = "<i>own<i> _cells_ & more.h5ad"
 

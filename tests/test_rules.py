@@ -69,7 +69,9 @@ def test_only_the_command_line_prints():
 
 
 def test_no_door_is_open_to_hostile_files():
-    pattern = re.compile(r"weights_only\s*=\s*False|allow_pickle\s*=\s*True|pickle\.loads?\(|unsafe_allow_html\s*=\s*True")
+    pattern = re.compile(
+        r"weights_only\s*=\s*False|allow_pickle\s*=\s*True|pickle\.loads?\(|unsafe_allow_html\s*=\s*True"
+    )
     assert not [p.name for p in [*MODULES, *PAGES, ROOT / "app.py"] if pattern.search(p.read_text(encoding="utf-8"))]
 
 

@@ -132,9 +132,7 @@ class SourceWriter:
                 prints = np.concatenate([np.empty(0, dtype=np.uint64), *self._own])
                 _save_array(self._staging / "fingerprints.npy", np.sort(prints))
                 _save_array(self._staging / "is_measured.npy", self.is_measured)
-                write_text(
-                    self._staging / "source.json", json.dumps(asdict(self.record), indent=1, default=str) + "\n"
-                )
+                write_text(self._staging / "source.json", json.dumps(asdict(self.record), indent=1, default=str) + "\n")
                 os.chmod(self._staging, 0o755)
                 os.replace(self._staging, self.folder / SOURCES / self.record.name)
         finally:

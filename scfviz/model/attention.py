@@ -137,8 +137,12 @@ class DecoderLayer(nn.Module):
         q, k, v = (layer(x).unflatten(-1, (self.n_heads, -1)).transpose(1, 2) for layer in (self.q, self.k, self.v))
         with torch.autocast(x.device.type, enabled=False):  # exponentials of bf16 sums lose what makes them a kernel
             attended = kernel_attention(
-                q.float(), k.float(), v.float(), self.projection.float(),
-                official_batch=official_batch, key_weights_BG=key_weights_BG,
+                q.float(),
+                k.float(),
+                v.float(),
+                self.projection.float(),
+                official_batch=official_batch,
+                key_weights_BG=key_weights_BG,
             )
         x_BGE = x_BGE + self.out(attended.transpose(1, 2).flatten(2).to(x.dtype))
         return x_BGE + self.contract(F.gelu(self.expand(self.feed_forward_norm(x_BGE))))

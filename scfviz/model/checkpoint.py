@@ -232,7 +232,9 @@ def default_checkpoint() -> Path:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             model = ScFoundation(PRESETS[UNTRAINED_PRESET], load_vocabulary().symbols)
-        readme = "# Untrained model\n\nRandom weights that have seen no cell: they show how the app works, not biology.\n"
+        readme = (
+            "# Untrained model\n\nRandom weights that have seen no cell: they show how the app works, not biology.\n"
+        )
         save_checkpoint(
             model, folder, name=f"untrained {UNTRAINED_PRESET}", licence="Apache-2.0", readme=readme, training={}
         )

@@ -172,15 +172,15 @@ def _activation_bytes(config: ModelConfig, tokens: float, n_rows: int) -> float:
     """Inputs that the layers keep for their backward pass, two bytes each; kernel features four."""
     inner = config.decoder_heads * config.decoder_head_width
     encoder = config.encoder_layers * tokens * 17 * config.encoder_width * 2
-    decoder = config.decoder_layers * n_rows * (
-        (12 * config.decoder_width + 4 * inner) * 2 + 3 * config.decoder_heads * config.n_features * 4
+    decoder = (
+        config.decoder_layers
+        * n_rows
+        * ((12 * config.decoder_width + 4 * inner) * 2 + 3 * config.decoder_heads * config.n_features * 4)
     )
     return encoder + decoder
 
 
-def _measure_rate(
-    corpus: Corpus, config: ModelConfig, max_genes: int, decoder_rows: int, device: str
-) -> float:
+def _measure_rate(corpus: Corpus, config: ModelConfig, max_genes: int, decoder_rows: int, device: str) -> float:
     """FLOP per second of two training steps after one to warm up."""
     import torch
 

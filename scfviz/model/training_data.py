@@ -53,9 +53,7 @@ class TrainingBatch:
     def to(self, device: torch.device | str) -> "TrainingBatch":
         """The same batch on another device."""
         moved = {
-            name: value.to(device)
-            for name, value in vars(self).items()
-            if isinstance(value, torch.Tensor | TokenBatch)
+            name: value.to(device) for name, value in vars(self).items() if isinstance(value, torch.Tensor | TokenBatch)
         }
         return replace(self, **moved)
 
@@ -106,9 +104,7 @@ def assemble_batch(
     starts = np.cumsum([0, *lengths])
     n_tokens = int(starts[-1])
     sources = np.stack([part.sources for part in rows]).astype(np.int64)
-    sources = np.where(
-        sources >= 0, sources + starts[:-1, None], np.where(sources == -1, n_tokens, n_tokens + 1)
-    )
+    sources = np.where(sources >= 0, sources + starts[:-1, None], np.where(sources == -1, n_tokens, n_tokens + 1))
     tokens = TokenBatch(
         torch.from_numpy(np.concatenate(values)),
         torch.from_numpy(np.concatenate(ids).astype(np.int64)),
@@ -128,9 +124,7 @@ def assemble_batch(
     )
 
 
-def _all_rows(
-    cell: MaskedCell, genes: np.ndarray, n_genes: int, n_rows: int, rng: np.random.Generator
-) -> _Rows:
+def _all_rows(cell: MaskedCell, genes: np.ndarray, n_genes: int, n_rows: int, rng: np.random.Generator) -> _Rows:
     sources = np.full(n_rows, -1, dtype=np.int64)
     sources[cell.genes] = -2  # visible genes that the encoder did not get are hidden, without a question
     sources[cell.loss_genes[cell.is_hidden]] = -2
@@ -140,9 +134,7 @@ def _all_rows(
     return _Rows(np.arange(n_rows), sources, np.empty(0), cell.loss_genes[asked].astype(np.int64), asked)
 
 
-def _sampled_rows(
-    cell: MaskedCell, genes: np.ndarray, n_genes: int, n_rows: int, rng: np.random.Generator
-) -> _Rows:
+def _sampled_rows(cell: MaskedCell, genes: np.ndarray, n_genes: int, n_rows: int, rng: np.random.Generator) -> _Rows:
     everything = _all_rows(cell, genes, n_genes, n_genes + 2, rng)
     is_asked = np.zeros(n_genes + 2, dtype=bool)
     is_asked[everything.loss] = True
@@ -161,12 +153,14 @@ def _sampled_rows(
     # Genes that the cap of the encoder took away stand nowhere: the visible ones stand for them too.
     n_taken = int((everything.sources[:n_genes] == -2).sum()) - int(cell.is_hidden.sum())
     ids = np.concatenate([cell.loss_genes[asked], [n_genes, n_genes + 1], visible, unseen]).astype(np.int64)
-    weights = np.concatenate([
-        np.full(len(asked), len(everything.asked) / max(len(asked), 1)),
-        np.ones(2),
-        np.full(len(visible), (n_visible + n_taken) / max(len(visible), 1)),
-        np.full(len(unseen), n_unseen / max(len(unseen), 1)),
-    ])
+    weights = np.concatenate(
+        [
+            np.full(len(asked), len(everything.asked) / max(len(asked), 1)),
+            np.ones(2),
+            np.full(len(visible), (n_visible + n_taken) / max(len(visible), 1)),
+            np.full(len(unseen), n_unseen / max(len(unseen), 1)),
+        ]
+    )
     empty = n_rows - len(ids)
     sources = np.concatenate([everything.sources[ids], np.full(empty, -1)])
     return _Rows(
@@ -207,7 +201,11 @@ class TrainingParts(Dataset):
             rng = cell_generator(self.seed, epoch, position)
             cells.append(
                 mask_cell(
-                    found.genes, found.counts, n_genes, self.masking, rng,
+                    found.genes,
+                    found.counts,
+                    n_genes,
+                    self.masking,
+                    rng,
                     is_measured=self.corpus.is_measured(found.source),
                 )
             )
