@@ -4,6 +4,7 @@ Everything is a function of (seed, step): no state is carried from one batch to 
 of ranks and of interruptions cannot change what the model sees.
 """
 
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -227,6 +228,7 @@ def iterate_steps(parts: TrainingParts, start: int, stop: int, n_workers: int) -
         sampler=range(start * n_parts, stop * n_parts),
         num_workers=n_workers,
         prefetch_factor=4 if n_workers else None,
+        worker_init_fn=_leave_interrupts_to_the_trainer,
     )
     step: list[TrainingBatch] = []
     for batch in loader:
@@ -234,6 +236,11 @@ def iterate_steps(parts: TrainingParts, start: int, stop: int, n_workers: int) -
         if len(step) == n_parts:
             yield step
             step = []
+
+
+def _leave_interrupts_to_the_trainer(_worker: int) -> None:
+    """Ctrl-C reaches every process of a terminal; the trainer saves its state and needs its workers for that."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def held_out_cells(

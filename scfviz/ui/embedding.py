@@ -19,7 +19,10 @@ def request_of(source: sources.Source) -> dict[str, Any]:
 
 
 def find_job(source: sources.Source) -> JobStatus | None:
-    """The computation to show: the one in the address, else the newest that fits dataset, model and filters."""
+    """The computation to show: the one in the address, else the newest that fits dataset, model and filters.
+
+    A demo needs no asking: its computation is started when there is none.
+    """
     if state.wants_anew():
         return None
     if state.job():
@@ -28,6 +31,9 @@ def find_job(source: sources.Source) -> JobStatus | None:
             return job
     job = job_panel.newest("embed", request_of(source))
     state.choose_job(job.id if job else None)
+    if job is None and source.ref.startswith("demo:"):
+        start(source)
+        job = job_panel.status_of(state.job())
     return job
 
 

@@ -15,6 +15,10 @@ _STEPS = {
         "Compare the maps",
         "The model's map of the cells beside the standard one, coloured by label, gene or quality.",
     ),
+    "explorer": (
+        "Explore the cells",
+        "Select cells with a lasso, name them, and find the genes that set them apart.",
+    ),
     "model": ("Know the model", "The weights in use, their size and licence, and how to bring the official ones."),
 }
 _TITLE = "Computing the maps of the demo"
@@ -65,8 +69,7 @@ def _show_card(ref: str) -> None:
         try:
             source = sources.resolve(ref)
             about = describe.describe(source, state.gene_column())
-            if ref.startswith("demo:") and state.job() is None and embedding.find_job(source) is None:
-                embedding.start(source)
+            if ref.startswith("demo:") and state.job() is None and embedding.find_job(source) is not None:
                 st.rerun(scope="app")
         finally:
             waiting.empty()
@@ -76,8 +79,8 @@ def _show_card(ref: str) -> None:
 
 
 def show_steps() -> None:
-    """Three cards with what each page is for."""
-    for column, (name, (title, text)) in zip(st.columns(3, gap="medium"), _STEPS.items(), strict=True):
+    """A card for each page with what it is for."""
+    for column, (name, (title, text)) in zip(st.columns(len(_STEPS), gap="small"), _STEPS.items(), strict=True):
         with column.container(border=True, height="stretch", key=f"card-next-{name}"):
             st.markdown(f"**{title}**")
             st.markdown(text)
