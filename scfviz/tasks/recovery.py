@@ -1,0 +1,291 @@
+"""Can a model fill in what is hidden, or what a shallow measurement missed? Scored beside simple methods."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import sparse
+
+from scfviz.errors import DatasetError
+from scfviz.tasks.baselines import Cells, OtherCells, VariableGenePca, find_neighbors, smooth_cells
+from scfviz.tasks.comparison import Comparison, resample_means
+
+if TYPE_CHECKING:
+    from scfviz.model.scfoundation import ScFoundation
+    from scfviz.model.tokens import PreparedCells
+
+MASKED, DEPTH = "masked recovery", "read-depth recovery"
+INPUT = "thinned input"
+METRICS = ("MAE", "MRE of expressed genes", "Pearson of a cell")
+FRACTIONS = (0.01, 0.05, 0.10, 0.20)
+DEEP_ENOUGH = 1_000  # counts of a cell that is worth thinning
+FEWEST_EXPRESSED = 10  # genes of a cell of which some are masked
+FEWEST_CELLS = 20  # of a dataset, so that neighbours mean something
+
+# (cells, the hidden genes of each, or None where nothing is hidden) -> ln(1 + counts per 10,000) of all genes
+Predict = Callable[["PreparedCells", Sequence[np.ndarray] | None], np.ndarray]
+
+
+def predictor(model: "ScFoundation", device: str = "auto") -> Predict:
+    """The full forward pass of a model, in fp32, one cell at a time.
+
+    Hidden genes carry the mask vector, as in pretraining. Predictions below zero become zero: no expression can be.
+
+    Returns
+    -------
+    Callable
+        Takes prepared cells and the hidden genes of each (or `None`); gives float32 (n_cells, n_genes).
+    """
+    import torch
+
+    from scfviz.model.prepared import PreparedModel, choose_device
+    from scfviz.model.tokens import PreparedCells, tokenise
+
+    target = choose_device(device)
+    model = model.to(target)
+    prepared = PreparedModel(model, target, "fp32")
+
+    def predict(cells: PreparedCells, hidden: Sequence[np.ndarray] | None) -> np.ndarray:
+        found = np.empty(cells.values.shape, dtype=np.float32)
+        for row in range(len(found)):
+            one = slice(row, row + 1)
+            cell = PreparedCells(cells.values[one], cells.target_token[one], cells.source_token[one])
+            with torch.inference_mode():
+                tokens = tokenise(cell, model.config).to(target)
+                if hidden is None:
+                    hidden_LD = prepared.encode(tokens)
+                    predicted = prepared.to_expression(prepared.decode(hidden_LD, tokens.ids_N), hidden_LD)
+                else:  # the prepared decoder knows no mask
+                    genes = torch.from_numpy(np.asarray(hidden[row], dtype=np.int64)).to(target)
+                    predicted = model(tokens, (torch.zeros_like(genes), genes))[0]
+                found[row] = predicted.clamp_min(0).cpu().numpy()
+        return found
+
+    return predict
+
+
+def score_masked(cells: Cells, models: Mapping[str, Predict], *, n_scored: int, seed: int = 0) -> list[Comparison]:
+    """Hide 30 % of a cell's expressed entries and ask for them.
+
+    Hidden entries leave the input altogether. As in pretraining, 3 % of the zeros are hidden too, so that being asked
+    for says no more than it did there. The model sees one cell; the baselines see all other cells complete, and choose
+    neighbours by what is left of each cell.
+
+    Parameters
+    ----------
+    cells
+        All of them serve the baselines.
+    models
+        Predictors by name of the checkpoint.
+    n_scored
+        Cells that are asked for, a random sample.
+
+    Returns
+    -------
+    list
+        Mean squared error on hidden expressed entries, and on all hidden entries.
+
+    Raises
+    ------
+    DatasetError
+        Fewer than 20 cells have 10 expressed genes.
+
+    Source: masking after Hao et al. 2024, doi:10.1038/s41592-024-02305-7.
+    """
+    from scfviz.model.masking import MaskingOptions, cell_generator, mask_cell
+
+    options = MaskingOptions(down_sampling=0.0, mask_token=1.0, random_value=0.0)
+    odds = options.masked_expressed / options.masked_zeros
+    cells = _with_enough(cells, np.diff(cells.counts.indptr) >= FEWEST_EXPRESSED, f"{FEWEST_EXPRESSED} expressed genes")
+    scored = _choose(cells.n_obs, n_scored, seed)
+    masked = []
+    for i in range(cells.n_obs):
+        row = cells.counts[i]
+        masked.append(
+            mask_cell(
+                row.indices, row.data, row.shape[1], options, cell_generator(seed, 0, i), is_measured=cells.is_measured
+            )
+        )
+    visible = _stack([(cell.genes, cell.values) for cell in masked], cells.counts.shape[1])
+    neighbors, _ = find_neighbors(VariableGenePca(seed=seed).fit(visible).transform(visible))
+    everyone = OtherCells(cells.values, odds)
+    by_type = OtherCells(cells.values, odds, _codes(cells.labels)) if _n_labels(cells.labels) > 1 else None
+
+    sums: dict[str, np.ndarray] = {}
+    weights = np.zeros((len(scored), 2))
+    for place, i in enumerate(scored):
+        cell = masked[i]
+        asked = cell.loss_genes
+        guesses = _pair("gene mean", everyone.mean(i, asked))
+        if by_type is not None:
+            guesses |= _pair("cell-type mean", by_type.mean(i, asked))
+        guesses |= _pair(f"mean of {neighbors.shape[1]} neighbours", everyone.mean_of(neighbors[i], asked))
+        prepared = _prepared(visible[i], [cell.target_token], [cell.source_token])
+        for name, predict in models.items():
+            guesses[name] = predict(prepared, [asked])[0, asked]
+        weights[place] = cell.is_expressed.sum(), len(asked)
+        for name, guess in guesses.items():
+            errors = (guess.astype(np.float64) - cell.targets) ** 2
+            part = sums.setdefault(name, np.zeros((len(scored), 2)))
+            part[place] = errors[cell.is_expressed].sum(), errors.sum()
+    metrics = ("MSE, masked expressed entries", "MSE, all masked entries")
+    return [
+        _compare(cells, MASKED, metric, models, {n: s[:, c] for n, s in sums.items()}, weights[:, c], seed)
+        for c, metric in enumerate(metrics)
+    ]
+
+
+def score_depth(
+    cells: Cells,
+    models: Mapping[str, Predict],
+    *,
+    n_scored: int,
+    fractions: Sequence[float] = FRACTIONS,
+    seed: int = 0,
+) -> list[Comparison]:
+    """Thin counts and ask for the expression at the original depth.
+
+    Compared with ln(1 + counts per 10,000) of the original counts, over measured genes. The model sees one thinned
+    cell; smoothing and the mean see all thinned cells.
+
+    Parameters
+    ----------
+    cells, models, n_scored
+        See `score_masked`; only cells with more than 1,000 counts take part.
+    fractions
+        Shares of the counts that are kept, each count on its own (binomial).
+
+    Returns
+    -------
+    list
+        For each fraction: MAE over all genes, mean relative error over the originally expressed ones, mean Pearson
+        correlation of a cell.
+
+    Raises
+    ------
+    DatasetError
+        Fewer than 20 cells have more than 1,000 counts.
+
+    Source: protocol after Hao et al. 2024, doi:10.1038/s41592-024-02305-7.
+    """
+    from scfviz.model.tokens import log_normalise
+
+    deep = _with_enough(cells, cells.totals > DEEP_ENOUGH, f"more than {DEEP_ENOUGH:,} counts")
+    comparisons = []
+    for fraction in fractions:
+        thinned = thin(deep.counts, fraction, np.random.default_rng((seed, round(fraction * 1e6))))
+        totals = np.asarray(thinned.sum(axis=1, dtype=np.float64)).ravel()
+        left = np.flatnonzero(totals > 0)  # a cell that lost every count has no depth to start from
+        now, thinned, totals = deep.take(left), thinned[left], totals[left]
+        inputs, scored = log_normalise(thinned, totals), _choose(now.n_obs, n_scored, seed)
+        prepared = _prepared(inputs[scored], np.log10(now.totals[scored]), np.log10(totals[scored]))
+        guesses = {
+            INPUT: inputs[scored].toarray(),
+            "neighbour smoothing": (smooth_cells(inputs, seed=seed)[scored] @ inputs).toarray(),
+            "mean of thinned cells": np.broadcast_to(np.asarray(inputs.mean(axis=0)), (len(scored), inputs.shape[1])),
+        } | {name: predict(prepared, None) for name, predict in models.items()}
+        errors = {
+            name: recovery_errors(guess[:, now.is_measured], now.values[scored].toarray()[:, now.is_measured])
+            for name, guess in guesses.items()
+        }
+        for metric in METRICS:
+            sums = {name: part[metric] for name, part in errors.items()}
+            comparisons.append(
+                _compare(
+                    now, DEPTH, f"{metric}, thinned to {100 * fraction:g} %", models, sums, np.ones(len(scored)), seed,
+                    higher_is_better=metric == METRICS[2],
+                )
+            )  # fmt: skip
+    return comparisons
+
+
+def recovery_errors(guess: np.ndarray, truth: np.ndarray) -> dict[str, np.ndarray]:
+    """Errors of each cell, float64 (n_cells,) by the names in `METRICS`.
+
+    Parameters
+    ----------
+    guess, truth
+        (n_cells, n_genes), ln(1 + counts per 10,000); each cell of the truth has an entry above zero.
+    """
+    guess, truth = guess.astype(np.float64), truth.astype(np.float64)
+    off, expressed = np.abs(guess - truth), truth > 0
+    relative = np.divide(off, truth, out=np.zeros_like(off), where=expressed).sum(axis=1) / expressed.sum(axis=1)
+    one, other = guess - guess.mean(axis=1, keepdims=True), truth - truth.mean(axis=1, keepdims=True)
+    scale = np.sqrt((one**2).sum(axis=1) * (other**2).sum(axis=1))
+    # a guess that is the same for every gene says nothing about differences: correlation 0
+    pearson = np.divide((one * other).sum(axis=1), scale, out=np.zeros(len(scale)), where=scale > 0)
+    return dict(zip(METRICS, (off.mean(axis=1), relative, pearson), strict=True))
+
+
+def thin(counts: sparse.csr_matrix, fraction: float, rng: np.random.Generator) -> sparse.csr_matrix:
+    """Keep each count with a probability; counts that are no whole numbers are rounded first."""
+    data = rng.binomial(np.rint(counts.data).astype(np.int64), fraction).astype(np.float32)
+    thinned = sparse.csr_matrix((data, counts.indices.copy(), counts.indptr.copy()), shape=counts.shape)
+    thinned.eliminate_zeros()
+    return thinned
+
+
+def _compare(
+    cells: Cells,
+    score: str,
+    metric: str,
+    models: Mapping[str, Predict],
+    sums: Mapping[str, np.ndarray],
+    weights: np.ndarray,
+    seed: int,
+    *,
+    higher_is_better: bool = False,
+) -> Comparison:
+    values, resampled = resample_means(sums, weights, seed=seed)
+    note = f"baselines saw {cells.n_obs:,} cells"
+    return Comparison(
+        score,
+        cells.name,
+        metric,
+        values,
+        resampled,
+        tuple(models),
+        len(weights),
+        cells.n_available,
+        higher_is_better,
+        note,
+    )
+
+
+def _with_enough(cells: Cells, fit: np.ndarray, what: str) -> Cells:
+    if fit.sum() < FEWEST_CELLS:
+        raise DatasetError(
+            f"{int(fit.sum())} cells of '{cells.name}' have {what}.",
+            f"At least {FEWEST_CELLS} are needed, so that the baselines mean something.",
+            "Use a larger or deeper dataset.",
+        )
+    return cells.take(np.flatnonzero(fit))
+
+
+def _choose(n_obs: int, n_scored: int, seed: int) -> np.ndarray:
+    return np.sort(np.random.default_rng(seed).permutation(n_obs)[:n_scored])
+
+
+def _prepared(values: sparse.csr_matrix, target: Sequence[float], source: Sequence[float]) -> "PreparedCells":
+    from scfviz.model.tokens import PreparedCells
+
+    return PreparedCells(values, np.asarray(target, dtype=np.float32), np.asarray(source, dtype=np.float32))
+
+
+def _stack(rows: Sequence[tuple[np.ndarray, np.ndarray]], n_genes: int) -> sparse.csr_matrix:
+    indptr = np.cumsum([0, *(len(genes) for genes, _ in rows)])
+    indices, data = (np.concatenate(part) for part in zip(*rows, strict=True))
+    return sparse.csr_matrix((data, indices, indptr), shape=(len(rows), n_genes))
+
+
+def _pair(name: str, means: tuple[np.ndarray, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: means[0], f"{name}, at the odds of masking": means[1]}
+
+
+def _n_labels(labels: np.ndarray) -> int:
+    return len({label for label in labels if label is not None})
+
+
+def _codes(labels: np.ndarray) -> np.ndarray:
+    """One number per label; cells without a label are a group of their own."""
+    return np.unique(["" if label is None else f"={label}" for label in labels], return_inverse=True)[1]
