@@ -250,6 +250,7 @@ def _add_app(commands: Any) -> None:
     parser.add_argument("--port", type=int, help="port of the server; the first free one from 8501 when left out")
     parser.add_argument("--data", type=Path, action="append", metavar="DIR", help="folder whose files may be opened")
     parser.add_argument("--workspace", type=Path, metavar="DIR", help="folder for uploads and results (~/.scfviz)")
+    parser.add_argument("--checkpoint", type=Path, metavar="DIR", help="checkpoint folder (the one that ships)")
     parser.add_argument("--headless", action="store_true", help="do not open a browser")
     parser.set_defaults(run=_app)
 
@@ -268,6 +269,10 @@ def _app(args: argparse.Namespace) -> int:
         if missing:
             raise OptionError(f"There is no folder '{missing[0]}'.", "--data names a folder.", "Correct the path.")
         environment["SCFVIZ_DATA"] = os.pathsep.join(str(folder.resolve()) for folder in args.data)
+    if args.checkpoint:
+        from scfviz.model.checkpoint import checkpoint_info
+
+        environment["SCFVIZ_CHECKPOINT"] = str(checkpoint_info(args.checkpoint).folder.resolve())
     if args.workspace:
         environment["SCFVIZ_WORKSPACE"] = str(args.workspace.resolve())
     options = [f"--server.port={args.port}"] if args.port else []

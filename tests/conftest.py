@@ -10,11 +10,10 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 @pytest.fixture(autouse=True, scope="session")
 def _own_folders(tmp_path_factory):
-    """Nothing a test does touches the user's workspace or cache."""
+    """Nothing a test does touches the user's workspace."""
     base = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SCFVIZ_WORKSPACE", str(base / "workspace"))
-        patch.setenv("SCFVIZ_CACHE", str(base / "cache"))
         yield
 
 

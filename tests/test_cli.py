@@ -119,6 +119,7 @@ def test_without_groups_there_is_one_mean(cells, checkpoint, tmp_path):
         (["import-checkpoint", "/absent.ckpt", "--out", "{tmp}"], "absent.ckpt"),
         (["import-checkpoint", "{cells}", "--out", "{tmp}"], "cells.h5ad"),
         (["app", "--data", "/absent"], "no folder"),
+        (["app", "--checkpoint", "/absent"], "no checkpoint folder"),
     ],
 )
 def test_what_cannot_be_used_is_one_sentence_and_exit_code_2(argv, words, cells, checkpoint, tmp_path, capsys):

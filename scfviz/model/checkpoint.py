@@ -14,15 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scfviz.errors import CheckpointError
-from scfviz.model.config import PRESETS, ModelConfig
+from scfviz.model.config import ModelConfig
 
 if TYPE_CHECKING:
     from scfviz.model.scfoundation import ScFoundation
 
 FORMAT = 1
 CONFIG, GENES, WEIGHTS, README = "config.json", "genes.tsv", "weights.safetensors", "README.md"
-UNTRAINED_PRESET = "3M"
-_ASSETS = Path(__file__).resolve().parents[2] / "assets" / "checkpoints"
+_SHIPPED = Path(__file__).resolve().parents[2] / "assets" / "checkpoints" / "scfviz-small"
 
 
 @dataclass(frozen=True)
@@ -213,32 +212,8 @@ def save_checkpoint(
 
 
 def default_checkpoint() -> Path:
-    """The checkpoint that the app uses unless told otherwise.
-
-    The one that ships with scfviz; without it an untrained model, made once from a fixed seed in the user's cache
-    folder. Results of an untrained model are marked wherever they are shown.
-    """
-    shipped = _ASSETS / "scfviz-small"
-    if (shipped / CONFIG).is_file():
-        return shipped
-    cache = Path(os.environ.get("SCFVIZ_CACHE", Path.home() / ".cache" / "scfviz"))
-    folder = cache / f"untrained-{UNTRAINED_PRESET}"
-    if not (folder / CONFIG).is_file():
-        import torch
-
-        from scfviz.data.genes import load_vocabulary
-        from scfviz.model.scfoundation import ScFoundation
-
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            model = ScFoundation(PRESETS[UNTRAINED_PRESET], load_vocabulary().symbols)
-        readme = (
-            "# Untrained model\n\nRandom weights that have seen no cell: they show how the app works, not biology.\n"
-        )
-        save_checkpoint(
-            model, folder, name=f"untrained {UNTRAINED_PRESET}", licence="Apache-2.0", readme=readme, training={}
-        )
-    return folder
+    """The checkpoint that is used unless told otherwise: `SCFVIZ_CHECKPOINT`, else the one that ships with scfviz."""
+    return Path(os.environ.get("SCFVIZ_CHECKPOINT") or _SHIPPED)
 
 
 def _replace_folder(staging: Path, folder: Path) -> None:

@@ -23,6 +23,7 @@ from scfviz.tasks.benchmark_data import (
     Budget,
     Pair,
     choose_embedded,
+    count_masked,
     find_datasets,
     load_cells,
     only_shared_labels,
@@ -157,12 +158,13 @@ class _Run:
         budget, seed = self.budget, self.seed
         self.report(share, f"{name}: reading")
         cells = self._try(name, "everything", lambda: load_cells(path, self.genes, budget.max_cells, seed=seed))
-        if cells is None:
+        n_masked = None if cells is None else self._try(name, "everything", lambda: count_masked(cells, budget))
+        if n_masked is None:
             return
         self.report(share, f"{name}: masked recovery")
         with self._time("masked recovery"):
             self._add(name, "masked recovery", lambda: score_masked(
-                cells, self.predict, n_scored=budget.n_masked, seed=seed
+                cells, self.predict, n_scored=n_masked, seed=seed
             ))  # fmt: skip
         self.report(share, f"{name}: read-depth recovery")
         with self._time("read-depth recovery"):

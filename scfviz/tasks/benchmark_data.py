@@ -11,7 +11,7 @@ from scfviz.tasks.baselines import Cells
 
 SUFFIXES = (".h5ad", ".h5", ".loom", ".zarr")
 LABEL_COLUMNS = ("cell_type", "celltype", "CellType", "cell.type", "cell_ontology_class")
-FEWEST_FOR_FOLDS = 30
+FEWEST_FOR_FOLDS, FEWEST_MASKED = 30, 8
 MAX_REFERENCE_CELLS = 20_000  # held in memory; how many of them are embedded is the budget's
 UNLABELLED = {"", "na", "nan", "none", "unknown", "unlabelled", "unlabeled", "unassigned"}
 
@@ -24,8 +24,11 @@ class Budget:
     ----------
     max_cells
         Cells of a dataset that are used at all, a random sample; neighbours are found among them.
+    max_genes
+        A dataset whose typical cell (median) expresses more genes is left out.
     n_masked, n_thinned
-        Cells that the model recovers, per dataset (and per fraction kept).
+        Cells that the model recovers, per dataset (and per fraction kept); of masked ones fewer, but at least
+        `FEWEST_MASKED`, where they cost more than a quarter of `operations`.
     fractions
         Shares of the counts that are kept in read-depth recovery.
     operations
@@ -38,6 +41,7 @@ class Budget:
 
     name: str
     max_cells: int
+    max_genes: float
     n_masked: int
     n_thinned: int
     fractions: tuple[float, ...]
@@ -48,9 +52,9 @@ class Budget:
 BUDGETS = {
     budget.name: budget
     for budget in (
-        Budget("quick", 300, 8, 6, (0.05, 0.20), 0.25e12, 60),
-        Budget("standard", 1_000, 24, 16, (0.01, 0.05, 0.10, 0.20), 1.2e12, 80),
-        Budget("full", 5_000, 200, 100, (0.01, 0.05, 0.10, 0.20), 1e18, 100),
+        Budget("quick", 300, 2_500, 8, 6, (0.05, 0.20), 0.2e12, 60),
+        Budget("standard", 600, np.inf, 24, 16, (0.01, 0.05, 0.10, 0.20), 0.9e12, 80),
+        Budget("full", 5_000, np.inf, 200, 100, (0.01, 0.05, 0.10, 0.20), 1e18, 100),
     )
 }
 
@@ -236,6 +240,33 @@ def known_labels(obs) -> np.ndarray:
     return np.array([None if word.strip().casefold() in UNLABELLED else word for word in words], dtype=object)
 
 
+def encoder_costs(cells: Cells) -> np.ndarray:
+    """Operations that the encoder of the 3M preset takes for each cell, float64 (n_obs,)."""
+    from scfviz.model.batching import cell_flops
+    from scfviz.model.config import PRESETS
+
+    return cell_flops(PRESETS["3M"], np.diff(cells.counts.indptr) + 2, decode=False)
+
+
+def count_masked(cells: Cells, budget: Budget) -> int:
+    """How many cells the model recovers in masked recovery.
+
+    Raises
+    ------
+    DatasetError
+        The typical cell expresses more genes than the budget allows for.
+    """
+    typical = float(np.median(np.diff(cells.counts.indptr)))
+    if typical > budget.max_genes:
+        raise DatasetError(
+            f"'{cells.name}' has long cells ({typical:,.0f} expressed genes), which '{budget.name}' leaves out.",
+            "",
+            "Run the benchmark without --quick.",
+        )
+    affordable = int(budget.operations / 4 / encoder_costs(cells).mean())
+    return min(budget.n_masked, max(affordable, FEWEST_MASKED))
+
+
 def choose_embedded(cells: Cells, budget: Budget, *, seed: int = 0) -> np.ndarray:
     """Rows of the labelled cells that are embedded, as many as the budget allows.
 
@@ -246,16 +277,13 @@ def choose_embedded(cells: Cells, budget: Budget, *, seed: int = 0) -> np.ndarra
     DatasetError
         Fewer than 30 cells can be had for four times the operations.
     """
-    from scfviz.model.batching import cell_flops
-    from scfviz.model.config import PRESETS
-
     labelled = np.flatnonzero([label is not None for label in cells.labels])
     order = np.random.default_rng(seed).permutation(labelled)
     column = next((side.column for side in _sides(PAIRS) if side.dataset == cells.name and side.column), None)
     if column in cells.obs.columns:
         turns = cells.obs[column].iloc[order].reset_index(drop=True)
         order = order[np.argsort(turns.groupby(turns, observed=True).cumcount().to_numpy(), kind="stable")]
-    costs = np.cumsum(cell_flops(PRESETS["3M"], np.diff(cells.counts.indptr)[order] + 2, decode=False))
+    costs = np.cumsum(encoder_costs(cells)[order])
     once, four_times = (int(np.searchsorted(costs, k * budget.operations, side="right")) for k in (1, 4))
     n_kept = max(once, min(budget.fewest_embedded, four_times))
     if n_kept < min(FEWEST_FOR_FOLDS, len(order)):

@@ -50,11 +50,14 @@ def info_of(ref: str):
 
 
 def training_log(folder: Path):
-    """The pretraining curve in the folder, a data frame with `step` and other columns of numbers, or `None`."""
+    """The pretraining curve of a checkpoint, a data frame with `step` and other columns of numbers, or `None`.
+
+    A run that goes on keeps its log beside the checkpoint folder, one that is shown to others keeps it inside.
+    """
     import pandas as pd
 
-    path = folder / "log.csv"
-    if not path.is_file():
+    path = next((p for p in (folder / "log.csv", folder.parent / "log.csv") if p.is_file()), None)
+    if path is None:
         return None
     try:
         log = pd.read_csv(path).select_dtypes("number")
