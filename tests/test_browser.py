@@ -1,5 +1,6 @@
 """A walk through the real app in a real browser: its own server, workspace and data; nothing may reach the internet."""
 
+import contextlib
 import os
 import shutil
 import socket
@@ -76,8 +77,9 @@ class Server:
         self.process.wait(20)
         for path in Workspace(self.folder / "workspace").jobs.glob("*/status.json"):
             pid = (read_json(path) or {}).get("pid")
-            if pid and psutil.pid_exists(pid) and str(self.folder) in " ".join(psutil.Process(pid).cmdline()):
-                psutil.Process(pid).kill()
+            with contextlib.suppress(psutil.Error):  # it may end, or have ended, by itself
+                if pid and str(self.folder) in " ".join(psutil.Process(pid).cmdline()):
+                    psutil.Process(pid).kill()
 
 
 @pytest.fixture(scope="module")
@@ -179,7 +181,6 @@ def test_walk_from_the_demo_to_the_downloads(visit, tmp_path):
     visitor.click("See its map")
     page.locator(".js-plotly-plot .legend").wait_for(timeout=JOB_MS)
     assert "dataset=demo" in page.url and "job=" in page.url
-    visitor.see("Untrained model")
     assert visitor.points() >= 4 * 700
     visitor.assert_sound()
 
@@ -258,7 +259,6 @@ def open_file(visitor: Visitor, name: str) -> None:
 def test_running_computation_survives_a_refresh_and_can_be_stopped(visit):
     visitor = visit()
     visitor.open("/cell_embedding?dataset=demo:celltypist_sample")
-    visitor.click("Compute the map")
     visitor.see("It runs by itself")
     visitor.page.reload()
     visitor.see("It runs by itself")
