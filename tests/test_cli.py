@@ -1,6 +1,7 @@
 """The command line: files in, files out, one sentence and exit code 2 for what can't be used."""
 
 import json
+import functools
 import os
 import signal
 import subprocess
@@ -157,7 +158,11 @@ def test_stopped_run_says_how_to_go_on_and_resumes_to_the_same_bits(folder, tmp_
     cells, out = write_cells(tmp_path / "cells.h5ad", 300), tmp_path / "out.h5ad"
     options = ["embed", cells, out, "--checkpoint", slow, "--precision", "fp32"]
     command = [sys.executable, "-m", "scfviz", *map(str, options)]
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, env=os.environ)
+    # a suite that runs in the background has Ctrl-C switched off, and would hand that on
+    listening = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(
+        command, cwd=ROOT, stderr=subprocess.PIPE, text=True, env=os.environ, preexec_fn=listening
+    )
     while not (tmp_path / "out.h5ad.partial" / "progress.json").exists():
         assert process.poll() is None, process.communicate()
         time.sleep(0.01)
