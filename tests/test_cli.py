@@ -1,7 +1,7 @@
 """The command line: files in, files out, one sentence and exit code 2 for what can't be used."""
 
-import json
 import functools
+import json
 import os
 import signal
 import subprocess
