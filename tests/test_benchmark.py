@@ -96,8 +96,8 @@ def test_perfect_embedding_scores_perfectly_and_noise_does_not(cells):
     perfect = np.eye(3)[codes] * 10 + rng.normal(0, 0.1, (cells.n_obs, 3))
     embeddings = {"perfect": perfect.astype(np.float32), "noise": rng.normal(size=(cells.n_obs, 3)).astype(np.float32)}
     for comparison in [
-        *representation.score_probes(cells, embeddings),
-        *representation.score_clusters(cells, embeddings),
+        *representation.score_probes(cells, np.arange(cells.n_obs), embeddings),
+        *representation.score_clusters(cells, np.arange(cells.n_obs), embeddings),
     ]:
         assert comparison.values["perfect"] == pytest.approx(1), comparison.metric
         assert comparison.values["noise"] < 0.6, comparison.metric
@@ -211,23 +211,26 @@ def test_no_test_cell_is_in_a_baselines_training(cells, monkeypatch):
             return super().transform(values)
 
     monkeypatch.setattr(representation, "VariableGenePca", Spy)
-    embedding = {"model": cells.values.toarray()}
-    representation.score_probes(cells, embedding)
+    embedded = np.arange(0, 60, 2)
+    embedding = {"model": cells.values.toarray()[embedded]}
+    representation.score_probes(cells, embedded, embedding)
+    everyone = {row.tobytes() for row in cells.values.toarray()}
     assert len(fitted) == representation.N_FOLDS
     for train, (of_train, of_test) in zip(fitted, applied, strict=True):
-        assert of_train == train and not of_test & train
-    assert set.union(*(of_test for _, of_test in applied)) == {row.tobytes() for row in cells.values.toarray()}
+        assert not of_test & train and of_train < train  # cells that were not embedded serve too
+        assert train | of_test == everyone
+    assert set.union(*(of_test for _, of_test in applied)) == {r.tobytes() for r in cells.values.toarray()[embedded]}
 
     fitted.clear(), applied.clear()
     other = make_cells(seed=1, n_measured=50)
-    representation.score_across(cells, other, embedding, {"model": other.values.toarray()})
+    representation.score_across(cells, other, {"model": cells.values.toarray()}, {"model": other.values.toarray()})
     assert len(fitted) == 1 and not applied[0][1] & fitted[0]
 
 
 def test_labels_of_test_cells_do_not_reach_the_probes(cells):
     shuffled = np.random.default_rng(0).permutation(cells.labels)
     scrambled = Cells(cells.name, cells.counts, cells.is_measured, cells.obs, shuffled, cells.n_obs)
-    for comparison in representation.score_probes(scrambled, {"model": cells.values.toarray()}):
+    for comparison in representation.score_probes(scrambled, np.arange(60), {"model": cells.values.toarray()}):
         assert max(comparison.values.values()) < 0.6
 
 

@@ -150,7 +150,8 @@ class _Run:
         self.comparisons: list[Comparison] = []
         self.skipped: list[dict[str, str]] = []
         self.seconds: dict[str, float] = {}
-        self._embedded: dict[str, tuple[Cells, dict[str, np.ndarray]]] = {}
+        self._cells: dict[str, Cells] = {}
+        self._embedded: dict[str, tuple[np.ndarray, dict[str, np.ndarray]]] = {}
         self._start, self._cpu_start = time.monotonic(), time.process_time()
 
     def dataset(self, name: str, path: Path, share: float) -> None:
@@ -177,8 +178,8 @@ class _Run:
         with self._time("cell representation"):
             part = self._try(name, "cell representation", lambda: self.embedded(name, cells))
             if part is not None:
-                self._add(name, "cell types by cross-validation", lambda: score_probes(*part, seed=seed))
-                self._add(name, "clusters", lambda: score_clusters(*part, seed=seed))
+                self._add(name, "cell types by cross-validation", lambda: score_probes(cells, *part, seed=seed))
+                self._add(name, "clusters", lambda: score_clusters(cells, *part, seed=seed))
 
     def pairs(self, pairs: Sequence[Pair], score: str, references: dict[str, Path]) -> None:
         """Scores from one dataset to another, for the pairs whose datasets are at hand."""
@@ -200,17 +201,18 @@ class _Run:
                         lambda a=train, b=test, p=pair: self._across(a, b, p, score),
                     )
 
-    def embedded(self, name: str, cells: Cells) -> tuple[Cells, dict[str, np.ndarray]]:
-        """The labelled cells that the budget allows and their embeddings, computed once."""
+    def embedded(self, name: str, cells: Cells) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Rows of the labelled cells that the budget allows, and their embeddings, computed once."""
         from scfviz.model.infer import embed_cells
 
         if name not in self._embedded:
-            part = cells.take(choose_embedded(cells, self.budget, seed=self.seed))
+            rows = choose_embedded(cells, self.budget, seed=self.seed)
+            counts = cells.counts[rows]
             embeddings = {
-                model_name: embed_cells(part.counts, model, precision="fp32", device=self.device).values
+                model_name: embed_cells(counts, model, precision="fp32", device=self.device).values
                 for model_name, model in self.models.items()
             }
-            self._embedded[name] = part, embeddings
+            self._cells[name], self._embedded[name] = cells, (rows, embeddings)
         return self._embedded[name]
 
     def settings(self) -> dict[str, Any]:
@@ -235,11 +237,12 @@ class _Run:
     def _across(self, train, test, pair: Pair, score: str) -> list[Comparison]:
         sides = []
         for side in (train, test):
-            cells, embeddings = self._embedded[side.dataset]
-            part, rows = side.cells(cells)
-            sides.append((part, {name: values[rows] for name, values in embeddings.items()}))
+            cells, (rows, embeddings) = self._cells[side.dataset], self._embedded[side.dataset]
+            part, chosen = side.cells(cells.take(rows))
+            sides.append((part, {name: values[chosen] for name, values in embeddings.items()}))
         (a, of_a), (b, of_b) = sides
-        return score_across(a, b, of_a, of_b, score=score, note=pair.note, seed=self.seed)
+        everyone, _ = train.cells(self._cells[train.dataset])
+        return score_across(a, b, of_a, of_b, unlabelled=everyone, score=score, note=pair.note, seed=self.seed)
 
     def _add(self, dataset: str, score: str, compute: Callable[[], list[Comparison]]) -> None:
         self.comparisons += self._try(dataset, score, compute) or []

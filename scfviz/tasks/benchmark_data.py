@@ -53,7 +53,7 @@ BUDGETS = {
     budget.name: budget
     for budget in (
         Budget("quick", 300, 2_500, 8, 6, (0.05, 0.20), 0.2e12, 60),
-        Budget("standard", 600, np.inf, 24, 16, (0.01, 0.05, 0.10, 0.20), 0.9e12, 80),
+        Budget("standard", 800, np.inf, 24, 16, (0.01, 0.05, 0.10, 0.20), 0.9e12, 80),
         Budget("full", 5_000, np.inf, 200, 100, (0.01, 0.05, 0.10, 0.20), 1e18, 100),
     )
 }

@@ -26,15 +26,18 @@ _BISECTIONS = 10
 Embeddings = Mapping[str, np.ndarray]  # by name of the checkpoint: float32 (n_obs, D), rows as in the cells
 
 
-def score_probes(cells: Cells, embeddings: Embeddings, *, seed: int = 0) -> list[Comparison]:
+def score_probes(cells: Cells, embedded: np.ndarray, embeddings: Embeddings, *, seed: int = 0) -> list[Comparison]:
     """Macro-F1 of cell types predicted from the embedding, by stratified cross-validation.
 
-    The baseline chooses its genes and components on the training cells of each fold and projects the test cells.
+    All probes learn from the labels of the same cells. The baseline chooses its genes and components without labels, on
+    all cells but the test cells of the fold, as a user would, and projects the test cells.
 
     Parameters
     ----------
     cells
-        Labelled cells count; labels with fewer cells than there are folds are left out.
+        All cells at hand; labels with fewer embedded cells than there are folds are left out.
+    embedded
+        int (n,), the cells that the models embedded.
 
     Raises
     ------
@@ -43,12 +46,12 @@ def score_probes(cells: Cells, embeddings: Embeddings, *, seed: int = 0) -> list
     """
     from sklearn.model_selection import StratifiedKFold
 
-    rows, truth, note = labelled_rows(cells, N_FOLDS)
-    values = cells.values[rows]
+    rows, truth, note = labelled_rows(cells.take(embedded), N_FOLDS)
+    values, members = cells.values, embedded[rows]
     predicted = {metric: {name: np.empty_like(truth) for name in (*embeddings, PCA)} for metric in PROBES}
     for train, test in StratifiedKFold(N_FOLDS, shuffle=True, random_state=seed).split(truth, truth):
-        pca = VariableGenePca(seed=seed).fit(values[train])
-        points = {PCA: (pca.transform(values[train]), pca.transform(values[test]))}
+        pca = VariableGenePca(seed=seed).fit(values[np.setdiff1d(np.arange(cells.n_obs), members[test])])
+        points = {PCA: (pca.transform(values[members[train]]), pca.transform(values[members[test]]))}
         points |= {name: (part[rows[train]], part[rows[test]]) for name, part in embeddings.items()}
         for name, (of_train, of_test) in points.items():
             for metric, labels in probe(of_train, truth[train], of_test).items():
@@ -58,11 +61,16 @@ def score_probes(cells: Cells, embeddings: Embeddings, *, seed: int = 0) -> list
     ]
 
 
-def score_clusters(cells: Cells, embeddings: Embeddings, *, seed: int = 0) -> list[Comparison]:
+def score_clusters(cells: Cells, embedded: np.ndarray, embeddings: Embeddings, *, seed: int = 0) -> list[Comparison]:
     """Agreement of Leiden clusters with cell types, at the resolution that gives as many clusters as there are types.
 
     Neighbours are found in the embedding as it is, as the app does. Labels are used for nothing but the number of
-    clusters and the score.
+    clusters and the score. The baseline's components come from all cells at hand; clustered are the embedded ones.
+
+    Parameters
+    ----------
+    cells, embedded
+        See `score_probes`.
 
     Raises
     ------
@@ -71,9 +79,9 @@ def score_clusters(cells: Cells, embeddings: Embeddings, *, seed: int = 0) -> li
 
     Source: protocol after Hao et al. 2024, doi:10.1038/s41592-024-02305-7.
     """
-    rows, truth, note = labelled_rows(cells, N_FOLDS)
+    rows, truth, note = labelled_rows(cells.take(embedded), N_FOLDS)
     points = {name: part[rows] for name, part in embeddings.items()}
-    points[PCA] = VariableGenePca(seed=seed).fit(cells.values[rows]).transform(cells.values[rows])
+    points[PCA] = VariableGenePca(seed=seed).fit(cells.values).transform(cells.values[embedded[rows]])
     runs = {name: cluster_into(part, int(truth.max()) + 1, seed=seed) for name, part in points.items()}
     comparisons = []
     for metric, statistic in CLUSTERINGS.items():
@@ -101,19 +109,24 @@ def score_across(
     train_embeddings: Embeddings,
     test_embeddings: Embeddings,
     *,
+    unlabelled: Cells | None = None,
     score: str = ACROSS,
     note: str = "",
     seed: int = 0,
 ) -> list[Comparison]:
     """Macro-F1 of cell types in one dataset, predicted by probes that were trained on another.
 
-    The baseline takes genes that both datasets measure, chooses variable ones and components on the training dataset,
-    and projects the test dataset. Nothing is corrected for the difference between the datasets, on either side.
+    The baseline takes genes that both datasets measure, chooses variable ones and components on the training dataset
+    without labels, and projects the test dataset. Nothing is corrected for the difference between the datasets, on
+    either side.
 
     Parameters
     ----------
     train, test
-        With labels in the same words; labels of one side only are left out.
+        The embedded cells, with labels in the same words; labels of one side only are left out.
+    unlabelled
+        More cells of the training dataset, those of `train` among them, on which the baseline chooses its genes and
+        components; only those of `train` when left out.
     note
         How the labels were made to agree.
 
@@ -137,7 +150,8 @@ def score_across(
     )
     both = np.flatnonzero(train.is_measured & test.is_measured)
     train_values, test_values = train.values[of_train][:, both], test.values[of_test][:, both]
-    pca = VariableGenePca(seed=seed).fit(train_values)
+    all_values = train_values if unlabelled is None else unlabelled.values[:, both]
+    pca = VariableGenePca(seed=seed).fit(all_values)
     points = {PCA: (pca.transform(train_values), pca.transform(test_values))}
     points |= {n: (part[of_train], test_embeddings[n][of_test]) for n, part in train_embeddings.items()}
     predicted = {n: probe(a, train_y, b) for n, (a, b) in points.items()}

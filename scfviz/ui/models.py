@@ -52,11 +52,11 @@ def info_of(ref: str):
 def training_log(folder: Path):
     """The pretraining curve of a checkpoint, a data frame with `step` and other columns of numbers, or `None`.
 
-    A run that goes on keeps its log beside the checkpoint folder, one that is shown to others keeps it inside.
+    A run that goes on keeps its newest log beside the checkpoint folder; a checkpoint by itself has it inside.
     """
     import pandas as pd
 
-    path = next((p for p in (folder / "log.csv", folder.parent / "log.csv") if p.is_file()), None)
+    path = next((p for p in (folder.parent / "log.csv", folder / "log.csv") if p.is_file()), None)
     if path is None:
         return None
     try:
