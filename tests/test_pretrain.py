@@ -37,7 +37,7 @@ from scfviz.model.training_options import BatchOptions, MaskingOptions, Training
 from scfviz.model.training_state import TIMING, read_state
 
 PROGRAM = Path(__file__).with_name("train_small.py")
-ON_RANKS = {"steps": 6, "log_every": 1, "learning_rate": 1e-3, "validate_every": 2, "max_genes": 30, "decoder_rows": 50}
+ON_RANKS = {"steps": 6, "log_every": 1, "learning_rate": 1e-4, "validate_every": 2, "max_genes": 30, "decoder_rows": 50}
 
 
 @pytest.fixture(autouse=True)
