@@ -8,11 +8,11 @@ LEAD = "Colour the cells by anything that is known of them, select some with a l
 
 with page.screen("explorer", LEAD):
     source = page.require_dataset()
-    from scfviz.ui import explorer
+    from scfviz.ui.explorer import layout
 
     job = embedding.find_job(source)
     done = job is not None and job.state == "done"
-    explorer.show(source, job.id if done else None)
+    layout.show(source, job.id if done else None)
     if not done:
         st.caption("The model's own map of these cells can be added:")
         routes.link("cell_embedding", "Compute it on the page Cell embedding")

@@ -17,7 +17,9 @@ from scfviz import jobs
 from scfviz.data.source import dataset_id
 from scfviz.tasks.selection import Polygon, Query
 from scfviz.tasks.selection_history import SelectionHistory
-from scfviz.ui import coloring, explorer, explorer_data, figure, quantise, selections, sources
+from scfviz.ui import coloring, figure, quantise, sources
+from scfviz.ui.explorer import data as explorer_data
+from scfviz.ui.explorer import downloads, layout, selections
 
 ROOT = Path(__file__).resolve().parents[1]
 FILE = "<i>own<i> $cells$.h5ad"
@@ -80,7 +82,7 @@ def spec_of(app: AppTest) -> dict:
 
 def act(app: AppTest, **event) -> AppTest:
     """What a browser sends."""
-    app.session_state[explorer.KEY] = {"event": {"id": str(time.monotonic_ns()), "operation": "replace"} | event}
+    app.session_state[layout.KEY] = {"event": {"id": str(time.monotonic_ns()), "operation": "replace"} | event}
     return check(app.run())
 
 
@@ -241,7 +243,7 @@ def test_the_table_holds_maps_selections_and_every_column(dataset):
     open_page()
     data = explorer_data.explore(source(), None, None)
     history = SelectionHistory().select(Polygon("X_umap", tuple(map(tuple, LEFT)))).keep("left", 40, N)
-    table = explorer.cell_table(data, history.select(Query('cell_type != "B"')))
+    table = downloads.cell_table(data, history.select(Query('cell_type != "B"')))
     assert len(table) == N and list(data.obs.columns) == list(table.columns[: len(data.obs.columns)])
     assert table["selection: left"].sum() == 40 and table["selected"].sum() == 80
     assert np.allclose(table["X_umap_1"], data.maps["X_umap"][:, 0])

@@ -59,6 +59,10 @@ class Explored:
     genes: tuple[str, ...]
     is_trained: bool
 
+    def column(self, name: str) -> pd.Series:
+        """A column of the table by its name as text."""
+        return self.obs.iloc[:, [str(column) for column in self.obs.columns].index(name)]
+
     def mask(self, rule: Rule) -> np.ndarray:
         """bool (n_shown,): the shown cells that a rule chooses."""
         return evaluate(rule, self.context)[self.shown]

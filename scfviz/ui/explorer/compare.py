@@ -10,8 +10,9 @@ from scfviz.errors import OptionError
 from scfviz.jobs import JobStatus, Workspace, result_dir
 from scfviz.jobs.workspace import read_json
 from scfviz.tasks.selection import to_json
-from scfviz.ui import job_panel, page, palette, selections, sources, state
-from scfviz.ui.explorer_data import Explored
+from scfviz.ui import job_panel, palette, state
+from scfviz.ui.explorer.data import Explored
+from scfviz.ui.explorer.view import View
 from scfviz.ui.text import hover, plain, shorten
 
 _CURRENT, _REST = "\0current", "\0rest"
@@ -21,41 +22,36 @@ _SMALLEST_P = 1e-300  # p values of 0 are below what a number can hold
 _NAMED_ON_PLOT = 12
 
 
-@st.fragment
-def show(source: sources.Source, data: Explored, embed_job: str | None, store: str | None) -> None:
-    """A card that asks for a comparison and shows the last one."""
-    with page.guard(), st.container(border=True, key="card-compare"):
-        st.markdown("#### Which genes differ?")
-        if st.session_state.pop("x_refresh", False):
-            st.rerun()  # a gene was chosen here, and the maps are in another fragment
-        history = selections.load(data.dataset)
-        sides = {kept.name: f"{kept.name} ({kept.n_cells:,} cells)" for kept in history.named}
-        first = {_CURRENT: "what is selected now"} | sides
-        left, middle, right, last = st.columns([1.6, 1.6, 1.2, 0.8], gap="medium", vertical_alignment="bottom")
-        group = left.selectbox("Compare", list(first), format_func=first.get, key="x_group")
-        others = {_REST: "all other cells"} | {name: text for name, text in sides.items() if name != group}
-        reference = middle.selectbox("with", list(others), format_func=others.get, key="x_reference")
-        method = right.selectbox("Test", list(_TESTS), format_func=_TESTS.get, key="x_method")
-        if last.button("Compare", type="primary", icon=":material/compare_arrows:", key="x_compare"):
-            chosen = history.current if group == _CURRENT else history.find(group).rule
-            if chosen is None:
-                raise OptionError("Nothing is selected.", "A comparison needs cells.", "Draw a lasso on a map first.")
-            other = None if reference == _REST else history.find(reference).rule
-            options = {
-                "dataset": str(source.path.resolve()),
-                "group": to_json(chosen),
-                "reference": None if other is None else to_json(other),
-                "method": method,
-                "embed_job": embed_job,
-                "gene_column": state.gene_column(),
-                "gene_store": store,
-            }
-            st.session_state[_job_key(data)] = job_panel.ask("differential_expression", options)
-            st.session_state[f"{_job_key(data)}.title"] = f"{first[group]} against {others[reference]}"
-            st.rerun()
-        job_id = st.session_state.get(_job_key(data))
-        if job_id is not None:
-            _show_job(job_panel.status_of(job_id), data)
+def show(view: View) -> None:
+    """Ask for a comparison and show the last one."""
+    data, history = view.data, view.history
+    sides = {kept.name: f"{kept.name} ({kept.n_cells:,} cells)" for kept in history.named}
+    first = {_CURRENT: "what is selected now"} | sides
+    left, middle, right, last = st.columns([1.6, 1.6, 1.2, 0.8], gap="medium", vertical_alignment="bottom")
+    group = left.selectbox("Compare", list(first), format_func=first.get, key="x_group")
+    others = {_REST: "all other cells"} | {name: text for name, text in sides.items() if name != group}
+    reference = middle.selectbox("with", list(others), format_func=others.get, key="x_reference")
+    method = right.selectbox("Test", list(_TESTS), format_func=_TESTS.get, key="x_method")
+    if last.button("Compare", type="primary", icon=":material/compare_arrows:", key="x_compare"):
+        chosen = history.current if group == _CURRENT else history.find(group).rule
+        if chosen is None:
+            raise OptionError("Nothing is selected.", "A comparison needs cells.", "Draw a lasso on a map first.")
+        other = None if reference == _REST else history.find(reference).rule
+        options = {
+            "dataset": str(view.source.path.resolve()),
+            "group": to_json(chosen),
+            "reference": None if other is None else to_json(other),
+            "method": method,
+            "embed_job": view.embed_job,
+            "gene_column": state.gene_column(),
+            "gene_store": view.store,
+        }
+        st.session_state[_job_key(data)] = job_panel.ask("differential_expression", options)
+        st.session_state[f"{_job_key(data)}.title"] = f"{first[group]} against {others[reference]}"
+        st.rerun()
+    job_id = st.session_state.get(_job_key(data))
+    if job_id is not None:
+        _show_job(job_panel.status_of(job_id), data)
 
 
 def _show_job(job: JobStatus, data: Explored) -> None:
@@ -175,7 +171,6 @@ def choose_gene(gene: str) -> None:
     if gene:
         st.session_state["x_color"] = "gene"
         st.session_state["x_gene"] = gene
-        st.session_state["x_refresh"] = True
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
