@@ -25,8 +25,8 @@ from scipy.sparse import csr_matrix
 from scfviz.data.corpus_reader import GENES, SOURCES, Corpus, shuffled
 from scfviz.data.corpus_writer import CorpusOptions, SourceRecord, SourceWriter, write_manifest, write_text
 from scfviz.data.vocabulary import load_vocabulary
-from scfviz.model.training_data import TrainingParts, iterate_steps
-from scfviz.model.training_options import BatchOptions, MaskingOptions
+from scfviz.training.batches import TrainingParts, iterate_steps
+from scfviz.training.options import BatchOptions, MaskingOptions
 
 RESULTS = Path(__file__).parent / "results" / "corpus.json"
 BATCH, BLOCK, PER_SOURCE, EXPRESSED = 256, 4096, 100_000, 600

@@ -26,13 +26,13 @@ import torch
 
 from scfviz.data.vocabulary import load_vocabulary
 from scfviz.model.config import PRESETS
-from scfviz.model.masking import cell_generator, mask_cell
-from scfviz.model.objective import Objective, forward_flops
-from scfviz.model.pretrain import describe_hardware
 from scfviz.model.scfoundation import ScFoundation
-from scfviz.model.trainer import Ranks, Trainer
-from scfviz.model.training_data import TrainingBatch, assemble_batch
-from scfviz.model.training_options import BatchOptions, MaskingOptions, TrainingOptions
+from scfviz.training.batches import TrainingBatch, assemble_batch
+from scfviz.training.masking import cell_generator, mask_cell
+from scfviz.training.objective import Objective, forward_flops
+from scfviz.training.options import BatchOptions, MaskingOptions, TrainingOptions
+from scfviz.training.pretrain import describe_hardware
+from scfviz.training.trainer import Ranks, Trainer
 
 RESULTS = Path(__file__).parent / "results" / "pretrain.json"
 

@@ -103,7 +103,7 @@ def _add_plan(actions: Any, say: Callable[[str], None]) -> None:
 
 def _plan(args: argparse.Namespace) -> int:
     from scfviz.model.config import PRESETS
-    from scfviz.model.plan import fit_scaling_law, plan_training
+    from scfviz.training.plan import fit_scaling_law, plan_training
 
     plan = plan_training(
         args.corpus, PRESETS[args.preset], n_cells=args.cells, epochs=args.epochs, max_genes=args.max_genes,
@@ -146,7 +146,7 @@ def _add_pretrain(commands: Any, say: Callable[[str], None]) -> None:
 
 def _pretrain(args: argparse.Namespace) -> int:
     from scfviz.model.config import PRESETS
-    from scfviz.model.pretrain import pretrain
+    from scfviz.training.pretrain import pretrain
 
     config = PRESETS[args.preset]
     if args.dropout is not None:
@@ -167,7 +167,7 @@ def _add_adapt(commands: Any, say: Callable[[str], None]) -> None:
 
 
 def _adapt(args: argparse.Namespace) -> int:
-    from scfviz.model.adapt import adapt
+    from scfviz.training.adapt import adapt
 
     folder = adapt(
         _expand(args.files), args.out, _run_options(args), checkpoint=args.checkpoint, rank=args.low_rank,
@@ -181,7 +181,7 @@ def _adapt(args: argparse.Namespace) -> int:
 
 
 def _add_run(parser: argparse.ArgumentParser, steps: int) -> None:
-    from scfviz.model.training_options import BatchOptions, MaskingOptions, TrainingOptions
+    from scfviz.training.options import BatchOptions, MaskingOptions, TrainingOptions
 
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="state, log and checkpoint folder")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
@@ -208,8 +208,8 @@ def _add_run(parser: argparse.ArgumentParser, steps: int) -> None:
 
 
 def _run_options(args: argparse.Namespace) -> Any:
-    from scfviz.model.pretrain import PretrainOptions
-    from scfviz.model.training_options import BatchOptions, MaskingOptions, TrainingOptions
+    from scfviz.training.options import BatchOptions, MaskingOptions, TrainingOptions
+    from scfviz.training.pretrain import PretrainOptions
 
     if args.workers < 0:
         raise OptionError(f"The number of workers is {args.workers}.", "It must be zero or more.", "")

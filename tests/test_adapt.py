@@ -15,13 +15,13 @@ from train_small import CONFIG, options
 from scfviz.__main__ import main
 from scfviz.data.corpus_reader import Corpus
 from scfviz.errors import DatasetError, OptionError
-from scfviz.model.adapt import adapt, add_adapters, merge_adapters
 from scfviz.model.checkpoint import checkpoint_info, load_checkpoint, save_checkpoint
-from scfviz.model.objective import Objective, forward_flops
-from scfviz.model.plan import fit_scaling_law, plan_training
 from scfviz.model.scfoundation import ScFoundation
-from scfviz.model.training_data import TrainingParts
-from scfviz.model.training_options import BatchOptions, MaskingOptions
+from scfviz.training.adapt import adapt, add_adapters, merge_adapters
+from scfviz.training.batches import TrainingParts
+from scfviz.training.objective import Objective, forward_flops
+from scfviz.training.options import BatchOptions, MaskingOptions
+from scfviz.training.plan import fit_scaling_law, plan_training
 
 
 @pytest.fixture(autouse=True)
@@ -86,7 +86,7 @@ def test_adapting_starts_at_the_checkpoint_and_keeps_its_licence(tiny, cells, tm
     folder = adapt([cells], tmp_path / "out", short(), checkpoint=start, rank=rank)
     adapted = checkpoint_info(folder)
     assert adapted.config == info.config and adapted.licence == "for research only"
-    assert adapted.training["start_from"] == "start" and adapted.training["steps"] == 2
+    assert adapted.training["start_from"]["name"] == "start" and adapted.training["steps"] == 2
     before, after = load_checkpoint(tiny), load_checkpoint(folder)
     moved = {name for name, weight in before.state_dict().items() if not torch.equal(weight, after.state_dict()[name])}
     assert "encoder.0.expand.weight" in moved
@@ -100,7 +100,7 @@ def test_adapting_helps_on_the_cells_it_saw(genes, tmp_path):
     torch.manual_seed(0)
     model = ScFoundation(replace(CONFIG, dropout=0.0), genes)
     save_checkpoint(model, tmp_path / "start", name="s", licence="Apache-2.0", readme="", training={})
-    from scfviz.model.pretrain import pretrain
+    from scfviz.training.pretrain import pretrain
 
     corpus = make_corpus(tmp_path / "corpus", genes)
     changes = options(steps=60, validate_every=60)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from scfviz.errors import OptionError
-from scfviz.model.masking import cell_generator, mask_cell, thin_counts
-from scfviz.model.training_options import MaskingOptions
+from scfviz.training.masking import cell_generator, mask_cell, thin_counts
+from scfviz.training.options import MaskingOptions
 
 N_GENES = 2_000
 

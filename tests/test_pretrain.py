@@ -21,20 +21,20 @@ from train_small import CONFIG, options
 from scfviz.errors import CheckpointError, JobError, OptionError
 from scfviz.model.attention import kernel_attention
 from scfviz.model.checkpoint import checkpoint_info, load_checkpoint
-from scfviz.model.initialise import gene_means, initialise_from_data, prepare_layers, sample_cells
-from scfviz.model.masking import cell_generator, mask_cell
-from scfviz.model.objective import Objective
-from scfviz.model.pretrain import pretrain
 from scfviz.model.scfoundation import ScFoundation
-from scfviz.model.trainer import Ranks, Trainer
-from scfviz.model.training_data import (
+from scfviz.training.batches import (
     TrainingParts,
     assemble_batch,
     held_out_cells,
     iterate_steps,
 )
-from scfviz.model.training_options import BatchOptions, MaskingOptions, TrainingOptions
-from scfviz.model.training_state import TIMING, read_state
+from scfviz.training.initialise import gene_means, initialise_from_data, prepare_layers, sample_cells
+from scfviz.training.masking import cell_generator, mask_cell
+from scfviz.training.objective import Objective
+from scfviz.training.options import BatchOptions, MaskingOptions, TrainingOptions
+from scfviz.training.pretrain import pretrain
+from scfviz.training.state import TIMING, read_state
+from scfviz.training.trainer import Ranks, Trainer
 
 PROGRAM = Path(__file__).with_name("train_small.py")
 ON_RANKS = {"steps": 6, "log_every": 1, "learning_rate": 1e-4, "validate_every": 2, "max_genes": 30, "decoder_rows": 50}
@@ -119,6 +119,36 @@ def test_an_epoch_shows_every_training_cell_once(corpus):
     second = [parts[i].positions[0] for i in range(n_cells, 2 * n_cells)]
     assert sorted(first) == sorted(second) == list(range(n_cells))
     assert first != second
+
+
+def test_balanced_drawing_gives_small_datasets_more_turns_and_every_cell_of_one_the_same(corpus):
+    n_cells, sizes = corpus.n_cells("train"), [s["n_kept"] for s in corpus.sources if not s["is_held_out"]]
+    parts = TrainingParts(corpus, MaskingOptions(), BatchOptions(batch_size=1, balance=0.0), seed=3)
+    epochs, positions = parts._draw(np.arange(10 * n_cells))
+    sources = np.array([corpus.cell(int(p)).source for p in positions])
+    assert abs(np.diff(np.bincount(sources))[0]) <= 10, sizes  # one more draw an epoch, when they do not divide
+    for source in np.unique(sources):
+        times = np.bincount(positions[sources == source] - positions[sources == source].min())
+        assert times.max() - times.min() <= 1
+    pairs = set(zip(epochs.tolist(), positions.tolist(), strict=True))
+    assert len(pairs) == len(positions)  # else a cell would be masked twice in the same way
+    assert (parts._draw(np.arange(55, 60))[1] == positions[55:60]).all()
+
+
+def test_some_cells_are_shown_longer_when_asked(corpus):
+    cut = BatchOptions(batch_size=64, max_genes=8, decoder_rows=30)
+    lengths = [
+        np.array(TrainingParts(corpus, MaskingOptions(), batches, seed=3)[0].tokens.lengths) - 2
+        for batches in (
+            cut,
+            replace(cut, long_cells=0.25, long_genes=1000),
+            replace(cut, long_cells=1, long_genes=1000),
+        )
+    ]
+    assert lengths[0].max() == 8
+    assert 0.1 < (lengths[1] > 8).mean() < 0.4 and (lengths[2] > 8).all()
+    with pytest.raises(OptionError, match="long_cells"):
+        BatchOptions(long_cells=2)
 
 
 def test_ranks_and_parts_cut_the_same_global_batch(corpus):

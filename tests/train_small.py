@@ -10,8 +10,8 @@ import torch
 
 from scfviz.errors import ScfvizError
 from scfviz.model.config import ModelConfig
-from scfviz.model.pretrain import PretrainOptions, pretrain
-from scfviz.model.training_options import BatchOptions, TrainingOptions
+from scfviz.training.options import BatchOptions, TrainingOptions
+from scfviz.training.pretrain import PretrainOptions, pretrain
 
 CONFIG = ModelConfig(
     n_genes=64, n_bins=10, encoder_width=32, encoder_layers=2, encoder_heads=4,

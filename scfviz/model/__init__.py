@@ -1,1 +1,1 @@
-"""The scFoundation model: configuration, tokens, layers, checkpoints, inference and pretraining."""
+"""The scFoundation model: configuration, tokens, layers, checkpoints and inference."""

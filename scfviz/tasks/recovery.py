@@ -92,7 +92,7 @@ def score_masked(cells: Cells, models: Mapping[str, Predict], *, n_scored: int, 
 
     Source: masking after Hao et al. 2024, doi:10.1038/s41592-024-02305-7.
     """
-    from scfviz.model.masking import MaskingOptions, cell_generator, mask_cell
+    from scfviz.training.masking import MaskingOptions, cell_generator, mask_cell
 
     options = MaskingOptions(down_sampling=0.0, mask_token=1.0, random_value=0.0)
     odds = options.masked_expressed / options.masked_zeros

@@ -4,6 +4,7 @@ Everything is a function of (seed, step): no state is carried from one batch to 
 of ranks and of interruptions cannot change what the model sees.
 """
 
+import functools
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -13,9 +14,9 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from scfviz.data.corpus_reader import Corpus, Split, shuffled
-from scfviz.model.masking import MaskedCell, cell_generator, mask_cell
 from scfviz.model.tokens import TokenBatch
-from scfviz.model.training_options import BatchOptions, MaskingOptions
+from scfviz.training.masking import MaskedCell, cell_generator, mask_cell
+from scfviz.training.options import BatchOptions, MaskingOptions
 
 HELD_OUT_BATCH = 4  # a cell with the decoder on all 19,266 rows is work enough
 
@@ -93,8 +94,9 @@ def assemble_batch(
     values, ids, lengths, rows, asked = [], [], [], [], []
     for cell, rng in zip(cells, rngs, strict=True):
         kept = np.arange(len(cell.genes))
-        if options.max_genes and len(kept) > options.max_genes:
-            kept = np.sort(rng.choice(len(kept), options.max_genes, replace=False))
+        most = options.long_genes if options.long_cells and rng.random() < options.long_cells else options.max_genes
+        if most and len(kept) > most:
+            kept = np.sort(rng.choice(len(kept), most, replace=False))
         genes = cell.genes[kept]
         values += [cell.values[kept], np.float32([cell.target_token, cell.source_token])]
         ids += [genes, np.int32([n_genes, n_genes + 1])]
@@ -190,12 +192,8 @@ class TrainingParts(Dataset):
 
     def batch_of(self, drawn: np.ndarray) -> TrainingBatch:
         """The batch of the cells that are drawn first, second, ... over all epochs."""
-        n_cells, n_genes = self.corpus.n_cells("train"), len(self.corpus.genes)
-        epochs, places = np.divmod(drawn, n_cells)
-        positions = np.empty_like(places)
-        for epoch in np.unique(epochs):
-            here = epochs == epoch
-            positions[here] = shuffled(places[here], n_cells, hash_seed(self.seed, int(epoch)))
+        n_genes = len(self.corpus.genes)
+        epochs, positions = self._draw(drawn)
         cells, rngs = [], []
         for epoch, position in zip(epochs.tolist(), positions.tolist(), strict=True):
             found = self.corpus.cell(position)
@@ -212,6 +210,38 @@ class TrainingParts(Dataset):
             )
             rngs.append(rng)
         return assemble_batch(cells, n_genes, self.options, rngs, positions)
+
+    def _draw(self, drawn: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """How often each drawn cell was drawn before, and its position in the corpus."""
+        n_cells = self.corpus.n_cells("train")
+        epochs, places = np.divmod(drawn, n_cells)
+        mixed = np.empty_like(places)
+        for epoch in np.unique(epochs):
+            here = epochs == epoch
+            mixed[here] = shuffled(places[here], n_cells, hash_seed(self.seed, int(epoch)))
+        if self.options.balance == 1:
+            return epochs, mixed
+        # An epoch of as many draws, in which every dataset has its share; each goes through its own cells in turn.
+        starts, sizes = self._datasets
+        shares = sizes.astype(np.float64) ** self.options.balance
+        ends = np.rint(np.cumsum(shares) * (n_cells / shares.sum())).astype(np.int64)
+        draws = np.diff(ends, prepend=0)
+        dataset = np.searchsorted(ends, mixed, side="right")
+        turn = epochs * draws[dataset] + mixed - (ends - draws)[dataset]
+        rounds, place = np.divmod(turn, sizes[dataset])
+        positions = np.empty_like(place)
+        for key in {*zip(dataset.tolist(), rounds.tolist(), strict=True)}:
+            here = (dataset == key[0]) & (rounds == key[1])
+            order = hash_seed(hash_seed(self.seed, key[0]), key[1])
+            positions[here] = starts[key[0]] + shuffled(place[here], int(sizes[key[0]]), order)
+        return rounds, positions
+
+    @functools.cached_property
+    def _datasets(self) -> tuple[np.ndarray, np.ndarray]:
+        """Where the training cells of each dataset begin, and how many they are; they lie side by side."""
+        sizes = [sum(x["n_train"] for x in s["shards"]) for s in self.corpus.sources if not s["is_held_out"]]
+        sizes = np.array([n for n in sizes if n], dtype=np.int64)
+        return np.cumsum(sizes) - sizes, sizes
 
 
 def hash_seed(seed: int, epoch: int) -> int:
@@ -255,7 +285,7 @@ def held_out_cells(
     """
     total, n_genes = corpus.n_cells(split), len(corpus.genes)
     chosen = shuffled(np.arange(min(n_cells, total)), total, hash_seed(seed, 0)) if total else np.empty(0, np.int64)
-    whole = replace(options, decoder_rows=0, max_genes=0)
+    whole = replace(options, decoder_rows=0, max_genes=0, long_cells=0.0)
     batches = []
     for start in range(0, len(chosen), HELD_OUT_BATCH):
         positions = chosen[start : start + HELD_OUT_BATCH]

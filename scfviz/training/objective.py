@@ -9,7 +9,7 @@ from torch.utils.checkpoint import checkpoint
 
 from scfviz.model.config import ModelConfig
 from scfviz.model.scfoundation import ScFoundation, pool_cells
-from scfviz.model.training_data import TrainingBatch
+from scfviz.training.batches import TrainingBatch
 
 
 class Objective(nn.Module):

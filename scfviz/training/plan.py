@@ -91,10 +91,10 @@ def plan_training(
     for name, value in (("number of cells", n_cells), ("number of epochs", epochs), ("rate", device_tflops)):
         if value is not None and not value > 0:
             raise OptionError(f"The {name} is {value}.", "It must be above zero.", "")
-    from scfviz.model.objective import forward_flops
     from scfviz.model.scfoundation import count_parameters
-    from scfviz.model.training_data import TrainingParts
-    from scfviz.model.training_options import BatchOptions, MaskingOptions
+    from scfviz.training.batches import TrainingParts
+    from scfviz.training.objective import forward_flops
+    from scfviz.training.options import BatchOptions, MaskingOptions
 
     corpus = Corpus(corpus_folder)
     if not corpus.n_cells("train"):
@@ -184,11 +184,11 @@ def _measure_rate(corpus: Corpus, config: ModelConfig, max_genes: int, decoder_r
     """FLOP per second of two training steps after one to warm up."""
     import torch
 
-    from scfviz.model.objective import Objective, forward_flops
     from scfviz.model.scfoundation import ScFoundation
-    from scfviz.model.trainer import Ranks, Trainer
-    from scfviz.model.training_data import TrainingParts
-    from scfviz.model.training_options import BatchOptions, MaskingOptions, TrainingOptions
+    from scfviz.training.batches import TrainingParts
+    from scfviz.training.objective import Objective, forward_flops
+    from scfviz.training.options import BatchOptions, MaskingOptions, TrainingOptions
+    from scfviz.training.trainer import Ranks, Trainer
 
     batches = BatchOptions(batch_size=2, max_genes=max_genes or 1024, decoder_rows=decoder_rows or 2048)
     parts = TrainingParts(corpus, MaskingOptions(), batches, seed=0)

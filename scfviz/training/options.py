@@ -69,12 +69,26 @@ class BatchOptions:
         Rows that the decoder works on: the masked genes (half of the rows at most), a quarter for visible genes, T and
         S, and a random sample of the other genes, weighted in the attention so that its sums stay unbiased.
         0: all genes.
+    long_cells
+        Share of cells that are shown with up to `long_genes` visible genes instead: cheap steps for most cells, and
+        still a model that has met whole ones. 0: none.
+    balance
+        How often a dataset is drawn: as its number of cells to this power. 1: every cell equally often; 0: every
+        dataset equally often.
     """
 
     batch_size: int = 64
     accumulate: int = 1
     max_genes: int = 1024
     decoder_rows: int = 2048
+    long_cells: float = 0.0
+    long_genes: int = 4096
+    balance: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("long_cells", "balance"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise OptionError(f"The option {name} is {getattr(self, name)}.", "It must be from 0 to 1.", "")
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ import torch
 from scipy.sparse import csr_matrix
 
 from scfviz.data.corpus_reader import Corpus, Split, shuffled
-from scfviz.model.objective import Objective
 from scfviz.model.scfoundation import ScFoundation
 from scfviz.model.tokens import log_normalise
-from scfviz.model.training_data import TrainingBatch
-from scfviz.model.training_options import MaskingOptions
+from scfviz.training.batches import TrainingBatch
+from scfviz.training.objective import Objective
+from scfviz.training.options import MaskingOptions
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,9 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from scfviz.errors import JobError, OptionError
-from scfviz.model.objective import Objective
-from scfviz.model.training_data import TrainingBatch, hash_seed
-from scfviz.model.training_options import TrainingOptions
+from scfviz.training.batches import TrainingBatch, hash_seed
+from scfviz.training.objective import Objective
+from scfviz.training.options import TrainingOptions
 
 Strategy = Literal["ddp", "fsdp"]
 _WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from scfviz.model.tokens import SCALE
-from scfviz.model.training_options import MaskingOptions
+from scfviz.training.options import MaskingOptions
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 
 from scfviz.errors import OptionError
-from scfviz.model.objective import forward_flops
-from scfviz.model.trainer import Trainer
-from scfviz.model.training_data import TrainingBatch, TrainingParts, iterate_steps
-from scfviz.model.training_options import TrainingOptions
-from scfviz.model.training_state import TrainingLog, read_state, write_state
+from scfviz.training.batches import TrainingBatch, TrainingParts, iterate_steps
+from scfviz.training.objective import forward_flops
+from scfviz.training.options import TrainingOptions
+from scfviz.training.state import TrainingLog, read_state, write_state
+from scfviz.training.trainer import Trainer
 
 
 def run_training(

@@ -14,8 +14,8 @@ from torch import nn
 from scfviz.data.corpus import build_corpus
 from scfviz.errors import OptionError
 from scfviz.model.checkpoint import checkpoint_info, default_checkpoint
-from scfviz.model.pretrain import PretrainOptions, pretrain
 from scfviz.model.scfoundation import ScFoundation
+from scfviz.training.pretrain import PretrainOptions, pretrain
 
 CORPUS = "corpus"
 _ADAPTED = ("qkv", "out", "expand", "contract", "q", "k", "v")

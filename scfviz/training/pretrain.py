@@ -14,15 +14,15 @@ from scfviz.data.corpus_reader import Corpus, Split
 from scfviz.errors import OptionError
 from scfviz.model.checkpoint import checkpoint_info, load_checkpoint, save_checkpoint
 from scfviz.model.config import ModelConfig
-from scfviz.model.initialise import GeneMeans, gene_means, initialise_from_data, prepare_layers, sample_cells
-from scfviz.model.model_card import write_card
-from scfviz.model.objective import Objective
 from scfviz.model.scfoundation import ScFoundation
-from scfviz.model.trainer import Ranks, Strategy, Trainer
-from scfviz.model.training_data import TrainingBatch, TrainingParts, held_out_cells
-from scfviz.model.training_options import BatchOptions, MaskingOptions, TrainingOptions
-from scfviz.model.training_run import run_training
-from scfviz.model.training_state import STATE, TrainingLog
+from scfviz.training.batches import TrainingBatch, TrainingParts, held_out_cells
+from scfviz.training.card import write_card
+from scfviz.training.initialise import GeneMeans, gene_means, initialise_from_data, prepare_layers, sample_cells
+from scfviz.training.objective import Objective
+from scfviz.training.options import BatchOptions, MaskingOptions, TrainingOptions
+from scfviz.training.run import run_training
+from scfviz.training.state import STATE, TrainingLog
+from scfviz.training.trainer import Ranks, Strategy, Trainer
 
 CHECKPOINT = "checkpoint"
 STATISTICS_CELLS = 20_000  # for gene means and for the start of the gene table
@@ -270,8 +270,21 @@ def _describe(
         "objective": asdict(options.masking),
         "batches": asdict(options.batches),
         "optimiser": asdict(options.training),
-        "start_from": options.start_from.name if options.start_from is not None else None,
+        "start_from": _describe_start(options.start_from),
         "scores": scores,
+    }
+
+
+def _describe_start(folder: Path | None) -> dict[str, Any] | None:
+    """What the weights had been through before this run."""
+    if folder is None:
+        return None
+    info = checkpoint_info(folder)
+    before = info.training or {}
+    earlier = before.get("start_from") or {}
+    return {"name": info.name, "hash": info.hash} | {
+        name: before.get(name, 0) + (earlier.get(name, 0) if isinstance(earlier, dict) else 0)
+        for name in ("steps", "cells_seen", "tokens_seen", "flops", "seconds")
     }
 
 

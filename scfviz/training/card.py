@@ -3,6 +3,7 @@
 from typing import Any
 
 from scfviz.model.config import ModelConfig
+from scfviz.training.options import MaskingOptions
 
 
 def write_card(name: str, config: ModelConfig, training: dict[str, Any], manifest: dict[str, Any], licence: str) -> str:
@@ -43,10 +44,12 @@ def write_card(name: str, config: ModelConfig, training: dict[str, Any], manifes
         f"- Sizes: encoder {config.encoder_layers} layers of width {config.encoder_width}, decoder "
         f"{config.decoder_layers} layers of width {config.decoder_width}, {config.n_genes:,} genes",
         f"- Batch of {training['batches']['batch_size']} cells; at most {training['batches']['max_genes'] or 'all'} "
-        f"visible genes per cell and {training['batches']['decoder_rows'] or 'all'} decoder rows in training",
+        f"visible genes per cell and {training['batches']['decoder_rows'] or 'all'} decoder rows in training"
+        + _describe_batches(training["batches"]),
+        f"- Objective: {_describe_objective(training['objective'])}",
         f"- Learning rate {training['optimiser']['learning_rate']:g}, precision {training['optimiser']['precision']}; "
         f"the weights are a running average (decay {training['optimiser']['average']:g})",
-        *([f"- Started from the checkpoint {training['start_from']}"] if training["start_from"] else []),
+        *_describe_start(training["start_from"]),
         "",
         "The loss curve is in `log.csv`.",
         "",
@@ -88,6 +91,41 @@ def _score_table(scores: dict[str, float]) -> list[str]:
             f"{scores['datasets_baseline_expressed']:.4f} | {scores['datasets_baseline_expressed_masked']:.4f} |"
         )
     return rows
+
+
+def _describe_batches(batches: dict[str, Any]) -> str:
+    text = ""
+    if batches.get("long_cells"):
+        text += f"; {100 * batches['long_cells']:g} % of the cells with up to {batches['long_genes']:,} visible genes"
+    if batches.get("balance", 1.0) != 1:
+        text += f"; datasets drawn as their number of cells to the power {batches['balance']:g}"
+    return text
+
+
+def _describe_objective(objective: dict[str, Any]) -> str:
+    published = MaskingOptions()
+    text = (
+        f"{100 * objective['down_sampling']:g} % of the cells thinned to a share from Beta({objective['beta_a']:g}, "
+        f"{objective['beta_b']:g}); of the masked entries {100 * objective['mask_token']:g} % hidden and "
+        f"{100 * objective['random_value']:g} % replaced by a random value"
+    )
+    names = ("down_sampling", "beta_a", "beta_b", "mask_token", "random_value")
+    if any(objective[name] != getattr(published, name) for name in names):
+        text += (
+            f" (published: {100 * published.down_sampling:g} %, Beta({published.beta_a:g}, {published.beta_b:g}), "
+            f"{100 * published.mask_token:g} % and {100 * published.random_value:g} %)"
+        )
+    return text
+
+
+def _describe_start(before: dict[str, Any] | None) -> list[str]:
+    if not before:
+        return []
+    return [
+        f"- Started from the checkpoint {before['name']} ({before['hash']}), which had taken {before['steps']:,} steps "
+        f"with {before['cells_seen']:,} cells and {before['flops']:.2e} operations in {before['seconds'] / 60:.0f} "
+        "minutes; the figures above are without them"
+    ]
 
 
 def _joined(words: list[str]) -> str:
