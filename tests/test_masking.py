@@ -157,3 +157,11 @@ def test_the_same_seed_epoch_and_cell_give_the_same_masking():
 def test_impossible_shares_are_refused(wrong):
     with pytest.raises(OptionError):
         MaskingOptions(**wrong)
+
+
+def test_a_cell_of_few_genes_keeps_one_in_sight():
+    """A cell thinned to a handful of genes, all of them drawn for masking, once left the encoder nothing to look at."""
+    options = MaskingOptions(masked_expressed=1.0, mask_token=1.0, random_value=0.0, down_sampling=0.0)
+    for _genes, counts, m in many(options, 20, n_expressed=3):
+        assert len(m.genes) == 1 and not m.is_hidden[0] and m.genes[0] == m.loss_genes[0]
+        assert m.values[0] == pytest.approx(np.log1p(1e4 * counts[0] / counts.sum()), rel=1e-5)

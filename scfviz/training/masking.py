@@ -87,7 +87,8 @@ def mask_cell(
     Returns
     -------
     MaskedCell
-        Targets come from the counts before thinning; both sides are normalised by their own total.
+        Targets come from the counts before thinning; both sides are normalised by their own total. At least one entry
+        stays visible.
     """
     thinned = thin_counts(counts, options, rng)
     raw_total, total = counts.sum(dtype=np.float64), thinned.sum(dtype=np.float64)
@@ -116,6 +117,9 @@ def mask_cell(
     shown[input_genes] = input_values
     shown[loss_genes[is_hidden]] = 0.0
     shown[loss_genes[is_random]] = drawn[is_random]
+    if not shown.any():  # a cell of a few genes, all of them hidden: the encoder needs one
+        is_hidden[0] = False
+        shown[loss_genes[0]] = input_values[masked][0]
     visible = np.flatnonzero(shown).astype(np.int32)
     return MaskedCell(
         genes=visible,
