@@ -6,7 +6,15 @@ from scfviz.model.config import ModelConfig
 from scfviz.training.options import MaskingOptions
 
 
-def write_card(name: str, config: ModelConfig, training: dict[str, Any], manifest: dict[str, Any], licence: str) -> str:
+def write_card(
+    name: str,
+    config: ModelConfig,
+    training: dict[str, Any],
+    manifest: dict[str, Any],
+    licence: str,
+    *,
+    scores: dict[str, Any] | None = None,
+) -> str:
     """Model card in Markdown.
 
     Parameters
@@ -17,24 +25,27 @@ def write_card(name: str, config: ModelConfig, training: dict[str, Any], manifes
         Of the corpus.
     licence
         Of the weights.
+    scores
+        What `scfviz benchmark` found for these weights; the card begins with it.
     """
-    scores = training["scores"]
+    learned = training["scores"]
     lines = [
         f"# {name}",
         "",
         "An scFoundation-type encoder-decoder (Hao et al. 2024, doi:10.1038/s41592-024-02305-7), trained with scfviz "
         "on public human single-cell data. It is small and saw few cells: read its scores before using it.",
         "",
+        *_describe_benchmark(scores),
         f"Weights: {licence}. The datasets keep their own licences (table below).",
         "",
         "## Scores",
         "",
-        *_score_table(scores),
+        *_score_table(learned),
         "",
         "Mean squared error of ln(1 + counts per 10,000) on masked entries; lower is better. The gene's mean is taken "
         "over the training cells. The best constant per gene knows, in addition, that masked entries are more often "
-        "expressed: a model that only learned which genes are high stands there. Half of the scored cells are thinned, "
-        f"as in training. Scored after {int(scores.get('step', 0)):,} of {training['steps']:,} steps.",
+        "expressed: a model that only learned which genes are high stands there. The scored cells are thinned as in "
+        f"training. Scored after {int(learned.get('step', 0)):,} of {training['steps']:,} steps.",
         "",
         "## Training",
         "",
@@ -91,6 +102,28 @@ def _score_table(scores: dict[str, float]) -> list[str]:
             f"{scores['datasets_baseline_expressed']:.4f} | {scores['datasets_baseline_expressed_masked']:.4f} |"
         )
     return rows
+
+
+def _describe_benchmark(report: dict[str, Any] | None) -> list[str]:
+    """Where the weights win and lose against the best simple method, losses first."""
+    if report is None:
+        return []
+    groups: dict[str, list[str]] = {"behind": [], "mixed": [], "ahead": []}
+    for entry in report["summary"]:
+        n, ahead, behind = entry["n"], entry["ahead"], entry["behind"]
+        place = "behind" if 2 * behind > n else "ahead" if 2 * ahead > n else "mixed"
+        groups[place].append(f"{entry['score']}, {entry['metric']} (ahead {ahead}, behind {behind} of {n})")
+    words = {
+        "behind": "It mostly loses in",
+        "mixed": "It is neither clearly better nor worse in",
+        "ahead": "It mostly wins in",
+    }
+    said = " ".join(f"{words[place]}: {'; '.join(found)}." for place, found in groups.items() if found)
+    return [
+        "**What it is good for.** On datasets it was never trained on, each time against the best of several simple "
+        f"methods, which see the whole dataset where the model sees one cell. {said} Every number is in `scores.md`.",
+        "",
+    ]
 
 
 def _describe_batches(batches: dict[str, Any]) -> str:
