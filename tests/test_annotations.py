@@ -131,7 +131,8 @@ def test_damaged_saved_labels_are_refused(labelled, tmp_path):
     damages = [
         {"codes": np.full(N, 99, dtype=np.int32)},
         {"codes": np.zeros((2, 2), dtype=np.int32)},
-        {"cells_0": np.array([500])},
+        {"gaps_0": np.array([500], dtype=np.int32)},
+        {"gaps_0": np.array([-5], dtype=np.int32)},
         {"after_0": np.array([77], dtype=np.int32)},
         {"before_0": np.zeros(5, dtype=np.int32)},
         {"about": np.frombuffer(b"{}", dtype=np.uint8)},
@@ -228,3 +229,19 @@ def test_many_cells_are_labelled_and_exported_quickly():
     )
     assert report.n_matched == n and back.counts() == {"even": n // 2}
     assert time.process_time() - start < 8
+
+
+def test_a_label_keeps_its_colour_whatever_happens_to_others(tmp_path):
+    colors = {"T": "#111111", "B": "#222222"}
+    labelled = start_annotation("mine", OBS, column="cell_type", colors=colors).paint(["#aaaaaa", "#bbbbbb"])
+    assert labelled.colors == colors
+    renamed = labelled.rename("B", "B cell").assign(mask_of(1), "NK").paint(["#111111", "#aaaaaa", "#bbbbbb"])
+    assert renamed.colors == {**colors, "B cell": "#222222", "NK": "#aaaaaa"}
+    path = tmp_path / "labels.npz"
+    save_annotation(renamed, path)
+    assert read_annotation(path).colors == renamed.colors
+    # more labels than colours: the palette begins again
+    many = start_annotation("many", OBS)
+    for i in range(3):
+        many = many.assign(mask_of(i), f"label {i}")
+    assert set(many.paint(["#aaaaaa", "#bbbbbb"]).colors.values()) == {"#aaaaaa", "#bbbbbb"}

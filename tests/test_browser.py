@@ -41,14 +41,14 @@ def browser():
 
 
 class Server:
-    """The app as `scfviz app` starts it, on a free port, with folders of its own."""
+    """The app as `scfviz app` starts it, on a free port where none is given, with folders of its own."""
 
-    def __init__(self, folder: Path, demo: str = ""):
+    def __init__(self, folder: Path, demo: str = "", port: int = 0):
         self.folder = folder
         (folder / "data").mkdir(parents=True, exist_ok=True)
         with socket.socket() as free:
             free.bind(("localhost", 0))
-            self.port = free.getsockname()[1]
+            self.port = port or free.getsockname()[1]
         environment = os.environ | {
             "SCFVIZ_WORKSPACE": str(folder / "workspace"),
             "SCFVIZ_DATA": str(folder / "data"),
@@ -75,6 +75,15 @@ class Server:
     def stop(self) -> None:
         self.process.terminate()
         self.process.wait(20)
+        self.kill_workers()
+
+    def kill(self) -> None:
+        """As a power cut does it: the server and what it had started end at once."""
+        self.process.kill()
+        self.process.wait(20)
+        self.kill_workers()
+
+    def kill_workers(self) -> None:
         for path in Workspace(self.folder / "workspace").jobs.glob("*/status.json"):
             pid = (read_json(path) or {}).get("pid")
             with contextlib.suppress(psutil.Error):  # it may end, or have ended, by itself

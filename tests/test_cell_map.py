@@ -215,6 +215,7 @@ def test_legend_and_lasso_combine():
         {"id": "1", "kind": "lasso", "map": "First", "polygon": [[0, 0], [1, 1]]},
         {"id": "1", "kind": "lasso", "map": "First", "polygon": [["a", 0], [1, 1], [2, 2]]},
         {"id": "1", "kind": "lasso", "map": "First", "polygon": SQUARE, "operation": "drop table"},
+        {"id": "1", "kind": "rename", "code": 1, "text": "  "},
         {"id": "1", "kind": "script"},
         {"kind": None},
     ],

@@ -17,6 +17,15 @@ from PIL import Image
 
 APP = Path(__file__).parent / "apps" / "cell_map_app.py"
 SOFTWARE_GL = ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+KEEP_CONTEXTS = """
+  const getContext = HTMLCanvasElement.prototype.getContext;
+  window.surfaces = [];
+  HTMLCanvasElement.prototype.getContext = function (kind, ...rest) {
+    const context = getContext.call(this, kind, ...rest);
+    if (kind === "webgl" && context && !window.surfaces.includes(context)) window.surfaces.push(context);
+    return context;
+  };
+"""
 NO_GL = ["--disable-gpu", "--disable-3d-apis"]
 DRAWN = "section.map[data-drawn]:not([data-drawn=''])"
 STAGE = ".stage >> nth=0"
@@ -67,11 +76,12 @@ def open_page(server):
     errors, opened = [], []
     with sync_playwright() as playwright:
 
-        def open_it(arguments, query="", **options):
+        def open_it(arguments, query="", script="", **options):
             browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", *arguments])
             opened.append(browser)
             page = browser.new_page(viewport={"width": 1300, "height": 900}, **options)
             page.set_default_timeout(30_000)
+            page.add_init_script(script)
             page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
             page.on("pageerror", lambda e: errors.append(str(e)))
             page.goto(f"{server}/?n=5000{query}")
@@ -240,3 +250,131 @@ def test_a_picture_can_be_saved(open_page, tmp_path):
     assert image.shape[1] > 2_000
     assert download.value.suggested_filename == "cells.png"
     assert (image.max(axis=2) - image.min(axis=2) > 40).mean() > 0.03
+
+
+def outline_of(page) -> str:
+    """The line around the selection as it is drawn on the first map."""
+    return page.locator(STAGE).locator("path.outline").get_attribute("d")
+
+
+def outline_size(page) -> float:
+    xs = [float(part.split()[0]) for part in outline_of(page).strip("MZ").split("L")]
+    return max(xs) - min(xs)
+
+
+def test_a_group_is_renamed_in_the_legend_by_keyboard_alone(open_page):
+    page = open_page(SOFTWARE_GL)
+    page.wait_for_selector(DRAWN)
+    page.locator("[data-legend=row2]").focus()
+    for _ in range(3):  # past "only" and "select"
+        page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    field = page.locator(".legend input")
+    assert field.input_value() == "group 2"
+    page.keyboard.type("gone")
+    page.keyboard.press("Escape")
+    assert field.count() == 0 and page.locator("[data-legend=row2] .name").inner_text() == "group 2"
+    page.keyboard.press("Enter")  # the pencil has the focus again
+    page.keyboard.type("<b>T</b> cells?")  # also: a question mark is a letter here
+    page.keyboard.press("Enter")
+    wait_until(page, lambda: page.get_by_text("renamed group 2 to <b>T</b> cells?", exact=True).count() == 1)
+
+
+def test_a_lost_graphics_card_is_replaced_by_the_server_and_comes_back(open_page):
+    page = open_page(SOFTWARE_GL, script=KEEP_CONTEXTS)
+    page.wait_for_selector(DRAWN)
+    wait_until(page, lambda: share_drawn(page) > 0.05)
+    page.locator(STAGE).focus()
+    page.keyboard.press("l")
+    draw_lasso(page, 230, 80, 90)
+    wait_until(page, lambda: server_count(page) > 300)
+    wait_until(page, lambda: outline_of(page))
+    page.keyboard.press("Escape")
+    page.keyboard.press("0")
+    whole = outline_of(page)
+    page.keyboard.press("z")
+    wait_until(page, lambda: outline_of(page) != whole)
+    outline = outline_of(page)
+    page.evaluate("window.lost = surfaces[0].getExtension('WEBGL_lose_context'); lost.loseContext()")
+    page.locator(".notice").wait_for()
+    assert "graphics card stopped" in page.locator(".notice").inner_text()
+    wait_until(page, lambda: share_drawn(page) > 0.05)
+    page.evaluate("lost.restoreContext()")
+    page.locator(".notice").wait_for(state="hidden")
+    page.wait_for_selector(DRAWN)
+    wait_until(page, lambda: share_drawn(page) > 0.05)
+    assert outline_of(page) == outline, "the camera moved"
+    assert "selected" in shown_count(page)
+
+
+def test_the_camera_stays_when_another_map_comes(open_page):
+    page = open_page(SOFTWARE_GL, "&maps=1")
+    page.wait_for_selector(DRAWN)
+    page.locator("button[data-tool=lasso]").click()
+    draw_lasso(page, 430, 80, 90)
+    wait_until(page, lambda: outline_of(page))
+    page.locator("button[data-tool=focus]").click()
+    size = outline_size(page)
+    page.get_by_text("Two maps", exact=True).click()
+    page.locator(".stage >> nth=1").wait_for()
+    page.wait_for_selector(DRAWN)
+    wait_until(page, lambda: share_drawn(page) > 0.05)
+    zoom = outline_size(page) / size  # the map is half as wide now
+    page.locator("button[data-tool=whole]").click()
+    wait_until(page, lambda: outline_size(page) < 0.7 * zoom * size)
+
+
+def test_fingers_draw_pinch_and_drag(open_page):
+    page = open_page(SOFTWARE_GL, "&maps=1", has_touch=True)
+    page.wait_for_selector(DRAWN)
+    wait_until(page, lambda: share_drawn(page) > 0.05)
+    fingers = page.context.new_cdp_session(page)
+    box = page.locator(STAGE).bounding_box()
+
+    def touch(kind, *places):
+        points = [{"x": box["x"] + x, "y": box["y"] + y, "id": k} for k, (x, y) in enumerate(places)]
+        fingers.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    def label_place() -> list[float]:
+        text = page.locator(STAGE).locator(".labels text").first.get_attribute("transform")
+        return [float(part) for part in text.removeprefix("translate(").removesuffix(")").split()]
+
+    page.locator("button[data-tool=lasso]").tap()
+    touch("touchStart", (520, 80))
+    for k in range(1, 30):
+        angle = 2 * math.pi * k / 30
+        touch("touchMove", (430 + 90 * math.cos(angle), 80 + 90 * math.sin(angle)))
+    touch("touchEnd")
+    wait_until(page, lambda: server_count(page) > 300)
+
+    page.locator("button[data-tool=pan]").tap()
+    page.locator(STAGE).focus()  # as a tap on the map does; before it, a finger scrolls the page
+    before = label_place()
+    touch("touchStart", (300, 200))
+    touch("touchMove", (320, 200))
+    touch("touchMove", (360, 230))
+    touch("touchEnd")
+    after = label_place()
+    assert abs(after[0] - before[0] - 60) < 3 and abs(after[1] - before[1] - 30) < 3
+
+    labels = page.locator(STAGE).locator(".labels text:not([visibility=hidden])")
+    n_before = labels.count()
+    touch("touchStart", (300, 200), (340, 200))
+    for reach in (40, 80, 140):
+        touch("touchMove", (300 - reach, 200), (340 + reach, 200))
+    touch("touchEnd")
+    wait_until(page, lambda: math.dist(label_place(), after) > 100)
+    assert labels.count() <= n_before and "selected" in shown_count(page), "fingers that zoom select nothing"
+
+
+def test_the_shortcuts_open_anywhere_except_where_somebody_writes(open_page):
+    page = open_page(SOFTWARE_GL)
+    page.wait_for_selector(DRAWN)
+    page.get_by_label("Somewhere to write").click()
+    page.keyboard.type("what?")
+    assert page.get_by_role("dialog").count() == 0
+    page.get_by_role("button", name="Plain click").focus()
+    page.keyboard.press("?")
+    assert "Ctrl+Z" in page.get_by_role("dialog").inner_text()
+    page.keyboard.press("?")
+    assert page.get_by_role("dialog").count() == 0

@@ -16,7 +16,8 @@ from scfviz.data.vocabulary import load_vocabulary
 from scfviz.errors import DatasetError, GeneError, OptionError, ScfvizError
 from scfviz.tasks import expression as ex
 from scfviz.tasks import gene_sets as gs
-from scfviz.tasks.gene_sets import GeneSet, enrich_list, enrich_ranking, load_gene_ontology, read_gmt, score_set
+from scfviz.tasks.enrichment import enrich_list, enrich_ranking
+from scfviz.tasks.gene_sets import GeneSet, load_gene_ontology, read_gmt, score_set
 
 
 @pytest.fixture(scope="module")

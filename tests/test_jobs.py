@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -263,14 +264,18 @@ def test_request_that_makes_no_sense_is_refused_at_once(workspaces, options, cha
     assert jobs.list_jobs(workspace) == []
 
 
-def test_what_cannot_fit_into_memory_is_refused_with_a_number_of_cells_that_fits(options, monkeypatch):
-    from scfviz.data.align import align_genes
-    from scfviz.model import batching
-    from scfviz.model.checkpoint import checkpoint_info
+@pytest.mark.parametrize("kind", ["embed", "gene_store", "differential_expression"])
+def test_what_cannot_fit_into_memory_is_refused_with_a_number_of_cells_that_fits(options, monkeypatch, kind):
+    from scfviz.data import memory as free
+    from scfviz.jobs import memory
 
-    aligned, info = align_genes(make_cells(20)), checkpoint_info(options["checkpoint"])
-    embed._check_memory(aligned, info)
-    monkeypatch.setattr(batching, "free_memory", lambda _: 1_500_000_000)
-    many = type("Cells", (), {"n_obs": 1_000_000})()
-    with pytest.raises(JobError, match="GB of memory.*at most [0-9,]+ cells"):
-        embed._check_memory(many, info)
+    memory.refuse_what_cannot_fit(kind, options, 20)
+    monkeypatch.setattr(free, "free_memory", lambda: 2_000_000_000)
+    with pytest.raises(JobError, match="GB of memory.*at most [0-9,]+ cells") as caught:
+        memory.refuse_what_cannot_fit(kind, options, 10_000_000)
+    fitting = int(re.search(r"at most ([0-9,]+) cells", str(caught.value)).group(1).replace(",", ""))
+    memory.refuse_what_cannot_fit(kind, options, fitting)
+    monkeypatch.setattr(free, "free_memory", lambda: 100_000_000)
+    with pytest.raises(JobError, match="Close other programs"):
+        memory.refuse_what_cannot_fit(kind, options, 10_000)
+    assert memory.estimate("import_checkpoint", {}, 10) is None

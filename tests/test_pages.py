@@ -17,7 +17,7 @@ from scfviz import jobs
 from scfviz.ui import routes
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ["home", "dataset", "cell_embedding", "explorer", "model"]
+PAGES = ["home", "dataset", "cell_embedding", "explorer", "model", "workspace"]
 NASTY = "<b>B</b> *x* `y` $z$ [a](http://b) :red[c] --"
 NASTY_FILE = "<i>own<i> _cells_ & more.h5ad"
 
@@ -299,17 +299,17 @@ def test_waiting_computation_can_be_watched_stopped_and_resumed(tmp_path, worksp
 
 
 def test_upload_is_kept_once_and_by_a_harmless_name(tmp_path, workspace):
-    from scfviz.ui import sources
+    from scfviz.ui import sources, uploads
 
     make_adata(40).write_h5ad(tmp_path / "cells.h5ad")
     refs = []
     for name in ("../../cells<b>.h5ad", "../../cells<b>.h5ad"):
         with (tmp_path / "cells.h5ad").open("rb") as file:
-            refs.append(sources.save_upload(file, name))
+            refs.append(uploads.save_upload(file, name, "a visitor"))
     assert refs[0] == refs[1]
     path = sources.resolve(refs[0]).path
     assert path.is_relative_to(workspace.uploads) and path.name == "cells_b_.h5ad"
-    assert len([p for p in workspace.uploads.rglob("*") if p.is_file()]) == 1
+    assert len([p for p in workspace.uploads.rglob("*.h5ad") if p.is_file()]) == 1
 
 
 def test_model_page_shows_the_recorded_curve_and_refuses_a_broken_one(tmp_path):

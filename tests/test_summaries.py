@@ -12,7 +12,6 @@ from scfviz.tasks import expression as ex
 from scfviz.tasks.summaries import (
     compose,
     group_cells,
-    make_histogram,
     make_violins,
     summarise_groups,
     violins_of,
@@ -130,38 +129,9 @@ def test_composition_counts_cells_that_take_part_on_both_sides():
     assert found.counts.tolist() == [[1, 0]] and found.fractions.tolist() == [[1, 0]]
 
 
-@pytest.mark.parametrize(
-    "values",
-    [
-        np.random.default_rng(0).normal(size=500),
-        np.where(np.random.default_rng(0).random(500) < 0.1, np.nan, 3.5),
-        np.random.default_rng(0).integers(-2, 6, 500),
-        np.random.default_rng(0).integers(0, 10**12, 500),
-        np.where(np.arange(500) == 3, np.inf, 1.0),
-        np.full(500, np.nan),
-        pd.array([1, 2, None, 4] * 125, dtype="Int64"),
-    ],
-)
-def test_histograms_of_numbers_count_every_cell_once(values):
-    column = pd.Series(values, name="x")
-    mask = np.arange(500) % 3 == 0
-    found = make_histogram(column, mask)
-    finite = np.isfinite(column.to_numpy(dtype=float, na_value=np.nan))
-    assert found.total.sum() == finite.sum() and found.n_missing == (~finite).sum()
-    assert found.selected.sum() == (finite & mask).sum() and found.n_missing_selected == (~finite & mask).sum()
-    assert len(found.edges) == (len(found.total) + 1 if finite.any() else 0)
-    np.testing.assert_array_equal(make_histogram(column).edges, found.edges)
-    assert (found.selected <= found.total).all()
-
-
-def test_whole_numbers_have_a_bar_each():
-    found = make_histogram(pd.Series([0, 1, 1, 3], name="n"))
-    assert found.edges.tolist() == [-0.5, 0.5, 1.5, 2.5, 3.5] and found.total.tolist() == [1, 2, 0, 1]
-
-
-def test_histograms_of_categories_follow_the_selection(counts):
-    mask = (counts.obs["cluster"] == "a").to_numpy()
-    found = make_histogram(counts.obs["cluster"], mask)
-    assert found.labels == ("b", "a") and found.selected.tolist() == [0, mask.sum()]
-    assert found.total.sum() + found.n_missing == N_OBS and found.n_missing_selected == 0
-    assert make_histogram(pd.Series([True, False, True], name="flag")).labels == ("False", "True")
+def test_names_with_numbers_are_in_the_order_of_the_numbers():
+    assert group_cells(pd.Series(["10", "2", "a", "1"])).names == ("1", "2", "10", "a")
+    assert group_cells(pd.Series(pd.Categorical(["s10", "s9"]))).names == ("s9", "s10")
+    given = pd.Series(pd.Categorical(["s10", "s9", "x"], categories=["x", "s10", "s9"]))
+    found = group_cells(given)
+    assert found.names == ("x", "s10", "s9") and found.codes.tolist() == [1, 2, 0]

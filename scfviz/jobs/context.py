@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scfviz.errors import JobError
-from scfviz.jobs.workspace import read_json
+from scfviz.jobs.label_store import list_labels, with_labels
+from scfviz.jobs.workspace import Workspace, read_json
 from scfviz.tasks.selection import SelectionContext
 
 if TYPE_CHECKING:
@@ -30,7 +31,12 @@ def open_expression(counts: "AlignedCounts", store: str | Path | None) -> "Expre
 
 
 def read_context(
-    adata, counts: "AlignedCounts", expression: "Expression", result: Path | None = None
+    adata,
+    counts: "AlignedCounts",
+    expression: "Expression",
+    result: Path | None = None,
+    *,
+    workspace: Workspace | None = None,
 ) -> tuple[SelectionContext, np.ndarray]:
     """The context of a whole dataset, and which of its cells take part.
 
@@ -44,6 +50,8 @@ def read_context(
         Result folder of the job `embed`: adds the maps `umap_model` and `umap_baseline` and the columns of
         `cells.parquet` that the file doesn't have. Cells that were filtered out have no position and no value there,
         and take no part.
+    workspace
+        Where labels of one's own lie: those of this dataset become columns of the table, too.
 
     Returns
     -------
@@ -56,6 +64,7 @@ def read_context(
     """
     import pandas as pd
 
+    from scfviz.data.source import dataset_id
     from scfviz.tasks.expression import read_gene
 
     obs, takes_part = counts.obs, np.ones(counts.n_obs, dtype=bool)
@@ -79,7 +88,10 @@ def read_context(
         present = set(map(str, obs.columns))
         new = {name: _spread(cells[name], place, obs.index) for name in cells.columns if name not in present}
         obs = pd.concat([obs, pd.DataFrame(new, index=obs.index)], axis=1)
-    return SelectionContext(obs, maps, lambda name: read_gene(expression, name)), takes_part
+    context = SelectionContext(obs, maps, lambda name: read_gene(expression, name))
+    if workspace is not None:
+        context = with_labels(context, list_labels(workspace, dataset_id(adata.uns["scfviz_source"]["path"])))
+    return context, takes_part
 
 
 def _is_map(value) -> bool:

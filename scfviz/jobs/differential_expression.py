@@ -13,10 +13,12 @@ import numpy as np
 
 from scfviz.errors import JobError, OptionError
 from scfviz.jobs.kinds import Report, ShouldStop, fill_options
-from scfviz.jobs.workspace import read_json, write_json
+from scfviz.jobs.memory import Need, refuse_what_cannot_fit
+from scfviz.jobs.workspace import Workspace, read_json, write_json
 
 VERSION = 1  # part of the identity: raise it when the same options give other results
 PSEUDOBULK = "pseudobulk"
+FIXED_BYTES, BYTES_PER_CELL = 1.3e9, 4_000.0  # measured by benchmarks/jobs.py --memory
 METHODS = ("wilcoxon", "t-test", PSEUDOBULK)
 DEFAULTS: dict[str, Any] = {
     "dataset": None,
@@ -39,6 +41,7 @@ def prepare(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     take no part. `gene_store` is the folder of the counts by genes, if there is one: it only makes the job faster.
     """
     from scfviz.data.source import dataset_id
+    from scfviz.jobs.label_store import labels_used
     from scfviz.jobs.queue import JOB_ID
     from scfviz.tasks.selection import from_json, to_json
 
@@ -60,7 +63,15 @@ def prepare(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
             options[side] = to_json(from_json(options[side]))
     options["dataset"] = str(Path(options["dataset"]).expanduser().resolve())
     identity = {name: value for name, value in options.items() if name != "gene_store"}
-    return options, identity | {"dataset": dataset_id(options["dataset"]), "version": VERSION}
+    dataset = dataset_id(options["dataset"])
+    rules = [from_json(options[side]) for side in ("group", "reference") if options[side] is not None]
+    labels = labels_used(Workspace(), dataset, rules)
+    return options, identity | {"dataset": dataset, "version": VERSION} | ({"labels": labels} if labels else {})
+
+
+def memory(options: dict[str, Any]) -> Need:
+    """A pass over the genes (up to 1.5 GB without the store of genes), masks, maps and the table of cells."""
+    return Need(FIXED_BYTES, BYTES_PER_CELL, "Expression of some genes in all cells, and the table of cells")
 
 
 def run(folder: Path, options: dict[str, Any], report: Report, should_stop: ShouldStop) -> None:
@@ -69,12 +80,14 @@ def run(folder: Path, options: dict[str, Any], report: Report, should_stop: Shou
     from scfviz.data.read import read_dataset
     from scfviz.data.source import dataset_id
     from scfviz.jobs.context import open_expression, read_context
+    from scfviz.jobs.label_store import refuse_changed_labels
     from scfviz.tasks.pseudobulk import donor_columns, find_replicates, what_to_trust
     from scfviz.tasks.selection import evaluate, from_json
 
     start = time.monotonic()
     report(0.0, "Reading and checking the dataset")
-    if dataset_id(options["dataset"]) != (read_json(folder / "job.json") or {})["identity"]["dataset"]:
+    identity = (read_json(folder / "job.json") or {})["identity"]
+    if dataset_id(options["dataset"]) != identity["dataset"]:
         raise JobError(
             "The dataset has changed since this computation was asked for.",
             "A result must belong to one content.",
@@ -82,10 +95,14 @@ def run(folder: Path, options: dict[str, Any], report: Report, should_stop: Shou
         )
     adata = read_dataset(options["dataset"])
     counts = align_genes(adata, column=options["gene_column"])
+    refuse_what_cannot_fit("differential_expression", options, counts.n_obs)
     expression = open_expression(counts, options["gene_store"])
-    context, takes_part = read_context(adata, counts, expression, _embedding(folder, options["embed_job"]))
+    workspace = Workspace(folder.parents[1])
+    result = _embedding(folder, options["embed_job"])
+    context, takes_part = read_context(adata, counts, expression, result, workspace=workspace)
     report(0.05, "Finding the selected cells")
     rules = {side: from_json(options[side]) if options[side] else None for side in ("group", "reference")}
+    refuse_changed_labels(workspace, identity["dataset"], rules.values(), identity.get("labels", {}))
     group = evaluate(rules["group"], context) & takes_part
     reference = (evaluate(rules["reference"], context) if rules["reference"] else ~group) & takes_part
     comparison = _compare(counts, expression, group, reference, options, report, should_stop)

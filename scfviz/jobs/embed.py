@@ -17,6 +17,7 @@ import numpy as np
 
 from scfviz.errors import DatasetError, JobError, OptionError, Stopped
 from scfviz.jobs.kinds import Report, ShouldStop, fill_options
+from scfviz.jobs.memory import Need, refuse_what_cannot_fit
 from scfviz.jobs.workspace import read_json, write_json
 
 if TYPE_CHECKING:
@@ -81,6 +82,15 @@ def prepare(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     return options, options | content
 
 
+def memory(options: dict[str, Any]) -> Need:
+    """Embedding with a copy for the neighbour search, variable genes at 15 % density, components, graphs of both."""
+    from scfviz.model.checkpoint import checkpoint_info
+
+    info = checkpoint_info(options["checkpoint"])
+    per_cell = 3 * 4 * info.config.cell_embedding_width + 8 * 300 + 2 * 4 * 50 + 2 * 12 * 30
+    return Need(1.2e9 + 8 * info.n_parameters, per_cell, "Embeddings, neighbours and maps")
+
+
 def run(folder: Path, options: dict[str, Any], report: Report, should_stop: ShouldStop) -> None:
     """Compute; see the module's text for the result files."""
     from scfviz.data.align import align_genes
@@ -99,7 +109,7 @@ def run(folder: Path, options: dict[str, Any], report: Report, should_stop: Shou
         _check_columns(aligned.obs, options["label_columns"])
         n_in_file = aligned.n_obs
         aligned, metrics, kept = _filter(aligned, options["filters"])
-        _check_memory(aligned, info)
+        refuse_what_cannot_fit("embed", options, aligned.n_obs)
     shares = _shares(aligned, info)
     with steps.step(shares[0], EMBEDDING):
         embedding = _embed(aligned, model, options, steps, shares)
@@ -232,28 +242,6 @@ def _check_columns(obs: "pd.DataFrame", columns: list[str] | None) -> None:
             f"The dataset has no column {', '.join(missing)}.",
             f"Its columns are {', '.join(map(str, obs.columns[:20])) or 'none'}.",
             "Choose labels among them.",
-        )
-
-
-def _check_memory(aligned: "AlignedCounts", info: "CheckpointInfo") -> None:
-    """Refuse what can't fit before hours are spent on it."""
-    import torch
-
-    from scfviz.model.batching import free_memory
-
-    fixed = 1.2e9 + 8 * info.n_parameters
-    # embedding with a copy for the neighbour search, variable genes at 15 % density, components, graphs of
-    # both ways
-    per_cell = 3 * 4 * info.config.cell_embedding_width + 8 * 300 + 2 * 4 * 50 + 2 * 12 * 30
-    needed, available = fixed + per_cell * aligned.n_obs, free_memory(torch.device("cpu"))
-    if needed > available:
-        fitting = max(int((0.9 * available - fixed) / per_cell), 0)
-        advice = f"Filter to at most {fitting:,} cells, or use" if fitting else "Close other programs, or use"
-        raise JobError(
-            f"About {needed / 1e9:.1f} GB of memory would be needed for {aligned.n_obs:,} cells; "
-            f"{available / 1e9:.1f} GB are free.",
-            "Embeddings, neighbours and maps are held in memory.",
-            f"{advice} a computer with more memory.",
         )
 
 

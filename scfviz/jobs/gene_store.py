@@ -8,9 +8,11 @@ from typing import Any
 
 from scfviz.errors import OptionError
 from scfviz.jobs.kinds import Report, ShouldStop, fill_options
+from scfviz.jobs.memory import Need, refuse_what_cannot_fit
 
 DEFAULTS: dict[str, Any] = {"dataset": None, "gene_column": None}
 STORE = "store"
+FIXED_BYTES, BYTES_PER_CELL = 1.1e9, 400.0  # measured by benchmarks/jobs.py --memory
 
 
 def prepare(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -25,6 +27,11 @@ def prepare(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     return options, options | {"dataset": dataset_id(options["dataset"]), "version": VERSION}
 
 
+def memory(options: dict[str, Any]) -> Need:
+    """One block of cells and the table of cells; the counts go to disk as they come."""
+    return Need(FIXED_BYTES, BYTES_PER_CELL, "A block of counts and the table of cells")
+
+
 def run(folder: Path, options: dict[str, Any], report: Report, should_stop: ShouldStop) -> None:
     """Build the store; an interrupted build starts anew."""
     from scfviz.data.align import align_genes
@@ -33,6 +40,7 @@ def run(folder: Path, options: dict[str, Any], report: Report, should_stop: Shou
 
     report(0.0, "Reading and checking the dataset")
     counts = align_genes(read_dataset(options["dataset"]), column=options["gene_column"])
+    refuse_what_cannot_fit("gene_store", options, counts.n_obs)
     build_gene_store(
         counts,
         folder / "result.partial" / STORE,

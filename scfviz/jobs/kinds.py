@@ -12,6 +12,8 @@ A kind is a module with two functions:
         `folder/"result.partial"`, which the worker renames to `result` at the end. `report(fraction, stage)`
         says how far it is, `should_stop()` whether to leave with `Stopped`.
 
+A kind whose memory grows with the number of cells has a third, `memory(options)`, see `scfviz.jobs.memory`.
+
 Modules of kinds import nothing heavy at the top, because `prepare` runs in the page's process.
 """
 
@@ -27,6 +29,10 @@ KINDS = {
     "import_checkpoint": "scfviz.jobs.import_checkpoint",
     "differential_expression": "scfviz.jobs.differential_expression",
     "gene_store": "scfviz.jobs.gene_store",
+    "set_score": "scfviz.jobs.set_score",
+    "enrichment": "scfviz.jobs.enrichment",
+    "subset": "scfviz.jobs.subset",
+    "export": "scfviz.jobs.export",
 }
 
 Report = Callable[[float, str], None]

@@ -3,10 +3,11 @@
 A job is a folder `<workspace>/jobs/<id>/`:
 
     job.json         kind, options, when it was asked for          written once, by `submit`
-    status.json      state, fraction, stage, time left, error      replaced as a whole, by the worker while it
-    runs cancel           there when somebody asked to stop             written by `cancel` worker.log
-    what the computation printed, tracebacks work/            intermediate results, from which an interrupted
-    job goes on result/          there only when the job is done, and then whole
+    status.json      state, fraction, stage, time left, error      replaced as a whole, by the worker while it runs
+    cancel           there when somebody asked to stop             written by `cancel`
+    worker.log       what the computation printed, tracebacks
+    work/            intermediate results, from which an interrupted job goes on
+    result/          there only when the job is done, and then whole
 
 Two locks of the operating system keep order, and vanish with the process that holds them: `worker.lock` is
 held by the one worker for as long as it lives, so a worker that was killed is recognised at once;
@@ -54,6 +55,8 @@ class JobStatus:
         Estimated time left in seconds; `None` while it is not known.
     error
         `found`, `needed` and `advice` of a failed job, plain text.
+    identity
+        What the result depends on: the options with content instead of paths.
     created_at, finished_at
         Seconds since 1970; `finished_at` is `None` for a job that waits or runs.
     """
@@ -66,6 +69,7 @@ class JobStatus:
     seconds_left: float | None
     error: dict[str, str] | None
     options: dict[str, Any]
+    identity: dict[str, Any]
     created_at: float
     finished_at: float | None
 
@@ -144,6 +148,7 @@ def status(workspace: Workspace, job_id: str) -> JobStatus:
         seconds_left=now["seconds_left"],
         error=now["error"],
         options=job["options"],
+        identity=job["identity"],
         created_at=job["created_at"],
         finished_at=now["finished_at"],
     )

@@ -35,6 +35,13 @@ class Workspace:
         return self._area("datasets")
 
     @property
+    def subsets(self) -> Path:
+        """Datasets that were made of selected cells: one folder for each."""
+        folder = self.datasets / "subsets"
+        folder.mkdir(exist_ok=True, mode=0o700)
+        return folder
+
+    @property
     def uploads(self) -> Path:
         """Files that came through the browser."""
         return self._area("uploads")
@@ -50,8 +57,9 @@ class Workspace:
         return self._area("jobs")
 
     def sizes(self) -> dict[str, int]:
-        """Bytes on disk of each area of the workspace."""
-        return {name: folder_size(self._area(name)) for name in AREAS}
+        """Bytes on disk of each area of the workspace, and of every other folder in it."""
+        others = sorted(path.name for path in self.root.glob("*/") if path.is_dir() and path.name not in AREAS)
+        return {name: folder_size(self.root / name) for name in (*AREAS, *others)}
 
 
 def folder_size(folder: Path) -> int:

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 
+from scfviz.data import memory
 from scfviz.model.config import ModelConfig
 
 _MAX_WINDOW_CELLS = 65_536
@@ -106,15 +106,7 @@ def free_memory(device: torch.device) -> int:
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     if device.type == "mps":
         return torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory()
-    import psutil
-
-    available = psutil.virtual_memory().available
-    group = Path("/sys/fs/cgroup")
-    try:
-        limit, used = ((group / name).read_text().strip() for name in ("memory.max", "memory.current"))
-    except OSError:
-        return available
-    return min(available, max(int(limit) - int(used), 0)) if limit != "max" else available
+    return memory.free_memory()
 
 
 def release_memory(device: torch.device) -> None:

@@ -36,6 +36,10 @@ NOT_REPLICATES = (
     "the donor's genes, history and handling. The ranking of genes is useful; the p values are far too small and "
     "say nothing about other donors."
 )
+CHOSEN_BY_LOOKING = (
+    "If the groups were chosen by looking at expression (clusters, lassos, thresholds), the genes that were looked at "
+    "differ by construction, whatever the test."
+)
 
 
 @dataclass(frozen=True)
@@ -129,7 +133,7 @@ def compare_cells(
         positions.append(genes)
         parts.append(part)
     table = _make_table(np.asarray(expression.genes), positions, parts)
-    notes = [NOT_REPLICATES]
+    notes = [NOT_REPLICATES, CHOSEN_BY_LOOKING]
     if min(n_in, n_out) <= FEW_CELLS:
         notes.append(f"The smaller group has only {min(n_in, n_out)} cells: p values are rough below {FEW_CELLS + 1}.")
     return Comparison(table, method, tie_correct and method == "wilcoxon", n_in, n_out, tuple(notes))
@@ -265,7 +269,7 @@ def to_rank_genes_groups(
     tie_correct: bool = False,
     groupby: str = "selection",
 ) -> dict[str, Any]:
-    """A table of `compare_cells` in the layout of scanpy's `uns["rank_genes_groups"]`.
+    """A table of `compare_cells` or `compare_donors` in the layout of scanpy's `uns["rank_genes_groups"]`.
 
     Parameters
     ----------
@@ -275,7 +279,8 @@ def to_rank_genes_groups(
     Returns
     -------
     dict
-        Readable by `sc.get.rank_genes_groups_df(adata, group)`; fractions of cells under `pts` (and `pts_rest`).
+        Readable by `sc.get.rank_genes_groups_df(adata, group)`; where the table has fractions of cells, they are
+        under `pts` (and `pts_rest`).
     """
     import pandas as pd
 
@@ -292,6 +297,8 @@ def to_rank_genes_groups(
     }
     for column, kind in SCANPY_TYPES.items():
         result[column] = np.array([(value,) for value in table[column]], dtype=[(group, kind)]).view(np.recarray)
+    if "pct_in" not in table:
+        return result
     names = pd.Index(table["names"].astype(str), name=None)
     if reference == "rest":
         result["pts"] = pd.DataFrame({group: table["pct_in"].to_numpy()}, index=names)

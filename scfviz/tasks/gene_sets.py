@@ -1,4 +1,4 @@
-"""Gene sets: read them, score cells with them, and ask which of them a list or a ranking of genes is rich in."""
+"""Gene sets: read them, and score cells with them."""
 
 import functools
 import re
@@ -6,16 +6,11 @@ import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scfviz.errors import DatasetError, GeneError, OptionError
-from scfviz.tasks.differential_expression import adjust
+from scfviz.errors import DatasetError, GeneError
 from scfviz.tasks.expression import Expression, Progress, ShouldStop, known_genes
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
 # A gzip file of a few kilobytes can hold gigabytes; all of MSigDB has about 40 MB.
@@ -23,7 +18,6 @@ MAX_CHARACTERS = 200_000_000
 MAX_SETS, MAX_GENES_PER_SET, MAX_TEXT = 100_000, 50_000, 400
 NO_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffd]")
 GENE = re.compile(r"[A-Za-z0-9][\w.@+/:-]{0,59}")
-SMALLEST, LARGEST = 5, 500
 # Numbers of scanpy's score_genes (after Seurat).
 CONTROL_GENES, EXPRESSION_BINS = 50, 25
 
@@ -116,10 +110,22 @@ def read_gmt(path: str | Path) -> tuple[GeneSet, ...]:
     return tuple(sets)
 
 
+def mean_expression(
+    expression: Expression, *, progress: Progress | None = None, should_stop: ShouldStop | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Positions of the measured genes, int64 (k,), and their mean ln(1 + counts per 10,000), float64 (k,)."""
+    measured, sums = [np.zeros(0, np.int64)], [np.zeros(0)]
+    for positions, values in expression.blocks(progress=progress, should_stop=should_stop):
+        measured.append(positions)
+        sums.append(np.asarray(values.sum(axis=0, dtype=np.float64)).ravel())
+    return np.concatenate(measured), np.concatenate(sums) / max(expression.n_obs, 1)
+
+
 def score_set(
     expression: Expression,
     genes: Sequence[str],
     *,
+    means: tuple[np.ndarray, np.ndarray] | None = None,
     seed: int = 0,
     progress: Progress | None = None,
     should_stop: ShouldStop | None = None,
@@ -130,6 +136,8 @@ def score_set(
     ----------
     genes
         Symbols, aliases or Ensembl IDs.
+    means
+        From `mean_expression`; None computes them, which is most of the work.
     seed
         Of the choice of control genes: 50 from each expression bin (of 25) that the set's genes fall into.
 
@@ -147,14 +155,9 @@ def score_set(
             "At least one is needed.",
             f"The first are {', '.join(map(str, genes[:3]))}.",
         )
-    measured, sums = [], []
     halves = _two_halves(progress)
-    for positions, values in expression.blocks(progress=halves[0], should_stop=should_stop):
-        measured.append(positions)
-        sums.append(np.asarray(values.sum(axis=0, dtype=np.float64)).ravel())
-    measured = np.concatenate(measured)
-    means = np.concatenate(sums) / expression.n_obs
-    controls = choose_controls(np.asarray(expression.genes)[measured].astype(str), means, measured, used, seed)
+    measured, average = means or mean_expression(expression, progress=halves[0], should_stop=should_stop)
+    controls = choose_controls(np.asarray(expression.genes)[measured].astype(str), average, measured, used, seed)
     if not len(controls):
         raise GeneError("There are no control genes: all genes of similar expression are in the set.",
                         "Some measured genes must lie outside the set.", "Use a smaller set.")  # fmt: skip
@@ -193,145 +196,6 @@ def choose_controls(
             same = same.to_series().sample(CONTROL_GENES, random_state=draws).index
         chosen |= set(same.difference(used))
     return np.array(sorted(chosen), dtype=np.int64)
-
-
-def enrich_list(
-    genes: Sequence[str],
-    sets: Sequence[GeneSet],
-    background: Sequence[str],
-    *,
-    smallest: int = SMALLEST,
-    largest: int = LARGEST,
-) -> "pd.DataFrame":
-    """Over-representation of a list of genes in gene sets (hypergeometric test).
-
-    Parameters
-    ----------
-    genes
-        The list, for example the genes that are higher in a selection.
-    background
-        Every gene that could have been on the list: the tested, measured ones. Sets are cut down to it.
-    smallest, largest
-        Sets with fewer or more genes of the background are left out.
-
-    Returns
-    -------
-    DataFrame, the smallest p first: `name`, `description`, `n_overlap`, `n_set`, `n_list`, `n_background`, `fold`
-    (overlap over what chance gives), `pvals`, `pvals_adj` (Benjamini-Hochberg over the sets that remain), `genes`
-    (the overlap, with commas).
-
-    Raises
-    ------
-    GeneError
-        No gene of the list is in the background.
-    OptionError
-        No set remains.
-    """
-    import pandas as pd
-    from scipy.stats import hypergeom
-
-    universe = set(map(str, background))
-    chosen = set(map(str, genes)) & universe
-    if not chosen:
-        raise GeneError("None of the genes of the list is among the tested ones.", "At least one is needed.")
-    rows = []
-    for one, members in _cut_down(sets, universe, smallest, largest):
-        overlap = sorted(members & chosen)
-        expected = len(members) * len(chosen) / len(universe)
-        p = hypergeom.sf(len(overlap) - 1, len(universe), len(members), len(chosen)) if overlap else 1.0
-        fold = len(overlap) / expected
-        counts = (len(overlap), len(members), len(chosen), len(universe))
-        rows.append((one.name, one.description, *counts, fold, p, ", ".join(overlap)))
-    names = ["name", "description", "n_overlap", "n_set", "n_list", "n_background", "fold", "pvals", "genes"]
-    table = pd.DataFrame(rows, columns=names)
-    table.insert(8, "pvals_adj", adjust(table["pvals"].to_numpy()))
-    return table.sort_values(["pvals", "fold"], ascending=[True, False], kind="stable", ignore_index=True)
-
-
-def enrich_ranking(
-    names: Sequence[str],
-    scores: Sequence[float],
-    sets: Sequence[GeneSet],
-    *,
-    smallest: int = 15,
-    largest: int = LARGEST,
-    n_permutations: int = 1000,
-    seed: int = 0,
-) -> "pd.DataFrame":
-    """Gene set enrichment analysis of a ranking of genes (preranked, with gseapy).
-
-    Parameters
-    ----------
-    names, scores
-        Genes and the value they are ranked by, for example `scores` of a differential expression.
-    smallest, largest
-        Sets with fewer or more genes of the ranking are left out.
-    n_permutations
-        Shuffles of the genes; the smallest p value that can be seen is 1 / n_permutations.
-
-    Returns
-    -------
-    DataFrame, the largest normalised score first: `name`, `description`, `es`, `nes` (above zero: at the top of the
-    ranking), `pvals`, `fdr` (false discovery rate), `n_set`, `n_leading`, `genes` (leading edge, with commas).
-
-    Raises
-    ------
-    OptionError
-        Names and scores do not fit together, or no set remains.
-
-    Source: Subramanian et al. 2005, doi:10.1073/pnas.0506580102; Fang et al. 2023,
-    doi:10.1093/bioinformatics/btac757 (gseapy).
-    """
-    import gseapy
-    import pandas as pd
-
-    ranking = pd.Series(np.asarray(scores, dtype=np.float64), index=[str(name) for name in names])
-    ranking = ranking[np.isfinite(ranking.to_numpy())]
-    if len(ranking) != len(names) or not ranking.index.is_unique:
-        ranking = ranking[~ranking.index.duplicated()]
-    if len(ranking) < 2 or ranking.nunique() < 2:
-        raise OptionError("The ranking has no two different scores.", "Genes need scores to be ranked by.")
-    cut = list(_cut_down(sets, set(ranking.index), smallest, largest))
-    found = gseapy.prerank(
-        rnk=ranking.sort_values(ascending=False, kind="stable"),
-        gene_sets={one.name: sorted(members) for one, members in cut},
-        min_size=smallest,
-        max_size=largest,
-        permutation_num=n_permutations,
-        threads=1,
-        seed=seed,
-        outdir=None,
-        no_plot=True,
-    ).res2d
-    about = {one.name: (one.description, len(members)) for one, members in cut}
-    leading = found["Lead_genes"].astype(str).str.split(";")
-    table = pd.DataFrame(
-        {
-            "name": found["Term"].astype(str),
-            "description": [about[name][0] for name in found["Term"]],
-            "es": found["ES"].astype(float),
-            "nes": found["NES"].astype(float),
-            "pvals": found["NOM p-val"].astype(float),
-            "fdr": found["FDR q-val"].astype(float),
-            "n_set": [about[name][1] for name in found["Term"]],
-            "n_leading": leading.map(len),
-            "genes": leading.map(", ".join),
-        }
-    )
-    return table.sort_values("nes", ascending=False, kind="stable", ignore_index=True)
-
-
-def _cut_down(
-    sets: Sequence[GeneSet], universe: set[str], smallest: int, largest: int
-) -> list[tuple[GeneSet, set[str]]]:
-    cut = [(one, members) for one in sets if smallest <= len(members := universe.intersection(one.genes)) <= largest]
-    if not cut:
-        raise OptionError(
-            f"None of the {len(sets):,} gene sets has {smallest} to {largest} of the {len(universe):,} genes.",
-            "At least one set must fit.",
-            "Change the limits, or check that the sets are of human genes.",
-        )
-    return cut
 
 
 def _limited_lines(file):

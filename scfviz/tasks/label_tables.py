@@ -69,6 +69,13 @@ def labels_to_csv(annotation: Annotation, cells: "pd.Index") -> str:
     return out.getvalue()
 
 
+def label_columns(content: bytes, *, file: str = "the file") -> list[str]:
+    """Columns of a table that can hold labels: all but the first. DatasetError when it is no table."""
+    first = _decode(content, file).partition("\n")[0]
+    names = next(csv.reader(io.StringIO(first), delimiter=_separator(first)), [])
+    return [_unplain(name.strip()) for name in names[1:]]
+
+
 def import_labels(
     annotation: Annotation,
     cells: "pd.Index",
@@ -133,18 +140,8 @@ def _unplain(text: str) -> str:
 
 def _read_table(content: bytes, column: str | None, file: str) -> tuple[tuple[str, str], list[tuple[str, str]]]:
     """((name of the first column, of the chosen one), their rows)."""
-    if len(content) > MAX_CSV_BYTES:
-        raise DatasetError(
-            f"{file} has {len(content) / 1e6:,.0f} MB.", f"At most {MAX_CSV_BYTES / 1e6:,.0f} MB are read."
-        )
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise DatasetError(
-            f"{file} is no text (UTF-8).", "A table of barcodes and labels is needed.", "Save it as CSV (UTF-8)."
-        ) from None
-    first = text.partition("\n")[0]
-    separator = max("\t;,", key=first.count)
+    text = _decode(content, file)
+    separator = _separator(text.partition("\n")[0])
     try:
         rows = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator) if row]
     except csv.Error as error:
@@ -163,6 +160,23 @@ def _read_table(content: bytes, column: str | None, file: str) -> tuple[tuple[st
             f"Line {short:,} of {file} has only {len(rows[short - 1])} field(s).", f"{place + 1} are needed."
         )
     return (names[0], names[place]), [(_unplain(row[0].strip()), _unplain(row[place].strip())) for row in rows[1:]]
+
+
+def _decode(content: bytes, file: str) -> str:
+    if len(content) > MAX_CSV_BYTES:
+        raise DatasetError(
+            f"{file} has {len(content) / 1e6:,.0f} MB.", f"At most {MAX_CSV_BYTES / 1e6:,.0f} MB are read."
+        )
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise DatasetError(
+            f"{file} is no text (UTF-8).", "A table of barcodes and labels is needed.", "Save it as CSV (UTF-8)."
+        ) from None
+
+
+def _separator(first_line: str) -> str:
+    return max("\t;,", key=first_line.count)
 
 
 def _match_barcodes(cells: list[str], given: dict[str, str], file: str) -> tuple[list[str], dict[str, str], str]:

@@ -12,7 +12,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from scfviz.errors import OptionError, Stopped
-from scfviz.tasks.differential_expression import NOT_REPLICATES, check_groups
+from scfviz.tasks.differential_expression import CHOSEN_BY_LOOKING, check_groups
 from scfviz.tasks.expression import Progress, ShouldStop
 
 if TYPE_CHECKING:
@@ -126,28 +126,27 @@ def find_replicates(obs: "pd.DataFrame", group: np.ndarray, reference: np.ndarra
 
 
 def what_to_trust(replicates: Replicates | None) -> str:
-    """One or two plain sentences: whether to believe the test of cells or the one of donors."""
+    """One plain sentence: whether to believe the test of cells or the one of donors, and why."""
     if replicates is None:
-        return f"{NOT_REPLICATES} Without a column that names donors, nothing better can be computed."
+        return (
+            "Take these genes as candidates only: cells are not replicates, and the file has no column that names "
+            "donors, so that nothing better can be computed."
+        )
+    n_in, n_out = len(replicates.donors_in), len(replicates.donors_out)
     if not replicates.can_test:
         return (
-            f"{NOT_REPLICATES} '{replicates.column}' has {len(replicates.donors_in)} donors with at least "
-            f"{FEWEST_CELLS_PER_SAMPLE} cells in the first selection and {len(replicates.donors_out)} in the second; "
-            f"{FEWEST_REPLICATES} on each side are needed to test donors. Take the genes as candidates only."
+            f"Take these genes as candidates only: cells are not replicates, and '{replicates.column}' has {n_in} "
+            f"donors with at least {FEWEST_CELLS_PER_SAMPLE} cells on the first side and {n_out} on the second, where "
+            f"{FEWEST_REPLICATES} on each are needed to test donors."
         )
-    fewest = min(len(replicates.donors_in), len(replicates.donors_out))
     caution = (
-        f" With only {fewest} donors on a side it finds little, and what it misses may still be real."
-        if fewest < GOOD_REPLICATES
+        f"; with only {min(n_in, n_out)} donors on a side it finds little, and what it misses may still be real"
+        if min(n_in, n_out) < GOOD_REPLICATES
         else ""
     )
-    chosen = (
-        " If the selections were drawn by looking at expression (clusters, lassos, thresholds), genes that made the "
-        "groups differ by construction in both tests."
-    )
     return (
-        f"Trust the test of donors ({len(replicates.donors_in)} against {len(replicates.donors_out)} from "
-        f"'{replicates.column}'): cells are not replicates, donors are.{caution}{chosen}"
+        f"Trust the test of donors ({n_in} against {n_out} from '{replicates.column}'), because cells of one donor are "
+        f"not replicates and donors are{caution}."
     )
 
 
@@ -192,7 +191,7 @@ def compare_donors(
     sums = _add_counts(counts, sample, len(samples), progress, should_stop)
     samples["total_counts"] = sums.sum(axis=1)
     kept = np.flatnonzero(counts.is_measured & (sums.sum(axis=0) >= FEWEST_COUNTS_PER_GENE))
-    notes = [what_to_trust(replicates)]
+    notes = [what_to_trust(replicates), CHOSEN_BY_LOOKING]
     shared = set(replicates.donors_in) & set(replicates.donors_out)
     if shared and not replicates.is_paired:
         notes.append(

@@ -1,5 +1,6 @@
-"""The numbers behind violins, dot plots, heatmaps, stacked bars and histograms; drawing is done elsewhere."""
+"""The numbers behind violins, dot plots, heatmaps and stacked bars; drawing is done elsewhere."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -27,8 +28,8 @@ class Grouping:
     Attributes
     ----------
     names
-        Names of the groups, in the order of the categories (else sorted); "missing" last, for cells without a
-        value.
+        Names of the groups, in the order of the categories, else sorted with numbers in them read as numbers;
+        "missing" last, for cells without a value.
     codes
         int32 (n_obs,): number of each cell's group, -1 for cells that take no part.
     """
@@ -73,6 +74,29 @@ class GroupSummary:
         """Means of each gene from 0 (lowest group) to 1 (highest), (n_groups, n_genes); 0 where all are alike."""
         low, high = self.mean.min(axis=0), self.mean.max(axis=0)
         return np.divide(self.mean - low, high - low, out=np.zeros_like(self.mean), where=high > low)
+
+    def standardised(self) -> np.ndarray:
+        """Means of each gene as standard deviations from its mean over the groups, which all count alike.
+
+        Returns
+        -------
+        np.ndarray
+            float64 (n_groups, n_genes); 0 where all groups are alike.
+        """
+        spread = self.mean.std(axis=0)
+        differs = spread > 1e-12 * np.abs(self.mean).max(axis=0, initial=0.0)
+        return np.divide(self.mean - self.mean.mean(axis=0), spread, out=np.zeros_like(self.mean), where=differs)
+
+    def take(self, groups: np.ndarray, genes: np.ndarray) -> "GroupSummary":
+        """The same numbers with groups and genes in another order, given by their positions."""
+        at = np.ix_(groups, genes)
+        return GroupSummary(
+            tuple(self.genes[i] for i in genes),
+            tuple(self.groups[i] for i in groups),
+            self.n_cells[groups],
+            self.mean[at],
+            self.fraction[at],
+        )
 
     def as_table(self) -> "pd.DataFrame":
         """One row per group and gene: group, gene, n_cells, mean, fraction."""
@@ -137,33 +161,6 @@ class Composition:
     fractions: np.ndarray
 
 
-@dataclass(frozen=True)
-class Histogram:
-    """How a column is distributed among all cells and among the selected ones.
-
-    Attributes
-    ----------
-    column
-        Its name.
-    labels
-        Names of the bars of a column of categories; empty for numbers.
-    edges
-        float64 (n_bars + 1,): borders of the bars of numbers; empty for categories.
-    total, selected
-        int64 (n_bars,), cells.
-    n_missing, n_missing_selected
-        Cells without a value.
-    """
-
-    column: str
-    labels: tuple[str, ...]
-    edges: np.ndarray
-    total: np.ndarray
-    selected: np.ndarray
-    n_missing: int
-    n_missing_selected: int
-
-
 def group_cells(column: "pd.Series", mask: np.ndarray | None = None) -> Grouping:
     """Groups of cells by a column of categories, texts or truth values.
 
@@ -181,6 +178,8 @@ def group_cells(column: "pd.Series", mask: np.ndarray | None = None) -> Grouping
 
     values = column if isinstance(column.dtype, pd.CategoricalDtype) else column.astype("string").astype("category")
     names = [str(name) for name in values.cat.categories]
+    # An alphabetical order is nobody's choice: "10" comes after "2".
+    order = sorted(range(len(names)), key=lambda i: _natural(names[i])) if names == sorted(names) else None
     if len(names) > MAX_GROUPS:
         raise OptionError(
             f"The column '{column.name}' has {len(names):,} different values.",
@@ -188,6 +187,9 @@ def group_cells(column: "pd.Series", mask: np.ndarray | None = None) -> Grouping
             "Choose a column with groups.",
         )
     codes = values.cat.codes.to_numpy().astype(np.int32)
+    if order is not None:
+        names = [names[i] for i in order]
+        codes = np.append(np.argsort(order), -1).astype(np.int32)[codes]
     if (codes < 0).any():
         codes[codes < 0] = len(names)
         names.append(MISSING if MISSING not in names else f"{MISSING} (no value)")
@@ -196,6 +198,34 @@ def group_cells(column: "pd.Series", mask: np.ndarray | None = None) -> Grouping
     used = np.bincount(codes[codes >= 0], minlength=len(names)) > 0
     renumbered = np.append(np.cumsum(used) - 1, -1).astype(np.int32)
     return Grouping(tuple(np.array(names, dtype=object)[used]), renumbered[codes])
+
+
+def keep_largest(grouping: Grouping, most: int) -> Grouping:
+    """The largest groups in their order; cells of the others take no part any more."""
+    if len(grouping.names) <= most:
+        return grouping
+    kept = np.sort(np.argsort(-grouping.n_cells, kind="stable")[:most])
+    new = np.full(len(grouping.names) + 1, -1, np.int32)
+    new[kept] = np.arange(most)
+    return Grouping(tuple(grouping.names[i] for i in kept), new[grouping.codes])
+
+
+def order_by_similarity(values: np.ndarray) -> np.ndarray:
+    """An order of rows, float (n_rows, n_columns), in which similar ones are neighbours.
+
+    Hierarchical clustering with average linkage of Euclidean distances, its leaves turned so that neighbours are as
+    similar as they can be (Bar-Joseph et al. 2001, doi:10.1093/bioinformatics/17.suppl_1.S22).
+
+    Returns
+    -------
+    np.ndarray
+        int64 (n_rows,), positions of rows.
+    """
+    if len(values) < 3:
+        return np.arange(len(values))
+    from scipy.cluster.hierarchy import leaves_list, linkage
+
+    return leaves_list(linkage(values, "average", optimal_ordering=True)).astype(np.int64)
 
 
 def summarise_groups(
@@ -229,6 +259,41 @@ def summarise_groups(
     return GroupSummary(tuple(symbols), grouping.names, n_cells, (sums * share)[:, back], (expressed * share)[:, back])
 
 
+def suggest_genes(
+    expression: Expression, grouping: Grouping, *, per_group: int = 2, most_cells: int = 2_000, seed: int = 0
+) -> tuple[list[str], int]:
+    """Genes to start looking with: for each group those whose mean stands highest above that of every other group.
+
+    Parameters
+    ----------
+    per_group
+        How many genes of each group, fewer where fewer are highest there; a gene is named once.
+    most_cells
+        About so many cells are read, drawn at random, from each group about alike.
+
+    Returns
+    -------
+    The genes in the order of their groups, and the number of cells that were read. No test is made.
+    """
+    n_groups = len(grouping.names)
+    if n_groups < 2:
+        return [], 0
+    kept, rng = grouping.kept, np.random.default_rng(seed)
+    shuffled = rng.permutation(kept)
+    codes = grouping.codes[shuffled]
+    order = np.argsort(codes, kind="stable")
+    place = np.arange(len(codes)) - np.repeat(np.searchsorted(codes[order], np.arange(n_groups)), grouping.n_cells)
+    cells = np.sort(shuffled[order[place < max(1, most_cells // n_groups)]])
+    sample = Grouping(grouping.names, np.full(len(grouping.codes), -1, np.int32))
+    sample.codes[cells] = grouping.codes[cells]
+    names = np.asarray(expression.genes)[np.asarray(expression.is_measured)].astype(str)
+    mean = summarise_groups(expression, names, sample).mean
+    two = np.partition(mean, -2, axis=0)[-2:]
+    lead = np.where(mean == two[1], mean - two[0], 0.0)  # above the next group; 0 where another group is highest
+    best = [i for row in lead for i in np.argsort(-row, kind="stable")[:per_group] if row[i] > 0]
+    return [str(names[i]) for i in dict.fromkeys(best)], len(cells)
+
+
 def make_violins(
     expression: Expression, genes: Sequence[str], grouping: Grouping, *, progress: Progress | None = None
 ) -> list[Violin]:
@@ -242,20 +307,38 @@ def make_violins(
     wanted, kept = find_genes(expression, genes), grouping.kept
     places, back = np.unique(wanted, return_inverse=True)
     values = read_columns(expression, places, cells=kept, progress=progress)
-    violins = []
+    codes, violins = grouping.codes[kept], []
+    order = np.argsort(codes, kind="stable")
     for gene, column in zip(wanted, back, strict=True):
         dense = values[:, [column]].toarray().ravel()
-        violins += violins_of(dense, str(expression.genes[gene]), grouping.names, grouping.codes[kept])
+        violins += violins_of(dense, str(expression.genes[gene]), grouping.names, codes, order=order)
     return violins
 
 
-def violins_of(values: np.ndarray, variable: str, names: Sequence[str], codes: np.ndarray) -> list[Violin]:
-    """Distributions of any variable, float (n,), in groups numbered by `codes`, (n,); missing values are left out."""
-    order = np.argsort(codes, kind="stable")
+def violins_of(
+    values: np.ndarray, variable: str, names: Sequence[str], codes: np.ndarray, *, order: np.ndarray | None = None
+) -> list[Violin]:
+    """Distributions of any variable, float (n,), in groups numbered by `codes`, (n,); missing values are left out.
+
+    `order` is the stable order of the codes, for callers that have it already.
+    """
+    order = np.argsort(codes, kind="stable") if order is None else order
     bounds = np.searchsorted(codes[order], np.arange(len(names) + 1))
     sorted_values = np.asarray(values, dtype=np.float64)[order]
     parts = [sorted_values[low:high] for low, high in zip(bounds[:-1], bounds[1:], strict=True)]
     return [_violin(part[np.isfinite(part)], variable, name) for part, name in zip(parts, names, strict=True)]
+
+
+def violin_table(violins: Sequence[Violin]) -> "pd.DataFrame":
+    """One row per violin: group, gene, n_cells, mean, fraction above zero, and the five quantiles."""
+    import pandas as pd
+
+    rows = [
+        (v.group, v.variable, v.n_cells, v.mean, 1 - v.n_zero / v.n_cells if v.n_cells else 0.0, *v.quantiles)
+        for v in violins
+    ]
+    names = ("lowest", "quarter", "median", "three_quarters", "highest")
+    return pd.DataFrame(rows, columns=["group", "gene", "n_cells", "mean", "fraction", *names])
 
 
 def compose(rows: Grouping, parts: Grouping) -> Composition:
@@ -269,55 +352,8 @@ def compose(rows: Grouping, parts: Grouping) -> Composition:
     return Composition(rows.names, parts.names, counts, fractions)
 
 
-def make_histogram(column: "pd.Series", mask: np.ndarray | None = None, *, n_bars: int = 40) -> Histogram:
-    """Bars of a column for all cells and for the selected ones, for filters that are linked with the map.
-
-    Parameters
-    ----------
-    mask
-        bool (n_obs,): the selected cells; None means none are.
-    n_bars
-        Bars of a column of numbers; whole numbers with fewer different values get a bar each. Borders do not depend
-        on the selection.
-
-    Raises
-    ------
-    OptionError
-        A column of texts has more than 1,000 different values.
-    """
-    from pandas.api import types
-
-    mask = np.zeros(len(column), dtype=bool) if mask is None else read_mask(mask, len(column), "The selection")
-    if types.is_numeric_dtype(column.dtype) and not types.is_bool_dtype(column.dtype):
-        return _histogram_of_numbers(str(column.name), column.to_numpy(dtype=np.float64, na_value=np.nan), mask, n_bars)
-    grouping = group_cells(column)
-    missing = column.isna().to_numpy()
-    names = grouping.names[:-1] if missing.any() else grouping.names
-    total, selected = (
-        np.bincount(grouping.codes[cells], minlength=len(names)) for cells in (~missing, mask & ~missing)
-    )
-    return Histogram(
-        str(column.name), names, np.empty(0), total, selected, int(missing.sum()), int((missing & mask).sum())
-    )
-
-
-def _histogram_of_numbers(name: str, values: np.ndarray, mask: np.ndarray, n_bars: int) -> Histogram:
-    finite = np.isfinite(values)
-    missing = int((~finite).sum()), int((~finite & mask).sum())
-    if not finite.any():
-        nothing = np.zeros(0, dtype=np.int64)
-        return Histogram(name, (), np.empty(0), nothing, nothing, *missing)
-    low, high = values[finite].min(), values[finite].max()
-    n_values = (
-        int(high - low) + 1 if high - low < n_bars and (values[finite] == np.rint(values[finite])).all() else None
-    )
-    edges = (
-        np.arange(n_values + 1) + low - 0.5
-        if n_values
-        else np.linspace(low, high if high > low else low + 1, n_bars + 1)
-    )
-    total, selected = (np.histogram(values[cells], bins=edges)[0] for cells in (finite, finite & mask))
-    return Histogram(name, (), edges, total, selected, *missing)
+def _natural(name: str) -> list[tuple[float, str]]:
+    return [(float(part), "") if part.isdecimal() else (np.inf, part) for part in re.split(r"(\d+)", name.casefold())]
 
 
 def _violin(values: np.ndarray, variable: str, group: str) -> Violin:

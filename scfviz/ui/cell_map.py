@@ -27,6 +27,7 @@ from scfviz.ui.quantise import Coloring
 
 MAX_MAPS = 4
 MAX_NAME_BYTES = 1_000_000
+MAX_TEXT = 100  # letters of a group's new name
 # Streamlit keeps messages above 10 kB and later sends only their hash; smaller ones are sent again with every click.
 _CACHED_BYTES = 10_500
 _MAX_PICTURE = 2_400  # pixels of a side, whatever a browser asks for
@@ -41,7 +42,8 @@ class MapEvent:
     Attributes
     ----------
     kind
-        `lasso`, `rectangle`, `category` (a legend entry was selected), `cell` (a cell was clicked) or `clear`.
+        `lasso`, `rectangle`, `category` (a legend entry was selected), `rename` (it got another name), `cell` (a cell
+        was clicked) or `clear`.
     map
         Name of the map; empty for the legend.
     operation
@@ -50,6 +52,8 @@ class MapEvent:
         Vertices in the map's own coordinates.
     code
         Position of the legend entry among the names of the colouring, or of the cell among the cells.
+    text
+        The new name.
     """
 
     kind: str
@@ -57,9 +61,10 @@ class MapEvent:
     operation: str = "replace"
     polygon: tuple[tuple[float, float], ...] = ()
     code: int = -1
+    text: str = ""
 
     def rule(self, *, column: str | None = None, names: Sequence[str] = ()) -> Rule | None:
-        """The selection that was asked for; `None` for a cell, for "nothing", and for a legend without a column."""
+        """The selection that was asked for; `None` for what selects nothing, and for a legend without a column."""
         if self.kind == "lasso":
             return Polygon(self.map, self.polygon)
         if self.kind == "rectangle":
@@ -97,6 +102,8 @@ def cell_map(
     height: int = 520,
     filename: str = "cells",
     caption: str = "",
+    renamable: bool = False,
+    shortcuts: Sequence[tuple[str, str]] = (),
 ) -> None:
     """Draw linked maps of the same cells: one colouring, one selection, one hovered cell.
 
@@ -120,6 +127,10 @@ def cell_map(
         Pixels of a map.
     filename, caption
         Of the picture that the visitor saves.
+    renamable
+        Whether the legend offers other names for a column's own groups; `read_event` then says which.
+    shortcuts
+        Keys of the page and what they do, for the list that `?` opens.
     """
     points = {name: _as_positions(array) for name, array in list(maps.items())[:MAX_MAPS]}
     sent = st.session_state.get(key) or {}
@@ -137,7 +148,10 @@ def cell_map(
         "description": describe_in_words(coloring, codes, selected),
         "hidden": list(_hidden_codes(key, content_id)),
         "names": None,
+        "shortcuts": [list(pair) for pair in shortcuts],
     }
+    if renamable and isinstance(coloring, Labels):
+        spec["colors"]["n_renamable"] = coloring.n_own
     with st.container(gap=None, key=f"{key}-channels"):
         if not is_raster:
             spec["colors"]["channel"] = colors_channel
@@ -262,7 +276,10 @@ def _send_picture(name: str, xy: np.ndarray, cells: raster.Cells, screen: Mappin
 def _check_event(sent: Mapping) -> MapEvent | None:
     """An event from the browser, or `None` where it makes no sense: nothing that a browser sends is believed."""
     kind, operation = sent.get("kind"), sent.get("operation", "replace")
-    if kind not in ("lasso", "rectangle", "category", "cell", "clear"):
+    if kind not in ("lasso", "rectangle", "category", "rename", "cell", "clear"):
+        return None
+    text = " ".join(str(sent.get("text") or "").split())[:MAX_TEXT]
+    if kind == "rename" and not text:
         return None
     if operation not in ("replace", "add", "subtract", "intersect"):
         return None
@@ -270,7 +287,7 @@ def _check_event(sent: Mapping) -> MapEvent | None:
     if None in vertices or (kind in ("lasso", "rectangle") and not 3 <= len(vertices) <= 1_000):
         return None
     code = _numbers([sent.get("code", sent.get("cell", -1))], 1)
-    return MapEvent(kind, str(sent.get("map", "")), operation, vertices, int(code[0]) if code else -1)
+    return MapEvent(kind, str(sent.get("map", "")), operation, vertices, int(code[0]) if code else -1, text)
 
 
 def _numbers(values: Any, count: int) -> tuple[float, ...] | None:

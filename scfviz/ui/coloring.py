@@ -25,6 +25,8 @@ class Labels:
         One per category that is drawn.
     n_grouped
         How many small categories the last one, "other", stands for; 0 when none.
+    n_own
+        How many of the names are the column's own: they come first, then "other" and "no label".
     """
 
     title: str
@@ -32,6 +34,7 @@ class Labels:
     names: tuple[str, ...]
     colors: tuple[str, ...]
     n_grouped: int = 0
+    n_own: int = 0
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ def color_by_labels(title: str, labels: pd.Series, *, stored: Sequence[str] | No
         drawn[codes < 0] = len(shown)
         shown.append("no label")
         colors.append(palette.OTHER)
-    return Labels(title, drawn, tuple(shown), tuple(colors), grouped)
+    return Labels(title, drawn, tuple(shown), tuple(colors), grouped, len(kept))
 
 
 def color_by_values(title: str, unit: str, values: np.ndarray) -> Values:

@@ -4,7 +4,7 @@ from typing import Any
 
 import streamlit as st
 
-from scfviz.ui import describe, page, routes, sources, state
+from scfviz.ui import describe, lineage, page, routes, sources, state, uploads
 from scfviz.ui.text import number, plain, plural, shorten, size
 
 _WAYS = {"demo": "Demo", "folder": "Server folder", "upload": "Upload", "gallery": "Gallery"}
@@ -78,12 +78,32 @@ def _choose_upload() -> None:
     file = st.file_uploader("File", label_visibility="collapsed", key=f"upload-{n_uploads}")
     if file is not None:
         with st.spinner("Keeping a copy in the workspace …"):
-            ref = sources.save_upload(file, file.name)
+            ref = uploads.save_upload(file, file.name, state.visitor())
         st.session_state["scfviz.n_uploads"] = n_uploads + 1
         use(ref)
     st.caption(
-        "A copy stays in the workspace of this computer. Larger files: put them into a data folder of the server."
+        "A copy stays in the workspace of this server, and only you see it there, unless you share it on the Workspace "
+        "page. Larger files: put them into a data folder of the server."
     )
+    _list_uploads()
+
+
+def _list_uploads() -> None:
+    """Earlier uploads of this visitor, and those that others share."""
+    state.remember_visitor()
+    known = {upload.ref: upload for upload in uploads.list_uploads(state.visitor())}
+    if not known:
+        return
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        ref = st.selectbox(
+            "Earlier uploads",
+            list(known),
+            index=None,
+            format_func=lambda ref: known[ref].name + ("" if known[ref].is_own else " (shared by another visitor)"),
+            placeholder="Choose one",
+        )
+        if st.button("Open", key="open-upload", disabled=ref is None, icon=":material/play_arrow:"):
+            use(ref)
 
 
 def _choose_gallery() -> None:
@@ -113,6 +133,7 @@ def show_card(source: sources.Source, about: dict[str, Any]) -> None:
     st.markdown(f"#### {plain(shorten(source.title, 70))}")
     facts = [source.origin, plain(about["source"]["format"]), size(about["source"]["size"])]
     st.caption(" · ".join(part for part in facts if part))
+    lineage.show(about.get("lineage", ()))
     columns = st.columns(4)
     genes = about["genes"]
     columns[0].metric("Cells", number(about["n_obs"]))

@@ -24,7 +24,8 @@ def describe(source: sources.Source, gene_column: str | None) -> dict[str, Any]:
     -------
     dict
         `n_obs`, `n_vars`; `median_depth` in counts and `median_genes` per cell; `counts` and `genes`: the reports of
-        the checks; `source`: format, size in bytes, notes of the reader; `colors`: the file's own, by column of `obs`.
+        the checks; `source`: format, size in bytes, notes of the reader; `colors`: the file's own, by column of `obs`;
+        `lineage`: where its cells came from.
 
     Raises
     ------
@@ -117,9 +118,11 @@ def _describe(source: sources.Source, gene_column: str | None) -> dict[str, Any]
 def _open_aligned(path: str, stamp: str, gene_column: str | None):
     from scfviz.data.align import align_genes
     from scfviz.data.read import read_dataset
+    from scfviz.jobs.export import read_lineage
 
     adata = read_dataset(path, folders=sources.allowed_folders())
-    about = {"n_vars": int(adata.n_vars), "source": _plain_source(adata), "colors": _own_colors(adata)}
+    about = {"n_vars": int(adata.n_vars), "source": _plain_source(adata), "colors": own_colors(adata)}
+    about["lineage"] = read_lineage(adata.uns)
     return align_genes(adata, column=gene_column), about
 
 
@@ -141,7 +144,7 @@ def _gene_columns(path: str, stamp: str) -> list[str]:
 def _colors(path: str, stamp: str) -> dict[str, list[str]]:
     from scfviz.data.read import read_dataset
 
-    return _own_colors(read_dataset(path, folders=sources.allowed_folders()))
+    return own_colors(read_dataset(path, folders=sources.allowed_folders()))
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
@@ -167,7 +170,7 @@ def _plain_source(adata) -> dict[str, Any]:
     }
 
 
-def _own_colors(adata) -> dict[str, list[str]]:
+def own_colors(adata) -> dict[str, list[str]]:
     """`uns["<column>_colors"]` of the file, where it is a list of text."""
     colors = {}
     for name in adata.obs.columns:

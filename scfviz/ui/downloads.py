@@ -1,10 +1,8 @@
 """Results to take away: table, figure, the dataset with our results in it. Each is made only when it is asked for."""
 
-import json
 import tempfile
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import streamlit as st
 
@@ -80,31 +78,13 @@ def dataset_bytes(result: EmbeddingResult, source: sources.Source, resolution: f
     """The user's file with the results added, as h5ad; cells that filters removed have NaN."""
     from scfviz.data.read import read_dataset
     from scfviz.data.write import write_h5ad_with
+    from scfviz.jobs.export import embedding_parts
 
     n_file = read_dataset(source.path, folders=sources.allowed_folders()).n_obs
-    obsm = {"X_scfoundation": _spread(result.embedding("model"), result.kept, n_file)}
-    obsm["X_scfviz_baseline"] = _spread(result.embedding("baseline"), result.kept, n_file)
-    obs = {}
-    for way, name in (("model", "scfoundation"), ("baseline", "baseline")):
-        obsm[f"X_umap_{name}"] = _spread(result.umap[way], result.kept, n_file)
-        clusters = np.full(n_file, None, object)
-        clusters[result.kept] = results.clusters_of(result, way, resolution)
-        obs[f"leiden_{name}"] = pd.Categorical(clusters)
-    provenance = {
-        "provenance": json.dumps(result.report["provenance"], default=str),
-        "checkpoint": json.dumps(result.report["checkpoint"]),
-        "genes": json.dumps(result.report["genes"]),
-        "cluster_resolution": float(resolution),
-    }
+    clusters = {way: results.clusters_of(result, way, resolution) for way in WAYS}
+    parts = embedding_parts(result.folder, n_file, clusters, resolution)
+    about = parts.pop("uns")
     with tempfile.TemporaryDirectory(dir=Workspace().root) as folder:
         path = Path(folder) / "result.h5ad"
-        write_h5ad_with(source.path, path, obs=obs, obsm=obsm, uns={"scfviz": provenance})
+        write_h5ad_with(source.path, path, **parts, uns={"scfviz": about})
         return path.read_bytes()
-
-
-def _spread(values: np.ndarray, kept: np.ndarray, n_file: int) -> np.ndarray:
-    if len(kept) == n_file:
-        return np.asarray(values)
-    rows = np.full((n_file, values.shape[1]), np.nan, np.float32)
-    rows[kept] = values
-    return rows

@@ -5,7 +5,7 @@ from typing import Any
 import streamlit as st
 
 from scfviz.jobs import JobStatus
-from scfviz.ui import job_panel, models, sources, state
+from scfviz.ui import describe, job_panel, models, sources, state
 
 
 def request_of(source: sources.Source) -> dict[str, Any]:
@@ -27,7 +27,7 @@ def find_job(source: sources.Source) -> JobStatus | None:
         return None
     if state.job():
         job = job_panel.status_of(state.job())
-        if job.kind == "embed" and job.options["dataset"] == str(source.path.resolve()):
+        if job.kind == "embed" and job_panel.is_of(job, source.path):
             return job
     job = job_panel.newest("embed", request_of(source))
     state.choose_job(job.id if job else None)
@@ -76,6 +76,9 @@ def show_request(source: sources.Source) -> None:
                 key="precision",
                 captions=("what is fast and safe here", "exact, slower", "rounded, faster"),
             )
+        about = describe.known(source, state.gene_column())
+        if about is not None:
+            job_panel.show_memory("embed", request_of(source), about["n_obs"])
         if st.button("Compute the map", type="primary", icon=":material/play_arrow:"):
             start(source, target_depth=target, depth_fold=fold, pooling=pooling, precision=precision)
             st.rerun()

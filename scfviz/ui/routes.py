@@ -22,6 +22,7 @@ ROUTES = {
     "cell_embedding": Route("Analyse", "Cell embedding", ":material/scatter_plot:"),
     "explorer": Route("Analyse", "Explorer", ":material/travel_explore:"),
     "model": Route("Reference", "Model", ":material/neurology:"),
+    "workspace": Route("Reference", "Workspace", ":material/inventory_2:"),
 }
 
 

@@ -3,19 +3,16 @@
 demo:NAME          a real dataset that came with the installation
 gallery:NAME       a public dataset that was downloaded into the workspace
 upload:ID/NAME     a file that came through the browser
+subset:JOB/NAME    cells that were selected in another dataset
 folder:N/PATH      a file below the N-th data folder of the server
 """
 
 import hashlib
 import os
-import re
-import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
 
-from scfviz.errors import DatasetError
+from scfviz.errors import DatasetError, ScfvizError
 from scfviz.jobs import Workspace
 
 FIRST_DEMO = "demo:pbmc68k_reduced"
@@ -31,7 +28,7 @@ SUFFIXES = (
     ".tsv.gz",
     ".txt.gz",
 )
-ORIGINS = {"demo": "Demo", "gallery": "Gallery", "upload": "Upload", "folder": "Server folder"}
+ORIGINS = {"demo": "Demo", "gallery": "Gallery", "upload": "Upload", "folder": "Server folder", "subset": "Subset"}
 _MAX_DEPTH, _MAX_FILES = 4, 2_000
 
 
@@ -81,6 +78,8 @@ def resolve(ref: str) -> Source:
         path = _inside(workspace.gallery, name)
     elif kind == "upload":
         path = _inside(workspace.uploads, name)
+    elif kind == "subset":
+        path = _inside(workspace.subsets, name)
     elif kind == "folder":
         number, _, below = name.partition("/")
         folders = data_folders()
@@ -94,7 +93,7 @@ def resolve(ref: str) -> Source:
     else:
         raise DatasetError(
             f"'{ref[:80]}' is no dataset of this app.",
-            "A dataset is a demo, an upload, a gallery file or a file in a data folder.",
+            "A dataset is a demo, an upload, a gallery file, a subset or a file in a data folder.",
             "Choose one on the Dataset page.",
         )
     if not path.exists():
@@ -121,7 +120,7 @@ def list_files(number: int) -> tuple[list[str], bool]:
 
     Looks `_MAX_DEPTH` folders deep, follows no links, and leaves hidden files out.
     """
-    root = data_folders()[number]
+    root, subsets = data_folders()[number], Workspace().subsets
     found: list[str] = []
     waiting = [(root, 0)]
     while waiting and len(found) < _MAX_FILES:
@@ -131,7 +130,7 @@ def list_files(number: int) -> tuple[list[str], bool]:
         except OSError:  # a folder that may not be read, or vanished
             continue
         for entry in entries:
-            if entry.name.startswith("."):
+            if entry.name.startswith(".") or Path(entry.path) == subsets:  # those may come from private uploads
                 continue
             if entry.is_dir(follow_symlinks=False):
                 if _is_dataset_folder(Path(entry.path)):
@@ -143,22 +142,39 @@ def list_files(number: int) -> tuple[list[str], bool]:
     return sorted(found[:_MAX_FILES]), len(found) >= _MAX_FILES
 
 
-def save_upload(file: BinaryIO, name: str) -> str:
-    """Copy an upload into the workspace, so that the browser's copy can be let go, and return its reference.
+def find_content(dataset: str, size: int, title: str, visitor: str) -> str | None:
+    """The reference of a dataset with this content among those that a visitor may open, or `None`.
 
-    The same content uploaded twice is kept once.
+    Only files of the right size are read.
+
+    Parameters
+    ----------
+    dataset
+        Identity of the content, see `scfviz.data.source.dataset_id`.
+    size
+        Bytes on disk.
+    title
+        What it was called elsewhere: a demo of this name is written first if it was never opened.
     """
-    uploads = Workspace().uploads
-    clean = re.sub(r"[^\w.\- ()+]", "_", Path(name).name).strip(". ")[:120] or "upload"
-    digest = hashlib.sha256()
-    with tempfile.NamedTemporaryFile(dir=uploads, prefix=".upload-", delete=False) as copy:
-        while block := file.read(1 << 22):
-            digest.update(block)
-            copy.write(block)
-    folder = uploads / digest.hexdigest()[:16]
-    folder.mkdir(exist_ok=True, mode=0o700)
-    shutil.move(copy.name, folder / clean)
-    return f"upload:{folder.name}/{clean}"
+    from scfviz.data.catalog import DEMOS
+    from scfviz.data.source import dataset_id, take_fingerprint
+    from scfviz.ui.uploads import list_uploads
+
+    written = {demo.name for demo in DEMOS if (Workspace().datasets / f"{demo.name}.h5ad").exists()}
+    refs = [f"demo:{demo.name}" for demo in DEMOS if demo.name in written or demo.name == title]
+    refs += [upload.ref for upload in list_uploads(visitor)]
+    for number in range(len(data_folders())):
+        refs += [f"folder:{number}/{name}" for name in list_files(number)[0]]
+    gallery = Workspace().gallery
+    refs += [f"gallery:{path.relative_to(gallery).as_posix()}" for path in sorted(gallery.glob("*")) if path.is_file()]
+    for ref in refs:
+        try:
+            path = resolve(ref).path
+            if take_fingerprint(path).size == size and dataset_id(path) == dataset:
+                return ref
+        except (ScfvizError, OSError):  # unreadable, or gone meanwhile
+            continue
+    return None
 
 
 def _is_dataset_folder(folder: Path) -> bool:

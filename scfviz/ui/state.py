@@ -1,12 +1,22 @@
 """What a visitor has chosen: ids and options in session and address, so that a link or a refresh restores the view."""
 
+import re
+import secrets
+import time
+from typing import NamedTuple
+
 import streamlit as st
+from streamlit import runtime
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from scfviz.errors import OptionError
 
 _DATASET, _JOB, _FILTERS, _MODEL = "scfviz.dataset", "scfviz.job", "scfviz.filters", "scfviz.model"
 _GENES, _ANEW = "scfviz.genes", "scfviz.anew"
 _NAMES = ("dataset", "job", "model", "genes")
+_OF_DATASET = ("sel", "comparison")  # parts of the address that mean nothing for another dataset
+_VISITOR, _COOKIE, _KEY = "scfviz.visitor", "scfviz_visitor", re.compile(r"[0-9a-f]{32}")
+_FORGOTTEN_AFTER_SECONDS = 24 * 3600.0
 FILTER_TYPES = {"min_counts": float, "min_genes": int, "max_pct_mt": float}
 
 
@@ -31,6 +41,7 @@ def restore() -> None:
     if given:
         st.session_state[_FILTERS] = {name: _filter_value(name, text) for name, text in given.items()}
     _write_address()
+    _note_use()
 
 
 def dataset() -> str | None:
@@ -44,6 +55,9 @@ def choose_dataset(ref: str | None, *, keep_address: bool = False) -> None:
     for key in (_JOB, _FILTERS, _GENES):
         st.session_state.pop(key, None)
     if not keep_address:
+        for name in _OF_DATASET:
+            if name in st.query_params:
+                del st.query_params[name]
         _write_address()
 
 
@@ -103,6 +117,62 @@ def choose_model(ref: str) -> None:
     st.session_state[_MODEL] = ref
     st.session_state.pop(_JOB, None)
     _write_address()
+
+
+def visitor() -> str:
+    """The key of this visitor, under which their uploads are kept: who is signed in, else one for this browser.
+
+    It is a secret: it never goes into an address, because an address is given away.
+    """
+    if getattr(st.user, "is_logged_in", False):
+        return f"user {st.user.get('iss', '')} {st.user.get('sub') or st.user.get('email')}"
+    if _VISITOR not in st.session_state:
+        kept = str(st.context.cookies.get(_COOKIE))
+        st.session_state[_VISITOR] = kept if _KEY.fullmatch(kept) else secrets.token_hex(16)
+    return st.session_state[_VISITOR]
+
+
+def remember_visitor() -> None:
+    """Let the browser keep the visitor's key, so that their uploads are listed again after a refresh."""
+    key = visitor()
+    if _KEY.fullmatch(key) and str(st.context.cookies.get(_COOKIE)) != key:
+        st.html(
+            f"<script>document.cookie = '{_COOKIE}={key}; path=/; max-age=31536000; SameSite=Strict'"
+            " + (location.protocol === 'https:' ? '; Secure' : '');</script>",
+            unsafe_allow_javascript=True,
+        )
+
+
+def in_use() -> tuple[set[str], set[str]]:
+    """(references of the datasets, ids of the computations) that any visitor of this server has open."""
+    _note_use()
+    recent = list(_uses().values())
+    if runtime.exists():  # a closed browser holds nothing
+        recent = [use for use in recent if runtime.get_instance().is_active_session(use.session)]
+    return {use.dataset for use in recent if use.dataset}, {use.job for use in recent if use.job}
+
+
+class _Use(NamedTuple):
+    """Streamlit's name of a session, when it was last seen, and what it has open."""
+
+    session: str
+    seen_at: float
+    dataset: str | None
+    job: str | None
+
+
+def _note_use() -> None:
+    visit = st.session_state.setdefault("scfviz.visit", secrets.token_hex(8))
+    uses, now, context = _uses(), time.time(), get_script_run_ctx()
+    uses[visit] = _Use(context.session_id if context else "", now, dataset(), job())
+    for old in [name for name, use in list(uses.items()) if now - use.seen_at > _FORGOTTEN_AFTER_SECONDS]:
+        uses.pop(old, None)
+
+
+@st.cache_resource(show_spinner=False)
+def _uses() -> dict[str, _Use]:
+    """By visit; nothing that outlives the server."""
+    return {}
 
 
 def address() -> dict[str, str]:

@@ -27,7 +27,11 @@ def make_cells(n: int):
 
 n = int(st.query_params.get("n", 5000))
 first, second, obs, genes = make_cells(n)
-maps = {"First": first, "Second": second} if st.query_params.get("maps", "2") == "2" else {"First": first}
+maps = (
+    {"First": first, "Second": second}
+    if st.toggle("Two maps", st.query_params.get("maps") != "1")
+    else {"First": first}
+)
 color = st.radio("Colour", ["kind", *genes, "blend"], horizontal=True)
 if color == "kind":
     coloring = color_by_labels("kind", obs["kind"])
@@ -41,6 +45,8 @@ if event is not None:
         st.session_state.pop("rule", None)
     elif event.kind == "cell":
         st.session_state["clicked"] = obs.index[event.code]
+    elif event.kind == "rename":
+        st.session_state["renamed"] = f"{coloring.names[event.code]} to {event.text}"
     else:
         rule = event.rule(column="kind", names=getattr(coloring, "names", ()))
         st.session_state["rule"] = combine(event.operation, st.session_state.get("rule"), rule)
@@ -48,7 +54,12 @@ rule = st.session_state.get("rule")
 mask = None if rule is None else evaluate(rule, SelectionContext(obs, maps))
 outlines = {rule.map: [rule.vertices]} if isinstance(rule, Polygon) else None
 if st.toggle("Map", True):
-    cell_map(maps, coloring, key="map", selected=mask, outlines=outlines, names=obs.index, height=420, filename="cells")
+    cell_map(
+        maps, coloring, key="map", selected=mask, outlines=outlines, names=obs.index, height=420, filename="cells",
+        renamable=True, shortcuts=[("Ctrl+Z", "undo")],
+    )  # fmt: skip
 st.text(f"server counts {0 if mask is None else int(mask.sum())} cells")
 st.text(f"clicked {st.session_state.get('clicked', 'nothing')}")
+st.text(f"renamed {st.session_state.get('renamed', 'nothing')}")
+st.text_input("Somewhere to write")
 st.button("Plain click")

@@ -1,16 +1,19 @@
 """What the explorer shows: the cells of a dataset with their table, maps and genes, opened once for all visitors."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import streamlit as st
 
 from scfviz.jobs import JobStatus, Workspace, result_dir
+from scfviz.jobs.label_store import labels_version, list_labels, with_labels
 from scfviz.jobs.workspace import read_json
 from scfviz.tasks.selection import Rule, SelectionContext, evaluate
-from scfviz.ui import describe, job_panel, sources, state
+from scfviz.ui import describe, job_panel, palette, sources, state
 
 MAP_TITLES = {"umap_model": "scFoundation", "umap_baseline": "Baseline: variable genes + PCA"}
 COLUMN_TITLES = {
@@ -33,7 +36,7 @@ class Explored:
     dataset
         Identity of its content.
     context
-        All cells of the file: what rules are evaluated on.
+        All cells of the file, with the labels that people gave them: what rules are evaluated on.
     shown
         int64 (n_shown,): cells that are drawn; those that the filters of the embedding removed are not.
     maps, titles
@@ -46,6 +49,12 @@ class Explored:
         Measured genes, sorted.
     is_trained
         Whether the model behind its map is; True where there is no such map.
+    colors
+        Colours of the groups of a column, in the order of its categories: the file's own, or those of the labels.
+    lineage
+        Where its cells came from, the first dataset first; see `scfviz.jobs.export.read_lineage`.
+    own, own_version
+        Columns of labels that people gave here, and the version that is shown; see `scfviz.jobs.label_store`.
     """
 
     dataset: str
@@ -58,6 +67,10 @@ class Explored:
     values: tuple[str, ...]
     genes: tuple[str, ...]
     is_trained: bool
+    colors: Mapping[str, list[str]] = field(default_factory=dict)
+    lineage: tuple[dict[str, Any], ...] = ()
+    own: tuple[str, ...] = ()
+    own_version: str = ""
 
     def column(self, name: str) -> pd.Series:
         """A column of the table by its name as text."""
@@ -81,7 +94,10 @@ def store_folder(job: JobStatus) -> str | None:
 
 def explore(source: sources.Source, embed_job: str | None, store: str | None) -> Explored:
     """Open a dataset with the result of an embedding, if there is one; shared by all visitors, never changed."""
-    return _explore(str(source.path), sources.stamp(source.path), state.gene_column(), embed_job, store)
+    opened = (str(source.path), sources.stamp(source.path), state.gene_column(), embed_job, store)
+    data = _explore(*opened)
+    version = labels_version(Workspace(), data.dataset)
+    return _with_labels(*opened, version) if version else data
 
 
 def gene_values(source: sources.Source, data: Explored, gene: str, store: str | None) -> np.ndarray:
@@ -108,6 +124,7 @@ def _explore(path: str, stamp: str, gene_column: str | None, embed_job: str | No
     from scfviz.data.read import read_dataset
     from scfviz.data.source import dataset_id
     from scfviz.jobs.context import open_expression, read_context
+    from scfviz.jobs.export import read_lineage
 
     aligned = describe.open_aligned(sources.Source("", Path(path), "", ""), gene_column)[0]
     adata = read_dataset(path, folders=sources.allowed_folders())
@@ -123,7 +140,30 @@ def _explore(path: str, stamp: str, gene_column: str | None, embed_job: str | No
         titles["umap_model"] += " (untrained model)"
     labels, values = _columns(obs)
     genes = tuple(sorted(aligned.genes[aligned.is_measured]))
-    return Explored(dataset_id(path), context, shown, maps, titles, obs, labels, values, genes, is_trained)
+    stored, lineage = describe.own_colors(adata), tuple(read_lineage(adata.uns))
+    return Explored(
+        dataset_id(path), context, shown, maps, titles, obs, labels, values, genes, is_trained, stored, lineage
+    )
+
+
+@st.cache_resource(max_entries=3, show_spinner=False)
+def _with_labels(
+    path: str, stamp: str, gene_column: str | None, embed_job: str | None, store: str | None, version: str
+) -> Explored:
+    """The same with the labels that people gave to the cells, whenever those change."""
+    data = _explore(path, stamp, gene_column, embed_job, store)
+    labels = list_labels(Workspace(), data.dataset)
+    context = with_labels(data.context, labels)
+    own = tuple(name for name in labels if name not in data.obs)
+    obs = context.obs if len(data.shown) == context.n_obs else context.obs.iloc[data.shown]
+    colors = {
+        name: [labels[name].colors.get(group, palette.OTHER) for group in context.obs[name].cat.categories]
+        for name in own
+    }
+    return replace(
+        data, context=context, obs=obs, labels=_order_labels([*data.labels, *own]), colors={**data.colors, **colors},
+        own=own, own_version=version,
+    )  # fmt: skip
 
 
 def _order(maps) -> list[str]:
@@ -141,6 +181,12 @@ def _columns(obs: pd.DataFrame) -> tuple[tuple[str, ...], tuple[str, ...]]:
             values.append(name)
         elif 0 < column.nunique() <= MAX_CATEGORIES:
             labels.append(name)
+    return _order_labels(labels), tuple(values)
+
+
+def _order_labels(labels: list[str]) -> tuple[str, ...]:
+    """Those that sound like types of cells first, what the app computed last."""
     like_types = ("type", "label", "annot")
-    labels.sort(key=lambda name: (name in COLUMN_TITLES, not any(word in name.lower() for word in like_types)))
-    return tuple(labels), tuple(values)
+    return tuple(
+        sorted(labels, key=lambda name: (name in COLUMN_TITLES, not any(word in name.lower() for word in like_types)))
+    )

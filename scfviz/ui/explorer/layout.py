@@ -5,9 +5,23 @@ from collections.abc import Callable
 import numpy as np
 import streamlit as st
 
-from scfviz.ui import page, sources
+from scfviz.ui import job_panel, lineage, page, routes, sources, tour
 from scfviz.ui.cell_map import cell_map
-from scfviz.ui.explorer import colors, compare, downloads, selection_card, selections
+from scfviz.ui.explorer import (
+    colors,
+    compare,
+    composition,
+    crossfilter,
+    downloads,
+    enrichment,
+    labels,
+    plots,
+    report,
+    selection_card,
+    selections,
+    session,
+    subset,
+)
 from scfviz.ui.explorer import data as explorer_data
 from scfviz.ui.explorer.data import Explored
 from scfviz.ui.explorer.view import View
@@ -17,6 +31,13 @@ KEY = "explorer"
 # One question each; only the chosen one is computed. Name in the address: (title, icon, what draws it).
 PANELS: dict[str, tuple[str, str, Callable[[View], None]]] = {
     "compare": ("Which genes differ?", ":material/compare_arrows:", compare.show),
+    "enrichment": ("What do these genes do?", ":material/hub:", enrichment.show),
+    "plots": ("How are genes expressed?", ":material/bubble_chart:", plots.show),
+    "composition": ("What are groups made of?", ":material/stacked_bar_chart:", composition.show),
+    "distributions": ("How are values distributed?", ":material/bar_chart:", crossfilter.show),
+    "labels": ("What are these cells?", ":material/label:", labels.show),
+    "subset": ("Look closer", ":material/zoom_in:", subset.show),
+    "report": ("Hand it on", ":material/outbox:", report.show),
 }
 
 
@@ -25,42 +46,53 @@ def show(source: sources.Source, embed_job: str | None) -> None:
     job = explorer_data.store_job(source)
     store = explorer_data.store_folder(job)
     data = explorer_data.explore(source, embed_job, store)
+    lineage.show(data.lineage)
     if not data.maps:
-        page.show_empty("No map yet", "The file holds no map of its cells, and none has been computed yet.")
+        with st.container(border=True, key="card-empty"):
+            page.show_empty(
+                "No map yet",
+                "The file holds no map of its cells. One is computed on the page Cell embedding, in a few minutes for "
+                "some thousand cells; it appears here as soon as it is done.",
+            )
+            routes.link("cell_embedding", "Compute a map")
         return
+    tour.show()
     if not data.is_trained:
         page.untrained_notice()
-    with st.container():  # always there, so that nothing below moves or is made anew when the note goes
-        if job.is_active:
-            st.caption(
-                ":material/bolt: Genes are being ordered for quick access; until then each takes a little longer."
-            )
-    _show_all(source, data, embed_job, store)
+    _show_all(source, data, embed_job, store, job.id)
 
 
 @st.fragment
-def _show_all(source: sources.Source, data: Explored, embed_job: str | None, store: str | None) -> None:
+def _show_all(source: sources.Source, data: Explored, embed_job: str | None, store: str | None, store_job: str) -> None:
+    if store is None and job_panel.status_of(store_job).state == "done":
+        st.rerun(scope="app")
     with page.guard():
         with st.container(border=True, key="card-explorer"):
+            session.apply_pending(source, data, embed_job, store)
+            labels.follow_wishes()
             chosen = colors.choose(source, data, store)
-            history = selection_card.apply_event(data, chosen, KEY)
-            rule = history.current
-            mask = None if rule is None else data.mask(rule)
+            history = session.follow_address(data, selection_card.apply_event(data, chosen, KEY))
+            history, mask = selections.evaluate_current(data, history)
             view = View(source, data, embed_job, store, chosen, history, mask)
+            with page.guard():
+                if wish := selection_card.renaming():
+                    labels.rename_group(view, *wish)
             cell_map(
                 {name: data.maps[name] for name in chosen.maps},
                 chosen.coloring,
                 key=KEY,
                 selected=mask,
-                outlines=selections.outlines(rule),
+                outlines=selections.outlines(history.current),
                 names=data.obs.index,
                 titles=data.titles,
                 filename=f"{_stem(source)}_map",
                 caption=view.caption,
+                renamable=chosen.column is not None,
+                shortcuts=selection_card.SHORTCUTS,
             )
             selection_card.show_cell(data)
             with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-                st.caption(_describe_drawing(data, chosen.maps))
+                st.caption(_describe_drawing(view))
                 with st.popover("Download", icon=":material/download:"):
                     downloads.show(view, KEY)
         with st.container(border=True, key="card-selection"):
@@ -69,9 +101,15 @@ def _show_all(source: sources.Source, data: Explored, embed_job: str | None, sto
             _show_panel(view)
 
 
+def panel_title(name: str) -> str:
+    """What the choice of a panel says, and with it the address."""
+    title, icon, _ = PANELS[name]
+    return f"{icon} {title}"
+
+
 def _show_panel(view: View) -> None:
     name = st.segmented_control(
-        "Ask", list(PANELS), format_func=lambda name: f"{PANELS[name][1]} {PANELS[name][0]}", default="compare",
+        "Ask", list(PANELS), format_func=panel_title, default="compare",
         required=True, key="x_panel", bind="query-params", label_visibility="collapsed",
     )  # fmt: skip
     with page.guard():
@@ -82,13 +120,15 @@ def _stem(source: sources.Source) -> str:
     return source.title.rsplit("/", 1)[-1].split(".")[0] or "cells"
 
 
-def _describe_drawing(data: Explored, names: list[str]) -> str:
-    total = data.context.n_obs
+def _describe_drawing(view: View) -> str:
+    data, total = view.data, view.data.context.n_obs
     parts = [f"{len(data.shown):,} of {plural(total, 'cell')} shown"]
     if len(data.shown) < total:
         parts[0] += f", {total - len(data.shown):,} removed by the filters of the embedding"
-    for name in names:
+    for name in view.chosen.maps:
         missing = int((~np.isfinite(data.maps[name]).all(axis=1)).sum())
         if missing:
             parts.append(f"{missing:,} have no place on the map {plain(data.titles[name])}")
-    return " · ".join([*parts, "press ? on a map for shortcuts"])
+    if view.store is None:
+        parts.append("genes are being ordered for quick access, until then each takes a little longer")
+    return " · ".join([*parts, "press ? for shortcuts"])

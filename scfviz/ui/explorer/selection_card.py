@@ -17,6 +17,8 @@ from scfviz.ui.explorer.data import Explored, title_of
 from scfviz.ui.explorer.view import View
 from scfviz.ui.text import number, plain, plural, shorten
 
+SHORTCUTS = (("Ctrl+Z", "undo the last selection"), ("Ctrl+Shift+Z", "redo it"))
+_RENAMING = "scfviz.renaming"
 _HOW = {"replace": "Replace", "add": "Add", "subtract": "Take away", "intersect": "Keep common"}
 
 
@@ -29,12 +31,21 @@ def apply_event(data: Explored, chosen: Chosen, key: str) -> SelectionHistory:
     if event.kind == "cell":
         st.session_state["x_cell"] = event.code if 0 <= event.code < len(data.shown) else None
         return history
+    if event.kind == "rename":
+        names = chosen.coloring.names[: chosen.coloring.n_own] if isinstance(chosen.coloring, coloring.Labels) else ()
+        st.session_state[_RENAMING] = (names[event.code], event.text) if 0 <= event.code < len(names) else None
+        return history
     rule = None if event.kind == "clear" else _rule_of(event, data, chosen)
     if event.kind != "clear":
         if rule is None or (event.map and event.map not in data.maps):
             return history
         rule = combine(event.operation, history.current, rule)
     return keep(data, history.select(rule))
+
+
+def renaming() -> tuple[str, str] | None:
+    """The group of the legend that just got another name, and the name."""
+    return st.session_state.pop(_RENAMING, None)
 
 
 def _rule_of(event: MapEvent, data: Explored, chosen: Chosen) -> Rule | None:
@@ -87,12 +98,12 @@ def show(view: View) -> None:
             share = 100 * n_selected / max(1, len(data.shown))
             text = f"**{n_selected:,} of {plural(len(data.shown), 'cell')}** ({share:.3g} %)"
             st.markdown(f"{text} · {plain(shorten(history.current.describe(), 200))}")
-        _step("Undo", ":material/undo:", data, history.undo, not history.past)
-        _step("Redo", ":material/redo:", data, history.redo, not history.future)
+        _step("Undo", ":material/undo:", data, history.undo, not history.past, "Ctrl+Z")
+        _step("Redo", ":material/redo:", data, history.redo, not history.future, "Ctrl+Shift+Z")
         rule = history.current
         _step("Invert", ":material/invert_colors:", data, lambda: history.select(Invert(rule)), rule is None)
         _step("Clear", ":material/close:", data, lambda: history.select(None), rule is None)
-    left, right = st.columns(2, gap="large")
+    left, right = st.columns([1.7, 1], gap="large")
     with left, st.form("x_rule", border=False), st.container(horizontal=True, vertical_alignment="bottom"):
         text = st.text_input(
             "Rule", placeholder='cell_type == "B" and gene("CD79A") > 1', key="x_query",
@@ -118,8 +129,15 @@ def _checked(rule: Rule, data: Explored) -> Rule:
     return rule
 
 
-def _step(label: str, icon: str, data: Explored, act: Callable[[], SelectionHistory], disabled: bool) -> None:
-    if st.button(label, icon=icon, disabled=disabled, type="tertiary", key=f"x_{label.lower()}"):
+def _step(
+    label: str,
+    icon: str,
+    data: Explored,
+    act: Callable[[], SelectionHistory],
+    disabled: bool,
+    shortcut: str | None = None,
+) -> None:
+    if st.button(label, icon=icon, disabled=disabled, type="tertiary", key=f"x_{label.lower()}", shortcut=shortcut):
         keep(data, act())
         draw_anew()
 

@@ -5,13 +5,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import streamlit as st
 
-from scfviz.errors import OptionError
+from scfviz.errors import OptionError, ScfvizError
 from scfviz.jobs import Workspace
 from scfviz.jobs.workspace import read_json, write_json
 from scfviz.tasks.selection import Difference, Intersection, Invert, Polygon, Rectangle, Rule, Union
 from scfviz.tasks.selection_history import NamedSelection, SelectionHistory, read_history
+from scfviz.ui.explorer.data import Explored
+from scfviz.ui.text import plain
 
 
 def load(dataset: str) -> SelectionHistory:
@@ -43,6 +46,22 @@ def save(dataset: str, history: SelectionHistory) -> None:
     seen |= {kept.name for kept in history.named}
     st.session_state[key] = history
     write_json(_path(dataset), history.as_dict())
+
+
+def evaluate_current(data: Explored, history: SelectionHistory) -> tuple[SelectionHistory, np.ndarray | None]:
+    """The cells that are selected, bool (n_shown,), or `None`.
+
+    A selection that speaks of a map or of labels that are no longer there is cleared, and the visitor is told: it
+    must not close the page. Undo brings it back once what it needs is there again.
+    """
+    if history.current is None:
+        return history, None
+    try:
+        return history, data.mask(history.current)
+    except ScfvizError as error:
+        st.warning(f"The selection was cleared. {plain(error.found)}", icon=":material/deselect:")
+        save(data.dataset, history.select(None))
+        return load(data.dataset), None
 
 
 def outlines(rule: Rule | None) -> dict[str, list[tuple[tuple[float, float], ...]]]:

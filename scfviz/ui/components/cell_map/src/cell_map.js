@@ -38,12 +38,14 @@ export class CellMap {
     this.panels = [];
     this.cells = new Cells();
     this.mode = "pan";
+    this.root.dataset.mode = this.mode;
     this.operation = "replace";
     this.showLabels = true;
     this.hovered = -1;
     this.sizeFactor = 1;
     this.drawnAs = {};
     this.stopListening = onArrival(() => this.refresh());
+    this.stopKeys = this.help.listen();
     this.observer = new ResizeObserver(() => this.resized());
   }
 
@@ -51,7 +53,7 @@ export class CellMap {
     this.spec = spec;
     this.setState = setState;
     if (this.surface === undefined) {
-      this.surface = spec.renderer === "raster" ? null : openSurface(() => this.loseSurface());
+      this.surface = spec.renderer === "raster" ? null : this.openSurface();
       if (!this.surface) this.report();
     }
     this.root.style.setProperty("--stage-height", `${spec.height}px`);
@@ -61,29 +63,59 @@ export class CellMap {
     this.refresh();
   }
 
-  // The graphics card gave up, or there is none: from now on the server draws.
-  loseSurface() {
-    if (!this.spec) return; // it was closed because the map is gone
-    for (const panel of this.panels) {
-      panel.layer?.destroy();
-      panel.layer = null;
-      panel.canvas.replaceWith((panel.canvas = document.createElement("canvas")));
-    }
+  openSurface() {
+    const surface = openSurface(() => this.loseSurface(surface), () => this.regainSurface(surface));
+    return surface;
+  }
+
+  // The graphics card gave up: the server draws until the browser gives it back.
+  loseSurface(surface) {
+    if (!this.spec || this.surface !== surface) return; // it was closed because the map is gone
     this.surface = null;
+    this.lost = surface;
+    this.startAgain();
     this.report();
     this.refresh();
   }
 
-  makePanels() {
+  regainSurface(surface) {
+    if (!this.spec || this.lost !== surface) return;
+    const next = this.openSurface();
+    if (!next) return;
+    this.surface = next;
+    this.lost = null;
+    closeSurface(surface);
+    this.startAgain();
+    this.reported = undefined;
+    this.setState("screen", { renderer: "webgl" });
+    this.refresh();
+  }
+
+  // Other layers on the same panels: the camera stays where it was.
+  startAgain() {
     for (const panel of this.panels) {
+      panel.layer?.destroy();
+      panel.layer = null;
+      const canvas = document.createElement("canvas");
+      canvas.setAttribute("aria-hidden", "true");
+      panel.canvas.replaceWith((panel.canvas = canvas));
+    }
+    this.drawnAs = {};
+  }
+
+  // A map that stays on the screen keeps its camera when others come and go.
+  makePanels() {
+    const old = new Map(this.panels.map((panel) => [panel.name, panel]));
+    this.panels = this.spec.maps.map((map) => old.get(map.name) ?? new Panel(this, map.name));
+    for (const panel of old.values()) {
+      if (this.panels.includes(panel)) continue;
       this.observer.unobserve(panel.stage);
       panel.layer?.destroy();
     }
-    this.panels = this.spec.maps.map((map) => new Panel(this, map.name));
     this.stages.replaceChildren(...this.panels.map((panel) => panel.root));
     this.stages.dataset.count = this.panels.length;
     for (const panel of this.panels) this.observer.observe(panel.stage);
-    this.drawnAs = {};
+    this.drawnAs.order = null;
   }
 
   get raster() {
@@ -93,12 +125,12 @@ export class CellMap {
   refresh() {
     const { spec, cells } = this;
     if (!spec) return;
-    this.notice.textContent = this.raster
-      ? "This browser draws without WebGL, so the server draws the picture. Lasso, rectangle, zoom and legend work; pointing at single cells does not."
-      : "";
+    const why = this.lost ? "The graphics card stopped drawing; until it is back," : "This browser draws without WebGL, so";
+    this.notice.textContent = this.raster ? `${why} the server draws the picture. Lasso, rectangle, zoom and legend work; pointing at single cells does not.` : "";
     this.notice.hidden = !this.raster;
+    this.help.setOthers(spec.shortcuts);
     const colors = spec.colors;
-    if (colors.id !== this.drawnAs.colors) cells.hidden = new Set(spec.hidden);
+    if (colors.id !== this.coloredBy) cells.hidden = new Set(spec.hidden);
     if (!this.raster && !this.readChannels()) return;
     this.dark = isDark(this.root);
     this.palette = paletteOf(colors, this.dark);
@@ -109,11 +141,12 @@ export class CellMap {
     this.announce();
     this.names = undefined;
     this.drawPoints();
-    this.drawnAs.colors = colors.id;
+    this.coloredBy = colors.id;
   }
 
   readChannels() {
     const { spec, cells } = this;
+    if (spec.renderer === "raster") return false; // the server has not heard yet that the browser draws
     const wanted = [spec.colors.channel, spec.selection?.channel, ...spec.maps.map((map) => map.positions)].filter(Boolean);
     if (!wanted.every(bytesOf)) return false;
     const bytes = bytesOf(spec.colors.channel);
@@ -132,7 +165,7 @@ export class CellMap {
       }
       panel.layer.frame = panel.frame;
       panel.layer.setImage(map.image);
-    } else if (panel.setMap(map, new Float32Array(bytesOf(map.positions).buffer))) {
+    } else if (panel.setMap(map, new Float32Array(bytesOf(map.positions).buffer)) || !(panel.layer instanceof GlLayer)) {
       panel.layer?.destroy();
       this.fitSurface();
       panel.layer = new GlLayer(panel.canvas, this.surface, panel.frame, this.spec.n);
@@ -229,6 +262,10 @@ export class CellMap {
     this.drawPoints();
   }
 
+  rename(code, text) {
+    this.select({ kind: "rename", code, text });
+  }
+
   setMode(mode) {
     this.mode = mode;
     this.root.dataset.mode = mode;
@@ -322,6 +359,7 @@ export class CellMap {
 
   destroy() {
     this.stopListening();
+    this.stopKeys();
     this.observer.disconnect();
     clearTimeout(this.reporting);
     this.spec = null;

@@ -15,7 +15,6 @@ const SHORTCUTS = [
   ["T", "names on the map"],
   ["[ and ]", "smaller and larger points"],
   ["S", "save the picture (PNG)"],
-  ["?", "this list"],
 ];
 
 export function onKey(map, panel, event) {
@@ -36,7 +35,6 @@ export function onKey(map, panel, event) {
   else if (key === "t") map.toolbar.toggleLabels();
   else if (key === "[" || key === "]") map.toolbar.resizePoints(key === "[" ? 0.8 : 1.25);
   else if (key === "s") map.save();
-  else if (key === "?") map.help.toggle();
   else if (key === "v") {
     const [x0, y0, x1, y1] = frame.box();
     map.select({ kind: "rectangle", map: panel.name, operation: map.operation, polygon: [[x0, y0], [x1, y0], [x1, y1], [x0, y1]] });
@@ -51,30 +49,56 @@ export function onKey(map, panel, event) {
   return true;
 }
 
-export class Help {
-  constructor(parent) {
-    this.dialog = document.createElement("dialog");
-    this.dialog.className = "help";
-    this.dialog.setAttribute("aria-label", "Shortcuts of the map");
-    const title = document.createElement("h3");
-    title.textContent = "Shortcuts";
-    const list = document.createElement("dl");
-    for (const [keys, text] of SHORTCUTS) {
+const isTyping = (target) => target instanceof Element && target.closest("input, textarea, select, [contenteditable=true]") !== null;
+
+const fill = (list, shortcuts) =>
+  list.replaceChildren(
+    ...shortcuts.flatMap(([keys, text]) => {
       const term = document.createElement("dt");
       term.textContent = keys;
       const meaning = document.createElement("dd");
       meaning.textContent = text;
-      list.append(term, meaning);
-    }
+      return [term, meaning];
+    }),
+  );
+
+export class Help {
+  constructor(parent) {
+    this.dialog = document.createElement("dialog");
+    this.dialog.className = "help";
+    this.dialog.setAttribute("aria-label", "Shortcuts");
+    this.others = this.list("Anywhere on this page", []);
+    this.list("On a map (click it, or reach it with Tab)", SHORTCUTS);
     const close = document.createElement("button");
     close.type = "button";
     close.textContent = "Close";
     close.addEventListener("click", () => this.dialog.close());
-    this.dialog.addEventListener("keydown", (event) => {
-      if (event.key === "?") this.dialog.close();
-    });
-    this.dialog.append(title, list, close);
+    this.dialog.append(close);
     parent.append(this.dialog);
+  }
+
+  list(title, shortcuts) {
+    const heading = document.createElement("h3");
+    heading.textContent = title;
+    const list = document.createElement("dl");
+    fill(list, shortcuts);
+    this.dialog.append(heading, list);
+    return list;
+  }
+
+  setOthers(shortcuts) {
+    fill(this.others, [["?", "this list"], ...(shortcuts ?? [])]);
+  }
+
+  // The question mark works on the whole page, except where somebody writes.
+  listen() {
+    const open = (event) => {
+      if (event.key !== "?" || event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented || isTyping(event.composedPath()[0])) return;
+      event.preventDefault();
+      this.toggle();
+    };
+    document.addEventListener("keydown", open);
+    return () => document.removeEventListener("keydown", open);
   }
 
   get isOpen() {

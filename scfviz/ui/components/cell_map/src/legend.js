@@ -20,6 +20,7 @@ export class Legend {
   }
 
   show() {
+    if (this.isWriting) return; // what somebody writes is not taken from under their hands
     const { colors } = this.map.spec;
     const focused = this.root.getRootNode().activeElement?.dataset?.legend;
     this.root.setAttribute("aria-label", `Legend: ${colors.title}`);
@@ -27,7 +28,14 @@ export class Legend {
     if (colors.unit) heading.append(text("small", colors.unit));
     const content = colors.kind === "labels" ? this.categories() : colors.kind === "values" ? this.scale() : this.blend();
     this.root.replaceChildren(heading, ...content);
-    if (focused) this.root.querySelector(`[data-legend="${focused}"]`)?.focus();
+    if (focused) this.focus(focused);
+  }
+
+  // What can be done with a group is there only while its row has the focus.
+  focus(id) {
+    const button = this.root.querySelector(`[data-legend="${id}"]`);
+    button?.closest("li").querySelector(".row").focus();
+    button?.focus();
   }
 
   categories() {
@@ -55,11 +63,50 @@ export class Legend {
       pick.title = `Select the cells of ${name}`;
       pick.setAttribute("aria-label", pick.title);
       only.setAttribute("aria-label", only.title);
-      row.append(main, only, pick);
+      const acts = text("span", "", "acts");
+      acts.append(only, pick);
+      if (code < colors.n_renamable) acts.append(this.pencil(code, row));
+      row.append(main, acts);
       list.append(row);
     });
     const shown = this.shownText();
     return shown ? [list, text("div", shown, "note")] : [list];
+  }
+
+  pencil(code, row) {
+    const name = this.map.spec.colors.names[code];
+    const pencil = this.button(`rename${code}`, "small", () => this.write(code, row, pencil));
+    pencil.title = `Rename ${name}`;
+    pencil.setAttribute("aria-label", pencil.title);
+    pencil.textContent = "✎";
+    return pencil;
+  }
+
+  // The row becomes a field: Enter renames the group, Escape leaves it as it is.
+  write(code, row, pencil) {
+    const name = this.map.spec.colors.names[code];
+    const field = document.createElement("input");
+    field.value = name;
+    field.maxLength = 100;
+    field.setAttribute("aria-label", `New name of ${name}; Enter renames it, Escape does not`);
+    const end = (text) => {
+      if (!this.isWriting) return;
+      this.isWriting = false;
+      this.show();
+      this.focus(pencil.dataset.legend);
+      if (text && text !== name) this.map.rename(code, text);
+    };
+    field.addEventListener("keydown", (event) => {
+      event.stopPropagation();
+      if (event.key !== "Enter" && event.key !== "Escape") return;
+      event.preventDefault(); // the button that gets the focus must not be pressed by the same key
+      end(event.key === "Enter" ? field.value.trim() : "");
+    });
+    field.addEventListener("blur", () => end(""));
+    this.isWriting = true;
+    row.replaceChildren(field);
+    field.focus();
+    field.select();
   }
 
   // How many cells the map shows, where it is not all of them.

@@ -36,9 +36,9 @@ export class Panel {
     this.spec = spec;
     this.caption.textContent = spec.title;
     this.caption.hidden = !spec.title;
+    this.positions = positions;
     if (this.channel === spec.positions && this.frame) return false;
     this.channel = spec.positions;
-    this.positions = positions;
     this.frame = new Frame(spec.fit);
     this.grid = null;
     this.measure();
@@ -77,8 +77,12 @@ export class Panel {
   placeLabels() {
     const taken = [];
     for (const label of this.labels.children) {
-      const [x, y] = this.frame.toScreen(...label.at);
+      const [place, y] = this.frame.toScreen(...label.at);
       const half = label.textContent.length * 3.5;
+      // A name at the edge moves in as far as it needs to be read.
+      const inside = place > 0 && place < this.frame.width && 2 * half < this.frame.width;
+      const x = inside ? Math.min(this.frame.width - half - 3, Math.max(half + 3, place)) : place;
+      label.place = [x, y];
       const covered = taken.some((other) => Math.abs(other.x - x) < other.half + half && Math.abs(other.y - y) < 15);
       label.setAttribute("visibility", covered ? "hidden" : "visible");
       if (covered) continue;

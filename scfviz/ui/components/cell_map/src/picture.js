@@ -54,7 +54,7 @@ function drawLabels(context, panel, left, top, ink, font, halo) {
   context.fillStyle = ink;
   for (const label of panel.labels.children) {
     if (label.getAttribute("visibility") === "hidden") continue;
-    const [x, y] = panel.frame.toScreen(...label.at);
+    const [x, y] = label.place;
     context.strokeText(label.textContent, left + x, top + y);
     context.fillText(label.textContent, left + x, top + y);
   }

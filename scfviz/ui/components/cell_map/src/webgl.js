@@ -7,7 +7,7 @@ const FAR = 1e5;
 let noIndex = null;
 
 // One drawing surface for all panels of a map: browsers keep about sixteen. Null where WebGL or its float textures are missing.
-export function openSurface(onLost) {
+export function openSurface(onLost, onBack) {
   const canvas = document.createElement("canvas");
   const warn = console.warn;
   try {
@@ -18,7 +18,11 @@ export function openSurface(onLost) {
       renderer.destroy();
       return null;
     }
-    canvas.addEventListener("webglcontextlost", onLost);
+    canvas.addEventListener("webglcontextlost", (event) => {
+      event.preventDefault(); // without this the browser never gives the surface back
+      onLost();
+    });
+    canvas.addEventListener("webglcontextrestored", onBack);
     return renderer;
   } catch {
     return null;

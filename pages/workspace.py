@@ -1,0 +1,25 @@
+"""What is kept on this server: datasets, computations, how large they are, and what can go."""
+
+import streamlit as st
+
+from scfviz.ui import page, workspace
+
+LEAD = "What scfviz keeps between two visits: your datasets, computations and results. Look, go on, share, clean up."
+
+with page.screen("workspace", LEAD):
+    workspace.show_place()
+    with st.container(border=True, key="card-datasets"), page.guard():
+        workspace.show_datasets()
+    with st.container(border=True, key="card-computations"), page.guard():
+        workspace.show_computations()
+    with st.container(border=True, key="card-session"), page.guard():
+        workspace.show_session()
+    with st.expander("How to read this", icon=":material/help:"):
+        st.markdown(
+            "Everything lies in **one folder** that can be copied, backed up or deleted as a whole. **Uploads** are "
+            "yours alone: another visitor neither sees them nor what was computed on them, unless you share them. "
+            "Whoever has the link to a view of an upload can open it, so give links only to those who may see the "
+            "data. **Results** belong to the content of a file, not to its name: the same question on the same cells "
+            "is computed once. A **computation** runs outside the page; one that was interrupted, for example by a "
+            "restart, goes on from what it had finished. Nothing that runs or is open in a browser is deleted."
+        )

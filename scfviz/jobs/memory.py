@@ -1,0 +1,72 @@
+"""How much memory a computation will take, said before it starts, and a refusal where that cannot fit.
+
+A kind of job whose memory grows with the cells has a function `memory(options) -> Need`; its numbers are measured, see
+`benchmarks/jobs.py --memory`.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from scfviz.data import memory
+from scfviz.errors import JobError
+from scfviz.jobs.kinds import get_kind
+
+
+@dataclass(frozen=True)
+class Need:
+    """Bytes that a computation takes: those that it always takes, those of each cell, and what holds them."""
+
+    fixed: float
+    per_cell: float
+    what: str
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a computation on `n_obs` cells needs, and what is free, in bytes."""
+
+    need: Need
+    n_obs: int
+    available: int
+
+    @property
+    def needed(self) -> float:
+        """Bytes at the peak."""
+        return self.need.fixed + self.need.per_cell * self.n_obs
+
+    @property
+    def fits(self) -> bool:
+        """Whether it can run now."""
+        return self.needed <= self.available
+
+    @property
+    def text(self) -> str:
+        """The estimate in words."""
+        return f"About {self.needed / 1e9:.1f} GB of memory needed, {self.available / 1e9:.1f} GB free."
+
+
+def estimate(kind: str, options: dict[str, Any], n_obs: int) -> Estimate | None:
+    """What a computation will need; `None` for a kind whose memory does not grow with the cells."""
+    need = getattr(get_kind(kind), "memory", None)
+    return None if need is None else Estimate(need(options), n_obs, memory.free_memory())
+
+
+def refuse_what_cannot_fit(kind: str, options: dict[str, Any], n_obs: int) -> None:
+    """Called by a computation once it knows its cells, before hours are spent.
+
+    Raises
+    ------
+    JobError
+        It needs more memory than is free; the advice names a number of cells that fits.
+    """
+    found = estimate(kind, options, n_obs)
+    if found is None or found.fits:
+        return
+    fitting = max(int((0.9 * found.available - found.need.fixed) / found.need.per_cell), 0)
+    advice = f"Take at most {fitting:,} cells, or use" if fitting else "Close other programs, or use"
+    raise JobError(
+        f"About {found.needed / 1e9:.1f} GB of memory would be needed for {n_obs:,} cells; "
+        f"{found.available / 1e9:.1f} GB are free.",
+        f"{found.need.what} are held in memory.",
+        f"{advice} a computer with more memory.",
+    )

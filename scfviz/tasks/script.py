@@ -1,0 +1,257 @@
+"""A Python script, or the same as a notebook, that redoes what was done and compares its numbers with the report's.
+
+Names from files enter the text as Python literals only, so that no name can become code.
+"""
+
+import hashlib
+import json
+import pprint
+from dataclasses import dataclass
+from typing import Any
+
+from scfviz.tasks.methods import Compared, Work, describe_filters
+from scfviz.tasks.selection import Rule, from_json, to_json
+from scfviz.tasks.session_file import pack_codes
+
+_LINE = 110
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One step: `text` in plain words, and the Python that does it (empty for words alone)."""
+
+    text: str
+    code: str = ""
+
+
+def script_cells(work: Work) -> list[Cell]:
+    """The steps that redo a piece of work, in order."""
+    cells = [_introduction(work), _open(work)]
+    if work.embed_report is not None:
+        cells += [_embed(work), _maps()]
+    cells.append(_context(work))
+    if work.named or work.current is not None:
+        cells.append(_selections(work))
+    cells += [_comparison(compared) for compared in work.comparisons]
+    return cells
+
+
+def as_python(cells: list[Cell]) -> str:
+    """The steps as one script; words become comments."""
+    parts = []
+    for cell in cells:
+        words = "\n".join(f"# {line}" if line else "#" for line in cell.text.splitlines())
+        parts.append(f"{words}\n{cell.code}".rstrip())
+    return "\n\n".join(parts) + "\n"
+
+
+def as_notebook(cells: list[Cell]) -> str:
+    """The same steps as a Jupyter notebook (nbformat 4.5)."""
+    entries: list[dict[str, Any]] = []
+    for number, cell in enumerate(cells):
+        entries.append(_entry("markdown", number, cell.text))
+        if cell.code:
+            entries.append(_entry("code", number, cell.code) | {"outputs": [], "execution_count": None})
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    notebook = {
+        "cells": entries,
+        "metadata": {"kernelspec": kernel, "language_info": {"name": "python"}},
+        "nbformat": 4,
+        "nbformat_minor": 5,
+    }
+    return json.dumps(notebook, indent=1, ensure_ascii=False)
+
+
+def _entry(kind: str, number: int, text: str) -> dict[str, Any]:
+    name = hashlib.sha256(f"{kind}{number}{text}".encode()).hexdigest()[:12]
+    return {"cell_type": kind, "id": name, "metadata": {}, "source": text.splitlines(keepends=True)}
+
+
+def _introduction(work: Work) -> Cell:
+    text = (
+        "Made by scfviz: this redoes the steps of the report with scfviz's public functions and compares the numbers.\n"
+        "Run it in the folder with the dataset, with scfviz installed. It stops where a number differs from the report."
+    )
+    code = f"""\
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+import scfviz
+from scfviz.data.qc import filter_cells, qc_metrics
+from scfviz.data.source import dataset_id
+from scfviz.tasks.expression import AlignedExpression, read_gene
+from scfviz.tasks.selection import SelectionContext, evaluate, from_json
+from scfviz.tasks.session_file import unpack_codes
+
+DATASET = {_dataset_path(work)}
+RESULTS = Path("scfviz_results")
+RESULTS.mkdir(exist_ok=True)
+
+
+def check(what, found, reported):
+    print(f"{{what}}: {{found}}")
+    if found != reported:
+        raise SystemExit(f"{{what}}: {{found}} here, {{reported}} in the report.")
+"""
+    if work.demo is not None:
+        code = code.replace("import scfviz\n", "import scfviz\nfrom scfviz.data.catalog import demo_path\n")
+    return Cell(text, code)
+
+
+def _dataset_path(work: Work) -> str:
+    return f"demo_path({work.demo!r}, '.')" if work.demo is not None else f"Path({work.title!r})"
+
+
+def _open(work: Work) -> Cell:
+    code = f"""\
+check("content of the dataset", dataset_id(DATASET), {work.dataset!r})
+adata = scfviz.read_dataset(DATASET)
+counts = scfviz.align_genes(adata{_gene_column(work)})
+check("cells", counts.n_obs, {work.n_obs})
+check("measured genes", int(counts.is_measured.sum()), {int(work.genes["n_measured"])})"""
+    return Cell("Open the file and match its genes.", code)
+
+
+def _gene_column(work: Work) -> str:
+    return "" if work.gene_column is None else f", column={work.gene_column!r}"
+
+
+def _embed(work: Work) -> Cell:
+    from scfviz.model.checkpoint import checkpoint_info, default_checkpoint
+
+    options, report = work.embed_options or {}, work.embed_report or {}
+    provenance, checkpoint = report["provenance"], report["checkpoint"]
+    arguments = {
+        "target_depth": options.get("target_depth"),
+        "depth_fold": options.get("depth_fold"),
+        "pooling": options.get("pooling") or "all",
+        "precision": provenance["precision"],
+        "device": "cpu" if provenance["device"] == "cpu" else "auto",
+    }
+    given = ", ".join(f"{name}={value!r}" for name, value in arguments.items() if value is not None)
+    filters = {name: value for name, value in (options.get("filters") or {}).items() if value is not None}
+    limits = "".join(f", {name}={value!r}" for name, value in sorted(filters.items()))
+    is_default = checkpoint_info(default_checkpoint()).hash == checkpoint["hash"]
+    folder = "default_checkpoint()" if is_default else f"Path({checkpoint['name']!r})  # the folder of this model"
+    code = f"""\
+from scfviz.model.checkpoint import checkpoint_info, default_checkpoint
+
+CHECKPOINT = {folder}
+check("content of the model", checkpoint_info(CHECKPOINT).hash, {checkpoint["hash"]!r})
+model = scfviz.load_checkpoint(CHECKPOINT)
+aligned = scfviz.align_genes(adata, genes=model.genes{_gene_column(work)})
+metrics = qc_metrics(aligned)
+kept = {f"np.flatnonzero(filter_cells(metrics{limits}))" if filters else "np.arange(counts.n_obs)"}
+check("cells that are kept", len(kept), {int(report["n_obs"])})
+cells = aligned.subset(kept)
+embedding = scfviz.embed_cells(cells, model, {given}).values
+baseline = scfviz.embed_baseline(cells)
+np.save(RESULTS / "embedding.npy", embedding)
+np.save(RESULTS / "baseline.npy", baseline)"""
+    words = describe_filters(filters)
+    kept = f"Keep cells with {words}. " if words else ""
+    return Cell(f"{kept}Embed the cells with the model, and compute the baseline beside it.", code)
+
+
+def _maps() -> Cell:
+    code = """\
+table = metrics.iloc[kept].set_index(cells.obs.index)
+maps = {}
+for way, values in (("model", embedding), ("baseline", baseline)):
+    drawn = scfviz.build_map(values)
+    maps[f"umap_{way}"] = np.full((counts.n_obs, 2), np.nan, dtype=np.float32)
+    maps[f"umap_{way}"][kept] = drawn.umap
+    np.save(RESULTS / f"umap_{way}.npy", drawn.umap)
+    order = sorted(set(drawn.clusters), key=int)
+    table[f"clusters_{way}"] = pd.Categorical(drawn.clusters, categories=order)"""
+    return Cell("Neighbours, UMAP and clusters of both.", code)
+
+
+def _context(work: Work) -> Cell:
+    if work.embed_report is None:
+        code = "maps, obs, takes_part = {}, counts.obs, np.ones(counts.n_obs, dtype=bool)\n"
+    else:
+        code = """\
+obs = counts.obs.join(table[[name for name in table if name not in counts.obs]])
+takes_part = np.isin(np.arange(counts.n_obs), kept)
+"""
+    own = sorted(_maps_in([to_json(rule) for rule in _rules(work)]) - {"umap_model", "umap_baseline"})
+    if own:
+        code += f"maps |= {{name: np.asarray(adata.obsm[name])[:, :2] for name in {own!r}}}\n"
+    for name, (labels, codes) in work.labels.items():
+        packed = _literal(pack_codes(codes))
+        code += f"""\
+codes = unpack_codes({packed}, counts.n_obs)  # labels that were given by hand
+obs = obs.assign(**{{{name!r}: pd.Categorical.from_codes(codes, {_literal(list(labels))})}})
+"""
+    code += """\
+expression = AlignedExpression(counts)
+context = SelectionContext(obs, maps, lambda name: read_gene(expression, name))
+obs[takes_part].to_csv(RESULTS / "cells.csv")"""
+    return Cell("The table of cells, the maps and the expression: what selections are evaluated on.", code)
+
+
+def _rules(work: Work) -> list[Rule]:
+    sides = [compared.options[side] for compared in work.comparisons for side in ("group", "reference")]
+    rules = [kept.rule for kept in work.named] + [from_json(side) for side in sides if side is not None]
+    return rules if work.current is None else [*rules, work.current]
+
+
+def _maps_in(content: Any) -> set[str]:
+    """Names of the maps that rules speak of."""
+    if isinstance(content, dict):
+        found = _maps_in(list(content.values()))
+        return found | {content["map"]} if isinstance(content.get("map"), str) else found
+    return set().union(*map(_maps_in, content)) if isinstance(content, list) else set()
+
+
+def _selections(work: Work) -> Cell:
+    named = [
+        (kept.name, to_json(kept.rule), number)
+        for kept, number in zip(work.named, work.n_now, strict=True)
+        if number is not None
+    ]
+    if work.current is not None and not work.current_name:
+        named.append(("selected when the report was made", to_json(work.current), work.n_current))
+    code = f"""\
+SELECTIONS = {_literal(named)}
+for name, rule, reported in SELECTIONS:
+    mask = evaluate(from_json(rule), context) & takes_part
+    check(f"cells in {{name!r}}", int(mask.sum()), reported)"""
+    return Cell("The selections as they were drawn or asked for: (name, rule, number of cells).", code)
+
+
+def _comparison(compared: Compared) -> Cell:
+    options, report = compared.options, compared.report
+    reference = options.get("reference")
+    other = f"evaluate(from_json({_literal(reference)}), context)" if reference is not None else "~group"
+    code = f"""\
+group = evaluate(from_json({_literal(options["group"])}), context) & takes_part
+reference = {other} & takes_part
+check("cells of the first selection", int(group.sum()), {int(report["n_group"])})
+check("cells of the second selection", int(reference.sum()), {int(report["n_reference"])})
+"""
+    of_donors = compared.method == "pseudobulk"
+    file = "comparison_of_donors.csv" if of_donors else "comparison.csv"
+    if of_donors:
+        code += f"""\
+from scfviz.tasks.pseudobulk import compare_donors
+
+comparison = compare_donors(counts, group, reference, {options["donor_column"]!r})"""
+    else:
+        code += f"""\
+from scfviz.tasks.differential_expression import compare_cells
+
+comparison = compare_cells(expression, group, reference, method={compared.method!r})"""
+    code += f"""
+comparison.table.to_csv(RESULTS / "{file}", index=False)
+print(comparison.table.head(20).to_string(index=False))"""
+    what = "The same comparison between donors" if of_donors else "The last comparison: which genes differ"
+    return Cell(f"{what}. Every gene goes into {file}.", code)
+
+
+def _literal(value: Any) -> str:
+    """A value as Python text; whatever its strings hold, they stay strings."""
+    return pprint.pformat(value, width=_LINE, compact=True, sort_dicts=False)

@@ -1,0 +1,139 @@
+"""Files that came through the browser: private to who brought them, unless they share them with this server.
+
+An upload lies in a folder whose name is made from the visitor's key and the content, so it cannot be guessed: the
+reference of an upload is its permission. Beside the file lies who brought it, as a hash of the key.
+"""
+
+import hashlib
+import re
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from scfviz.errors import DatasetError
+from scfviz.jobs import Workspace
+from scfviz.jobs.workspace import folder_size, read_json, write_json
+
+_ABOUT = ".about.json"
+_FOLDER = re.compile(r"[0-9a-f]{32}")
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A file that came through the browser: `uploaded_at` in seconds since 1970, `size` in bytes."""
+
+    ref: str
+    name: str
+    size: int
+    uploaded_at: float
+    is_own: bool
+    is_shared: bool
+
+
+def save_upload(file: BinaryIO, name: str, visitor: str) -> str:
+    """Copy an upload into the workspace, so that the browser's copy can be let go, and return its reference.
+
+    The same content uploaded twice by the same visitor is kept once.
+
+    Parameters
+    ----------
+    visitor
+        The key of who brings it, see `state.visitor`.
+    """
+    uploads = Workspace().uploads
+    clean = re.sub(r"[^\w.\- ()+]", "_", Path(name).name).strip(". ")[:120] or "upload"
+    digest = hashlib.sha256()
+    with tempfile.NamedTemporaryFile(dir=uploads, prefix=".upload-", delete=False) as copy:
+        while block := file.read(1 << 22):
+            digest.update(block)
+            copy.write(block)
+    folder = uploads / hashlib.sha256(f"{visitor}\0{digest.hexdigest()}".encode()).hexdigest()[:32]
+    folder.mkdir(exist_ok=True, mode=0o700)
+    for other in _files(folder):  # the same content, under the name it had before
+        if other.name != clean:
+            other.unlink(missing_ok=True)
+    shutil.move(copy.name, folder / clean)
+    if read_json(folder / _ABOUT) is None:
+        about = {"owner": _owner(visitor), "uploaded_at": time.time(), "is_shared": False}
+        write_json(folder / _ABOUT, about)
+    return f"upload:{folder.name}/{clean}"
+
+
+def list_uploads(visitor: str) -> list[Upload]:
+    """What a visitor may see: their own uploads and those that others share, the newest first."""
+    found = []
+    for folder in Workspace().uploads.iterdir():
+        about, files = _about(folder), _files(folder) if _FOLDER.fullmatch(folder.name) else []
+        if about is None or not files:
+            continue
+        is_own = about["owner"] == _owner(visitor)
+        if is_own or about["is_shared"]:
+            ref = f"upload:{folder.name}/{files[0].name}"
+            size = folder_size(folder)
+            found.append(Upload(ref, files[0].name, size, about["uploaded_at"], is_own, about["is_shared"]))
+    return sorted(found, key=lambda upload: upload.uploaded_at, reverse=True)
+
+
+def may_see(path: Path, visitor: str) -> bool:
+    """Whether a visitor may be told of a file: any but an upload that somebody else keeps to themselves."""
+    uploads = Workspace().uploads
+    if not path.is_relative_to(uploads) or path == uploads:
+        return True
+    about = _about(uploads / path.relative_to(uploads).parts[0])
+    return about is not None and (about["is_shared"] or about["owner"] == _owner(visitor))
+
+
+def share_upload(ref: str, visitor: str, is_shared: bool) -> None:
+    """List an upload for everyone on this server, or for its owner alone.
+
+    Raises
+    ------
+    DatasetError
+        It is gone, or belongs to somebody else.
+    """
+    folder = _own_folder(ref, visitor)
+    write_json(folder / _ABOUT, (_about(folder) or {}) | {"is_shared": bool(is_shared)})
+
+
+def remove_upload(ref: str, visitor: str) -> None:
+    """Delete an upload; DatasetError as in `share_upload`."""
+    folder = _own_folder(ref, visitor)
+    doomed = folder.with_name(f".removed-{folder.name}-{time.time_ns()}")
+    folder.rename(doomed)  # one step: nobody opens half a folder
+    shutil.rmtree(doomed, ignore_errors=True)
+
+
+def _own_folder(ref: str, visitor: str) -> Path:
+    kind, _, rest = ref.partition(":")
+    name = rest.partition("/")[0]
+    folder = Workspace().uploads / name
+    about = _about(folder) if kind == "upload" and _FOLDER.fullmatch(name) else None
+    if about is None:
+        raise DatasetError("This upload is no longer there.", "", "Reload the page.")
+    if about["owner"] != _owner(visitor):
+        raise DatasetError(
+            "This upload belongs to another visitor.", "Only who brought a file may share or remove it.", "Ask them."
+        )
+    return folder
+
+
+def _about(folder: Path) -> dict[str, Any] | None:
+    try:
+        about = read_json(folder / _ABOUT)
+    except (OSError, ValueError):  # not a folder of ours, or a damaged note: then it is nobody's
+        return None
+    needed = {"owner": str, "uploaded_at": int | float, "is_shared": bool}
+    whole = isinstance(about, dict) and all(isinstance(about.get(name), kind) for name, kind in needed.items())
+    return about if whole else None
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+
+
+def _owner(visitor: str) -> str:
+    """What is written down of a key, so that nobody who reads the folder gets the key itself."""
+    return hashlib.sha256(f"scfviz visitor {visitor}".encode()).hexdigest()
