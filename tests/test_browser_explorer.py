@@ -106,7 +106,7 @@ class Explorer(Visitor):
         self.page.mouse.up()
 
     def panel(self, title: str) -> None:
-        self.page.locator(".st-key-x_panel").get_by_text(title).click()
+        self.page.locator(".st-key-x_panel").get_by_text(title, exact=True).click()
         self.settle()
 
     def click_volcano(self) -> str:
@@ -172,20 +172,20 @@ def test_from_a_colour_to_the_exports_and_a_link(visit, tmp_path, ref, gene, n):
     visitor.see("Named selections")
     visitor.assert_sound()
 
-    visitor.panel("Which genes differ?")
+    visitor.panel("Compare")
     visitor.click("Compare")
     found = visitor.click_volcano()
     visitor.see_heading(found)
     visitor.assert_sound()
 
-    visitor.panel("How are genes expressed?")
+    visitor.panel("Expression")
     visitor.choose("Genes", found)
     page.get_by_text("Violins", exact=True).click()
     page.locator(".st-key-card-panel .js-plotly-plot").first.wait_for(timeout=WAIT_MS)
     visitor.settle()
     visitor.assert_sound()
 
-    visitor.panel("What are these cells?")
+    visitor.panel("Labels")
     page.get_by_label("Name of the new column").first.fill("mine")
     visitor.click("Start labelling")
     visitor.see_heading("mine")
@@ -204,7 +204,7 @@ def test_from_a_colour_to_the_exports_and_a_link(visit, tmp_path, ref, gene, n):
     assert other.page.locator(".legend .name", has_text="middle cell").count() == 1
     other.assert_sound()
 
-    visitor.panel("Hand it on")
+    visitor.panel("Hand on")
     visitor.download("Report (HTML)", tmp_path / "report.html")
     report = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "the middle" in report and f"{selected:,}" in report and "data:image/svg+xml" in report

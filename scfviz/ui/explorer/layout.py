@@ -28,16 +28,16 @@ from scfviz.ui.explorer.view import View
 from scfviz.ui.text import plain, plural
 
 KEY = "explorer"
-# One question each; only the chosen one is computed. Name in the address: (title, icon, what draws it).
+# Only the chosen one is computed. By name: (word for the choice and the address, the question, what draws it).
 PANELS: dict[str, tuple[str, str, Callable[[View], None]]] = {
-    "compare": ("Which genes differ?", ":material/compare_arrows:", compare.show),
-    "enrichment": ("What do these genes do?", ":material/hub:", enrichment.show),
-    "plots": ("How are genes expressed?", ":material/bubble_chart:", plots.show),
-    "composition": ("What are groups made of?", ":material/stacked_bar_chart:", composition.show),
-    "distributions": ("How are values distributed?", ":material/bar_chart:", crossfilter.show),
-    "labels": ("What are these cells?", ":material/label:", labels.show),
-    "subset": ("Look closer", ":material/zoom_in:", subset.show),
-    "report": ("Hand it on", ":material/outbox:", report.show),
+    "compare": ("Compare", "Which genes differ?", compare.show),
+    "enrichment": ("Gene sets", "What do these genes do?", enrichment.show),
+    "plots": ("Expression", "How are genes expressed?", plots.show),
+    "composition": ("Composition", "What are groups made of?", composition.show),
+    "distributions": ("Distributions", "How are values distributed?", crossfilter.show),
+    "labels": ("Labels", "What are these cells?", labels.show),
+    "subset": ("Subset", "Look closer at some cells", subset.show),
+    "report": ("Hand on", "Hand it on", report.show),
 }
 
 
@@ -101,19 +101,20 @@ def _show_all(source: sources.Source, data: Explored, embed_job: str | None, sto
             _show_panel(view)
 
 
-def panel_title(name: str) -> str:
-    """What the choice of a panel says, and with it the address."""
-    title, icon, _ = PANELS[name]
-    return f"{icon} {title}"
-
-
 def _show_panel(view: View) -> None:
     name = st.segmented_control(
         "Ask", list(PANELS), format_func=panel_title, default="compare",
         required=True, key="x_panel", bind="query-params", label_visibility="collapsed",
     )  # fmt: skip
+    _title, question, draw = PANELS[name]
+    st.markdown(f"#### {question}")
     with page.guard():
-        PANELS[name][2](view)
+        draw(view)
+
+
+def panel_title(name: str) -> str:
+    """The word for a panel, in the choice and in the address."""
+    return PANELS[name][0]
 
 
 def _stem(source: sources.Source) -> str:
