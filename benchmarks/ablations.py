@@ -1,6 +1,6 @@
 """What two parts of the recipe are worth: thinning cells in training, and soft instead of rounded value bins.
 
-    python benchmarks/ablations.py --corpus DIR [--steps N] [--out DIR]
+    python benchmarks/ablations.py --corpus DIR [--steps N] [--out DIR] [--device cpu|cuda]
 
 Trains the shipped recipe and one variant for each part from scratch, with the same cells in the same order, and scores
 all on evaluation datasets: recovery of masked entries, of thinned cells, and cell types by nearest neighbours. Short
@@ -117,15 +117,15 @@ def score(models: dict[str, ScFoundation], n_scored: int, seed: int) -> list[Com
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--corpus", type=Path, required=True)
+    parser.add_argument("--corpus", type=Path, help="what `scfviz corpus build` wrote")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "ablations", help="the runs")
     parser.add_argument("--steps", type=int, default=800)
     parser.add_argument("--scored", type=int, default=8, help="cells of each dataset that are recovered")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    if not EVALUATION.is_dir():
-        print(f"skipped: no datasets at {EVALUATION}")
+    if args.corpus is None or not EVALUATION.is_dir():
+        print(f"skipped: it needs --corpus, and datasets at {EVALUATION}")
         return 0
     began = time.process_time()
     models = {name: train(name, args.corpus, args.out, args.steps, args.device) for name in (RECIPE, THINNING, ROUNDED)}

@@ -106,8 +106,10 @@ def test_the_explorer_can_be_used_by_keyboard_alone(browser, server):  # noqa: F
     focused = """() => {
         let at = document.activeElement;
         while (at?.shadowRoot?.activeElement) at = at.shadowRoot.activeElement;
-        const around = [at, at.parentElement, at.closest("[role=radiogroup], [data-baseweb], .stElementContainer")];
-        const isShown = around.filter(Boolean).map((e) => getComputedStyle(e)).some((s) =>
+        const around = [at];  // the frame that shows it may be that of the whole control
+        while (around.at(-1).parentElement && !around.at(-1).matches(".stElementContainer, section.map"))
+            around.push(around.at(-1).parentElement);
+        const isShown = around.map((e) => getComputedStyle(e)).some((s) =>
             (s.outlineStyle !== "none" && parseFloat(s.outlineWidth) > 0) || s.boxShadow !== "none"
             || s.borderColor === "rgb(15, 107, 117)");
         const name = at.getAttribute("aria-label") || at.title || at.innerText || at.tagName;

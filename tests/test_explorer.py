@@ -1,6 +1,5 @@
 """The explorer page: what is asked on a map becomes a rule that can be undone, a name lasts, genes are compared."""
 
-import json
 import time
 from pathlib import Path
 from xml.etree import ElementTree
@@ -9,6 +8,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+from app_pages import check, n_selected, spec_of, text_of
 from datasets import make_counts, some_genes
 from PIL import Image
 from streamlit.testing.v1 import AppTest
@@ -65,30 +65,10 @@ def open_page(session: dict | None = None, **query: str) -> AppTest:
     return check(app.run())
 
 
-def check(app: AppTest) -> AppTest:
-    assert not app.exception, [error.value for error in app.exception]
-    assert "Something went wrong in scfviz" not in text_of(app), text_of(app)
-    return app
-
-
-def text_of(app: AppTest) -> str:
-    kinds = ("title", "markdown", "caption", "error", "warning", "info")
-    return "\n".join(str(element.value) for kind in kinds for element in getattr(app, kind))
-
-
-def spec_of(app: AppTest) -> dict:
-    return next(json.loads(e.proto.json) for e in app.get("bidi_component") if e.proto.WhichOneof("data") == "json")
-
-
 def act(app: AppTest, **event) -> AppTest:
     """What a browser sends."""
     app.session_state[layout.KEY] = {"event": {"id": str(time.monotonic_ns()), "operation": "replace"} | event}
     return check(app.run())
-
-
-def n_selected(app: AppTest) -> int:
-    selection = spec_of(app)["selection"]
-    return selection["n"] if selection else 0
 
 
 def source() -> sources.Source:

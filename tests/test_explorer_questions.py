@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scanpy as sc
+from app_pages import check, spec_of, text_of
 from datasets import make_counts, some_genes
 from PIL import Image
 from streamlit.testing.v1 import AppTest
@@ -76,23 +77,8 @@ def open_page(session: dict | None = None, **query: str) -> AppTest:
     return check(app.run())
 
 
-def check(app: AppTest) -> AppTest:
-    assert not app.exception, [error.value for error in app.exception]
-    assert "Something went wrong in scfviz" not in text_of(app), text_of(app)
-    return app
-
-
-def text_of(app: AppTest) -> str:
-    kinds = ("title", "markdown", "caption", "error", "warning", "info")
-    return "\n".join(str(element.value) for kind in kinds for element in getattr(app, kind))
-
-
 def unescaped(app: AppTest) -> str:
     return text_of(app).replace("\\", "")
-
-
-def spec_of(app: AppTest) -> dict:
-    return next(json.loads(e.proto.json) for e in app.get("bidi_component") if e.proto.WhichOneof("data") == "json")
 
 
 def lasso(app: AppTest) -> AppTest:

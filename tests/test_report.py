@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import streamlit as st
+from app_pages import check, n_selected, spec_of, text_of
 from small_cells import make_cells, save_tiny_checkpoint
 from streamlit.testing.v1 import AppTest
 
@@ -308,26 +309,6 @@ def open_page(session_values: dict | None = None, **query) -> AppTest:
     for key, value in (session_values or {}).items():
         app.session_state[key] = value
     return check(app.run())
-
-
-def check(app: AppTest) -> AppTest:
-    assert not app.exception, [error.value for error in app.exception]
-    assert "Something went wrong in scfviz" not in text_of(app), text_of(app)
-    return app
-
-
-def text_of(app: AppTest) -> str:
-    kinds = ("title", "markdown", "caption", "error", "warning", "info")
-    return "\n".join(str(element.value) for kind in kinds for element in getattr(app, kind))
-
-
-def spec_of(app: AppTest) -> dict:
-    return next(json.loads(e.proto.json) for e in app.get("bidi_component") if e.proto.WhichOneof("data") == "json")
-
-
-def n_selected(app: AppTest) -> int:
-    selection = spec_of(app)["selection"]
-    return selection["n"] if selection else 0
 
 
 def lasso(app: AppTest) -> AppTest:

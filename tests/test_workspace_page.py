@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from app_pages import check, text_of
 from small_cells import make_cells
 from streamlit.testing.v1 import AppTest
 
@@ -58,17 +59,6 @@ def open_page(visitor: str, name: str = "workspace", **query) -> AppTest:
     for key, value in query.items():
         app.query_params[key] = value
     return check(app.run())
-
-
-def check(app: AppTest) -> AppTest:
-    assert not app.exception, [error.value for error in app.exception]
-    assert "Something went wrong in scfviz" not in text_of(app), text_of(app)
-    return app
-
-
-def text_of(app: AppTest) -> str:
-    kinds = ("title", "markdown", "caption", "error", "warning", "info")
-    return "\n".join(str(element.value) for kind in kinds for element in getattr(app, kind))
 
 
 def everything(app: AppTest) -> str:
