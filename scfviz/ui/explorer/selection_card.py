@@ -117,7 +117,9 @@ def show(view: View) -> None:
         with st.container(horizontal=True, vertical_alignment="bottom"):
             name = st.text_input("Name", placeholder="Give this selection a name", disabled=history.current is None)
             if st.form_submit_button("Keep", disabled=history.current is None):
-                keep(data, history.keep(name, n_selected, len(data.shown)))
+                kept = history.keep(name, n_selected, len(data.shown))
+                keep(data, kept)
+                st.session_state["x_named"] = kept.named[-1].name  # the one that is offered below
                 st.rerun()
     if history.named:
         _show_named(data, history)
