@@ -87,7 +87,7 @@ class Page:
         image = self.picture()
         height, width = np.minimum(image.shape[:2], before.shape[:2])  # Plotly's plot may end a pixel earlier or later
         difference = np.abs(image[:height, :width] - before[:height, :width])
-        return height > 1 and float((difference.max(axis=2) > 60).mean()) > 0.02
+        return height > 1 and float((difference.max(axis=2) > 60).mean()) > 0.004  # Plotly draws small points
 
     def lasso(self) -> None:
         if self.way == "ours":

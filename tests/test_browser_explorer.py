@@ -259,6 +259,5 @@ def test_a_stopped_computation_and_a_killed_server_lose_nothing(visit, server):
     visitor.open(view)
     visitor.page.locator(DRAWN).wait_for(timeout=WAIT_MS)
     assert visitor.see_selected() == selected
-    visitor.choose("Named selections", "before the cut")
     visitor.see_named("before the cut")
     visitor.assert_sound()

@@ -143,7 +143,7 @@ def test_a_name_lasts_and_two_sessions_keep_each_others_names(dataset):
     act(second, kind="category", code=spec_of(second)["colors"]["names"].index("B"))
     name_selection(second, "B cells")
     third = open_page()
-    assert third.selectbox(key="x_named").options == ["left cells (40 cells)", "B cells (40 cells)"]
+    assert third.selectbox(key="x_named").options == ["B cells (40 cells)", "left cells (40 cells)"]
     check(third.button(key="x_apply").click().run())
     assert n_selected(third) == 40
 

@@ -153,7 +153,7 @@ def draw_anew() -> None:
 
 
 def _show_named(data: Explored, history: SelectionHistory) -> None:
-    titles = {kept.name: f"{kept.name} ({kept.n_cells:,} cells)" for kept in history.named}
+    titles = {kept.name: f"{kept.name} ({kept.n_cells:,} cells)" for kept in reversed(history.named)}
     with st.container(horizontal=True, vertical_alignment="bottom"):
         name = st.selectbox("Named selections", list(titles), format_func=titles.get, key="x_named")
         how = st.selectbox("What it does", list(_HOW), format_func=_HOW.get, key="x_named_how", width=150)
