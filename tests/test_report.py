@@ -408,7 +408,8 @@ def test_session_file_restores_view_selections_and_comparison_elsewhere(worked, 
     assert [entry["name"] for entry in spec_of(app)["maps"]] == ["umap_model", "X_own"]
     assert spec_of(app)["colors"]["title"] == view.data.genes[3]
     assert n_selected(app) == int(view.mask.sum())
-    assert app.selectbox(key="x_named").options == [f"{k.name} ({k.n_cells:,} cells)" for k in reversed(view.history.named)]
+    newest_first = [f"{kept.name} ({kept.n_cells:,} cells)" for kept in reversed(view.history.named)]
+    assert app.selectbox(key="x_named").options == newest_first
     assert app.session_state[f"scfviz.comparison.{saved.dataset}"] == compare_job, "the result is found, not made anew"
     assert not app.error and "differ:" not in text_of(app)
     assert link_of(app)["x_color"] == ["Gene"] and link_of(app)["x_gene"] == [view.data.genes[3]]
