@@ -14,8 +14,8 @@ with page.screen("dataset", LEAD):
         )
         st.stop()
     source = sources.resolve(state.dataset())
+    about = dataset.describe_or_ask(source)  # before the card, which would stay empty beside an error
     with st.container(border=True, key="card-dataset"):
-        about = dataset.describe_or_ask(source)
         dataset.show_card(source, about)
         dataset.link_to_map()
     with st.container(border=True, key="card-report"):

@@ -277,6 +277,7 @@ def _app(args: argparse.Namespace) -> int:
         environment["SCFVIZ_WORKSPACE"] = str(args.workspace.resolve())
     options = [f"--server.port={args.port}"] if args.port else []
     options += ["--server.headless=true"] if args.headless else []
+    _say("The app opens in the browser; the line below says at which address. Stop it with Ctrl-C.")
     # its configuration (.streamlit) lies beside the script, and Streamlit looks for it in the current folder
     return subprocess.call(
         [sys.executable, "-m", "streamlit", "run", str(script), *options], cwd=script.parent, env=environment
