@@ -13,7 +13,7 @@ from scipy import sparse
 from scfviz.__main__ import main
 from scfviz.data.align import align_genes
 from scfviz.errors import DatasetError, OptionError
-from scfviz.model.checkpoint import save_checkpoint
+from scfviz.model.checkpoint import default_checkpoint, save_checkpoint
 from scfviz.model.config import ModelConfig
 from scfviz.model.scfoundation import ScFoundation
 from scfviz.model.tokens import prepare_cells, tokenise
@@ -83,11 +83,30 @@ def test_perfect_recovery_scores_perfectly(cells):
     assert len(np.unique(cells.totals)) == cells.n_obs  # the oracle tells cells apart by depth
     predict = oracle(cells)
     for comparison in score_masked(cells, {"oracle": predict}, n_scored=10):
-        assert comparison.values["oracle"] == 0
+        assert comparison.values["oracle"] == pytest.approx(0, abs=1e-12)
         assert comparison.row("oracle")["verdict"] == AHEAD
+        assert comparison.row("oracle")["model_adds"] in (None, AHEAD)
     for comparison in score_depth(cells, {"oracle": predict}, n_scored=10, fractions=(0.2,)):
-        assert comparison.values["oracle"] == pytest.approx(float(comparison.higher_is_better))
-        assert comparison.row("oracle")["verdict"] == AHEAD
+        row = comparison.row("oracle")
+        assert row["verdict"] == AHEAD
+        if comparison.without_model is None:
+            assert comparison.values["oracle"] == pytest.approx(float(comparison.higher_is_better))
+        else:
+            assert row["model_adds"] == AHEAD
+
+
+def test_a_model_that_knows_nothing_takes_nothing_away(cells):
+    rng = np.random.default_rng(0)
+
+    def noise(prepared, hidden):
+        return rng.uniform(0, 3, prepared.values.shape).astype(np.float32)
+
+    scored = score_masked(cells, {"noise": noise}, n_scored=20) + score_depth(
+        cells, {"noise": noise}, n_scored=20, fractions=(0.2,)
+    )
+    for comparison in scored:
+        if comparison.without_model is not None:
+            assert comparison.values["noise"] == pytest.approx(comparison.values[comparison.without_model], rel=0.03)
 
 
 def test_perfect_embedding_scores_perfectly_and_noise_does_not(cells):
@@ -129,7 +148,7 @@ def test_masked_baseline_scores_equal_a_plain_loop(cells):
         seen.append((prepared, hidden[0]))
         return np.zeros((1, N_GENES), dtype=np.float32)
 
-    expressed, everything = score_masked(cells, {"zero": predict}, n_scored=12, seed=3)
+    expressed, everything, *_ = score_masked(cells, {"zero": predict}, n_scored=12, seed=3)
     dense = cells.values.toarray().astype(np.float64)
     of_mean, of_zero, all_of_zero, n = 0.0, 0.0, 0.0, 0
     for prepared, hidden in seen:
@@ -378,13 +397,18 @@ def report(place):
 
 def test_every_row_is_flat_and_stands_beside_a_baseline(report):
     again = json.loads(json.dumps(report, allow_nan=False))
-    assert {row["score"] for row in again["rows"]} == {"masked recovery", "read-depth recovery", "cell representation"}
+    recovery = {"masked recovery", "read-depth recovery"}
+    assert {row["score"] for row in again["rows"]} == recovery | {
+        *(f"{score}, with the dataset" for score in recovery),
+        "cell representation",
+    }
     for row in again["rows"]:
         assert row["baselines"] and row["best_baseline"] in row["baselines"]
         better = max if row["higher_is_better"] else min
         assert row["baselines"][row["best_baseline"]] == better(row["baselines"].values())
         assert row["spread"] >= 0 and row["n_cells"] <= row["n_available"] == N_CELLS
         assert row["verdict"] == row["verdicts"][row["best_baseline"]] in (AHEAD, BEHIND, UNCLEAR)
+        assert (row["model_adds"] is not None) == ("with the dataset" in row["score"])
     assert sum(entry["n"] for entry in again["summary"]) == len(again["rows"])
 
 
@@ -410,7 +434,7 @@ def test_markdown_shows_every_row_and_names_stay_text(report):
         assert f"{row['model']:.3f} ± {row['spread']:.3f}" in text
     assert "set\\|one" in text and "model b" in text and "**untrained**" in text
     widths = {line.count(" | ") for line in text.splitlines() if line.startswith("| ") and "masked" in line}
-    assert len(widths) <= 2  # the table of the score and the one of both checkpoints
+    assert len(widths) <= 3  # the table of the score, the one with the dataset, and the one of both checkpoints
 
 
 def test_the_command_writes_both_files_and_says_who_is_ahead(place, tmp_path, capsys):
@@ -435,3 +459,21 @@ def test_what_cannot_be_compared_is_refused_in_words(place, tmp_path):
     (tmp_path / "bad.h5ad").write_bytes(b"x")
     with pytest.raises(DatasetError, match="No score"):
         run_benchmark(place / "ckpt0", tmp_path)
+
+
+def test_committed_scores_come_from_the_committed_weights(shared, tmp_path):
+    """One dataset of the benchmark again, within the tolerance that `benchmarks/model_quality.py` states."""
+    name = "baron_pancreas_cider"
+    (tmp_path / f"{name}.h5ad").symlink_to(shared / "data" / "evaluation" / f"{name}.h5ad")
+    folder = default_checkpoint()
+    committed = json.loads((folder / "scores.json").read_text())
+    again = as_report(run_benchmark(folder, tmp_path, budget=committed["settings"]["budget"], device="cpu"))
+    assert again["checkpoint"]["hash"] == committed["checkpoint"]["hash"]
+    rows = {(row["score"], row["metric"]): row for row in committed["rows"] if row["dataset"] == name}
+    assert rows.keys() == {(row["score"], row["metric"]) for row in again["rows"]}
+    for row in again["rows"]:
+        expected = rows[row["score"], row["metric"]]
+        near = {"rel": 0.01} if "recovery" in row["score"] else {"abs": 0.03}
+        assert row["model"] == pytest.approx(expected["model"], **near), row["metric"]
+        for baseline, value in row["baselines"].items():
+            assert value == pytest.approx(expected["baselines"][baseline], **near), (row["metric"], baseline)

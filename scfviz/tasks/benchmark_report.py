@@ -10,18 +10,22 @@ import numpy as np
 
 from scfviz.tasks.benchmark import BenchmarkResult
 from scfviz.tasks.comparison import AHEAD, BEHIND, UNCLEAR, Comparison
-from scfviz.tasks.recovery import DEPTH, INPUT
+from scfviz.tasks.recovery import DEPTH, INPUT, MASKED, WITH_DATASET
 from scfviz.tasks.representation import ACROSS_SEEN
 
 FORMAT = 1
 FILE_NAMES = ("scores.json", "scores.md")
 _QUESTIONS = {
-    "masked recovery": "Filling in hidden expression (from one cell; the baselines see the whole dataset)",
-    "read-depth recovery": "Making a shallow cell deep (from one cell; smoothing sees the whole dataset)",
+    MASKED: "Filling in hidden expression (the model sees one cell; the baselines see the whole dataset)",
+    MASKED + WITH_DATASET: "The same, with the model's guess and means over the dataset summed by what each is worth",
+    DEPTH: "Making a shallow cell deep (the model sees one cell; smoothing sees the whole dataset)",
+    DEPTH
+    + WITH_DATASET: "The same, with the model as one of several views of a cell beside its counts and the dataset",
     "cell representation": "Telling cell types apart within a dataset",
     "across datasets": "Telling cell types apart in another dataset",
     ACROSS_SEEN: "The same, learned from datasets whose cells (not their labels) were in the pretraining corpus",
 }
+_ADDS = {AHEAD: "so it helps", BEHIND: "so it harms", UNCLEAR: "no clear difference"}
 
 
 def as_report(result: BenchmarkResult) -> dict[str, Any]:
@@ -64,13 +68,16 @@ def summarise(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
             f"{score}, {metric}: {_word(counts, n)} "
             f"({counts[AHEAD]} ahead, {counts[BEHIND]} behind, {counts[UNCLEAR]} not clearly different, of {n})"
         )
-        if score == DEPTH and not members[0]["higher_is_better"]:
+        if score.startswith(DEPTH) and not members[0]["higher_is_better"]:
             ratio = np.exp(np.mean([np.log(max(row["model"], 1e-12) / row["baselines"][INPUT]) for row in members]))
             text += f"; on average {ratio:.2f} times the error of the thinned input"
             text += " (published for the large model: about 0.5)"
-        summary.append(
-            {"score": score, "metric": metric, "n": n, **counts, "by_baseline": by_baseline, "text": f"{_upper(text)}."}
-        )
+        adds = [row["model_adds"] for row in members if row["model_adds"] is not None]
+        entry = {"score": score, "metric": metric, "n": n, **counts, "by_baseline": by_baseline, "model_adds": None}
+        if adds:
+            entry["model_adds"] = _count(adds)
+            text += f"; better than the same without the model in {adds.count(AHEAD)}, worse in {adds.count(BEHIND)}"
+        summary.append({**entry, "text": f"{_upper(text)}."})
     return summary
 
 
@@ -90,9 +97,10 @@ def as_markdown(report: dict[str, Any]) -> str:
     ]
     for score in dict.fromkeys(row["score"] for row in report["rows"]):
         rows = [row for row in report["rows"] if row["score"] == score]
+        without = ["without the model"] * any(row["without_model"] is not None for row in rows)
         lines += ["", f"## {_upper(score)}", "", f"{_QUESTIONS.get(score, '')}.", ""]
         lines += _table(
-            ["dataset", "metric", "better", "model", "verdict", "best baseline", "other baselines", "cells"],
+            ["dataset", "metric", "better", "model", "verdict", "best baseline", "other baselines", *without, "cells"],
             [
                 [
                     row["dataset"],
@@ -102,6 +110,7 @@ def as_markdown(report: dict[str, Any]) -> str:
                     row["verdict"],
                     f"{row['best_baseline']} {row['baselines'][row['best_baseline']]:.3f}",
                     "; ".join(f"{n} {v:.3f}" for n, v in row["baselines"].items() if n != row["best_baseline"]),
+                    *([f"{row['without_model']:.3f}, {_ADDS[row['model_adds']]}"] if without else []),
                     f"{row['n_cells']:,} of {row['n_available']:,}",
                 ]
                 for row in rows

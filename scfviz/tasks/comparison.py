@@ -29,6 +29,9 @@ class Comparison:
         Cells scored, of how many.
     note
         What else a reader must know.
+    without_model
+        The method among `values` that does the same as the checkpoints without any, so that the difference is what they
+        add. It is no simple method and not among the baselines.
     """
 
     score: str
@@ -41,10 +44,12 @@ class Comparison:
     n_available: int
     higher_is_better: bool
     note: str = ""
+    without_model: str | None = None
 
     def row(self, model: str) -> dict[str, Any]:
         """The result of one checkpoint beside the baselines, as flat plain values."""
-        baselines = {name: value for name, value in self.values.items() if name not in self.models}
+        others = {*self.models, self.without_model}
+        baselines = {name: value for name, value in self.values.items() if name not in others}
         best = (max if self.higher_is_better else min)(baselines, key=baselines.__getitem__)
         low, high = self.difference(model, best)
         return {
@@ -60,6 +65,8 @@ class Comparison:
             "difference_high": _short(high),
             "verdict": self.verdict(model, best),
             "verdicts": {name: self.verdict(model, name) for name in baselines},
+            "without_model": None if self.without_model is None else _short(self.values[self.without_model]),
+            "model_adds": None if self.without_model is None else self.verdict(model, self.without_model),
             "n_cells": self.n_cells,
             "n_available": self.n_available,
             "higher_is_better": self.higher_is_better,

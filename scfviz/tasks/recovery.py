@@ -7,15 +7,19 @@ import numpy as np
 from scipy import sparse
 
 from scfviz.errors import DatasetError
-from scfviz.tasks.baselines import Cells, OtherCells, VariableGenePca, find_neighbors, smooth_cells
+from scfviz.tasks.baselines import N_NEIGHBORS, Cells, OtherCells, VariableGenePca, find_neighbors
 from scfviz.tasks.comparison import Comparison, resample_means
+from scfviz.tasks.enhancement import Enhancer
 
 if TYPE_CHECKING:
     from scfviz.model.scfoundation import ScFoundation
     from scfviz.model.tokens import PreparedCells
 
 MASKED, DEPTH = "masked recovery", "read-depth recovery"
+WITH_DATASET = ", with the dataset"  # the model sees what the baselines see
+ALONE = "the dataset without a model"
 INPUT = "thinned input"
+N_WIDE = 50  # neighbours of a second, wider mean
 METRICS = ("MAE", "MRE of expressed genes", "Pearson of a cell")
 FRACTIONS = (0.01, 0.05, 0.10, 0.20)
 DEEP_ENOUGH = 1_000  # counts of a cell that is worth thinning
@@ -68,8 +72,10 @@ def score_masked(cells: Cells, models: Mapping[str, Predict], *, n_scored: int, 
     """Hide 30 % of a cell's expressed entries and ask for them.
 
     Hidden entries leave the input altogether. As in pretraining, 3 % of the zeros are hidden too, so that being asked
-    for says no more than it did there. The model sees one cell; the baselines see all other cells complete, and choose
-    neighbours by what is left of each cell.
+    for says no more than it did there. The baselines see all other cells complete, and choose neighbours by what is
+    left of each cell. The model sees one cell at first. Then it joins them: its guess and the means over all cells, 15
+    and 50 neighbours are summed with the weights (not below zero) that fit the other scored cells best; the same sum
+    without the model says what it adds.
 
     Parameters
     ----------
@@ -83,7 +89,8 @@ def score_masked(cells: Cells, models: Mapping[str, Predict], *, n_scored: int, 
     Returns
     -------
     list
-        Mean squared error on hidden expressed entries, and on all hidden entries.
+        Mean squared error on hidden expressed entries, and on all hidden entries, of the model alone and with the
+        dataset.
 
     Raises
     ------
@@ -107,32 +114,44 @@ def score_masked(cells: Cells, models: Mapping[str, Predict], *, n_scored: int, 
             )
         )
     visible = _stack([(cell.genes, cell.values) for cell in masked], cells.counts.shape[1])
-    neighbors, _ = find_neighbors(VariableGenePca(seed=seed).fit(visible).transform(visible))
+    neighbors, _ = find_neighbors(VariableGenePca(seed=seed).fit(visible).transform(visible), N_WIDE)
+    near = neighbors[:, :N_NEIGHBORS]
     everyone = OtherCells(cells.values, odds)
     by_type = OtherCells(cells.values, odds, _codes(cells.labels)) if _n_labels(cells.labels) > 1 else None
 
-    sums: dict[str, np.ndarray] = {}
-    weights = np.zeros((len(scored), 2))
-    for place, i in enumerate(scored):
+    baselines: dict[str, list[np.ndarray]] = {}
+    alone: dict[str, list[np.ndarray]] = {name: [] for name in models}
+    views: list[np.ndarray] = []
+    for i in scored:
         cell = masked[i]
         asked = cell.loss_genes
-        guesses = _pair("gene mean", everyone.mean(i, asked))
+        of_all, of_near = everyone.mean(i, asked), everyone.mean_of(near[i], asked)
+        guesses = _pair("gene mean", of_all)
         if by_type is not None:
             guesses |= _pair("cell-type mean", by_type.mean(i, asked))
-        guesses |= _pair(f"mean of {neighbors.shape[1]} neighbours", everyone.mean_of(neighbors[i], asked))
+        guesses |= _pair(f"mean of {near.shape[1]} neighbours", of_near)
+        for name, guess in guesses.items():
+            baselines.setdefault(name, []).append(guess)
+        views.append(np.stack([of_all[1], of_near[1], everyone.mean_of(neighbors[i], asked)[1]], axis=1))
         prepared = _prepared(visible[i], [cell.target_token], [cell.source_token])
         for name, predict in models.items():
-            guesses[name] = predict(prepared, [asked])[0, asked]
-        weights[place] = cell.is_expressed.sum(), len(asked)
-        for name, guess in guesses.items():
-            errors = (guess.astype(np.float64) - cell.targets) ** 2
-            part = sums.setdefault(name, np.zeros((len(scored), 2)))
-            part[place] = errors[cell.is_expressed].sum(), errors.sum()
-    metrics = ("MSE, masked expressed entries", "MSE, all masked entries")
-    return [
-        _compare(cells, MASKED, metric, models, {n: s[:, c] for n, s in sums.items()}, weights[:, c], seed)
-        for c, metric in enumerate(metrics)
-    ]
+            alone[name].append(predict(prepared, [asked])[0, asked])
+    targets = [masked[i].targets for i in scored]
+    joined = {
+        name: _sum_views([np.column_stack(x) for x in zip(views, alone[name], strict=True)], targets) for name in alone
+    }
+    classes = {"MSE, masked expressed entries": [masked[i].is_expressed for i in scored]}
+    classes["MSE, all masked entries"] = [np.ones(len(part), dtype=bool) for part in targets]
+    comparisons = []
+    for suffix, guesses in (("", alone), (WITH_DATASET, joined | {ALONE: _sum_views(views, targets)})):
+        for metric, chosen in classes.items():
+            sums = {
+                name: np.array([((g - t)[c] ** 2).sum() for g, t, c in zip(parts, targets, chosen, strict=True)])
+                for name, parts in (baselines | guesses).items()
+            }
+            weights = np.array([part.sum() for part in chosen])
+            comparisons.append(_compare(cells, MASKED + suffix, metric, models, sums, weights, seed))
+    return comparisons
 
 
 def score_depth(
@@ -145,8 +164,9 @@ def score_depth(
 ) -> list[Comparison]:
     """Thin counts and ask for the expression at the original depth.
 
-    Compared with ln(1 + counts per 10,000) of the original counts, over measured genes. The model sees one thinned
-    cell; smoothing and the mean see all thinned cells.
+    Compared with ln(1 + counts per 10,000) of the original counts, over measured genes. Smoothing and the mean see all
+    thinned cells. The model sees one thinned cell at first; then it is one view of several in `Enhancer`, whose
+    prediction without a model says what it adds.
 
     Parameters
     ----------
@@ -158,8 +178,8 @@ def score_depth(
     Returns
     -------
     list
-        For each fraction: MAE over all genes, mean relative error over the originally expressed ones, mean Pearson
-        correlation of a cell.
+        For each fraction, of the model alone and with the dataset: MAE over all genes, mean relative error over the
+        originally expressed ones, mean Pearson correlation of a cell.
 
     Raises
     ------
@@ -179,23 +199,33 @@ def score_depth(
         now, thinned, totals = deep.take(left), thinned[left], totals[left]
         inputs, scored = log_normalise(thinned, totals), _choose(now.n_obs, n_scored, seed)
         prepared = _prepared(inputs[scored], np.log10(now.totals[scored]), np.log10(totals[scored]))
-        guesses = {
+        truth, enhancer = now.values[scored].toarray(), Enhancer(thinned, now.is_measured, seed=seed)
+        baselines = {
             INPUT: inputs[scored].toarray(),
-            "neighbour smoothing": (smooth_cells(inputs, seed=seed)[scored] @ inputs).toarray(),
+            "neighbour smoothing": (enhancer.walk[scored] @ inputs).toarray(),
             "mean of thinned cells": np.broadcast_to(np.asarray(inputs.mean(axis=0)), (len(scored), inputs.shape[1])),
-        } | {name: predict(prepared, None) for name, predict in models.items()}
-        errors = {
-            name: recovery_errors(guess[:, now.is_measured], now.values[scored].toarray()[:, now.is_measured])
-            for name, guess in guesses.items()
         }
-        for metric in METRICS:
-            sums = {name: part[metric] for name, part in errors.items()}
-            comparisons.append(
-                _compare(
-                    now, DEPTH, f"{metric}, thinned to {100 * fraction:g} %", models, sums, np.ones(len(scored)), seed,
-                    higher_is_better=metric == METRICS[2],
-                )
-            )  # fmt: skip
+        alone = {name: predict(prepared, None) for name, predict in models.items()}
+        joined, notes = {}, {}
+        for name, predict in {ALONE: None, **models}.items():
+            enhanced = enhancer.enhance(scored, now.totals, enhancer.learn(now.totals, predict), predict)
+            joined[name] = enhanced.median
+            inside = (enhanced.low <= truth + 1e-6) & (truth <= enhanced.high + 1e-6)
+            notes[name] = f"90 % interval holds {100 * inside[:, now.is_measured].mean():.0f} % of the entries"
+        for suffix, guesses in (("", alone), (WITH_DATASET, joined)):
+            errors = {
+                name: recovery_errors(guess[:, now.is_measured], truth[:, now.is_measured])
+                for name, guess in (baselines | guesses).items()
+            }
+            for metric in METRICS:
+                sums = {name: part[metric] for name, part in errors.items()}
+                comparisons.append(
+                    _compare(
+                        now, DEPTH + suffix, f"{metric}, thinned to {100 * fraction:g} %", models, sums,
+                        np.ones(len(scored)), seed, higher_is_better=metric == METRICS[2],
+                        note="; ".join(notes[name] for name in models) if suffix else "",
+                    )
+                )  # fmt: skip
     return comparisons
 
 
@@ -235,9 +265,10 @@ def _compare(
     seed: int,
     *,
     higher_is_better: bool = False,
+    note: str = "",
 ) -> Comparison:
     values, resampled = resample_means(sums, weights, seed=seed)
-    note = f"baselines saw {cells.n_obs:,} cells"
+    note = f"baselines saw {cells.n_obs:,} cells" + (f"; {note}" if note else "")
     return Comparison(
         score,
         cells.name,
@@ -249,7 +280,20 @@ def _compare(
         cells.n_available,
         higher_is_better,
         note,
+        ALONE if ALONE in sums else None,
     )
+
+
+def _sum_views(views: Sequence[np.ndarray], targets: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Each cell's weighted sum of views, with the weights, none negative, that fit all other cells best."""
+    from scipy.optimize import nnls
+
+    guesses = []
+    for i, own in enumerate(views):
+        others = [j for j in range(len(views)) if j != i] or [i]
+        weights, _ = nnls(np.concatenate([views[j] for j in others]), np.concatenate([targets[j] for j in others]))
+        guesses.append(own @ weights)
+    return guesses
 
 
 def _with_enough(cells: Cells, fit: np.ndarray, what: str) -> Cells:

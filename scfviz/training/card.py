@@ -112,7 +112,9 @@ def _describe_benchmark(report: dict[str, Any] | None) -> list[str]:
     for entry in report["summary"]:
         n, ahead, behind = entry["n"], entry["ahead"], entry["behind"]
         place = "behind" if 2 * behind > n else "ahead" if 2 * ahead > n else "mixed"
-        groups[place].append(f"{entry['score']}, {entry['metric']} (ahead {ahead}, behind {behind} of {n})")
+        adds = entry.get("model_adds")
+        without = f"; than without the model better {adds['ahead']}, worse {adds['behind']}" if adds else ""
+        groups[place].append(f"{entry['score']}, {entry['metric']} (ahead {ahead}, behind {behind} of {n}{without})")
     words = {
         "behind": "It mostly loses in",
         "mixed": "It is neither clearly better nor worse in",
@@ -121,7 +123,8 @@ def _describe_benchmark(report: dict[str, Any] | None) -> list[str]:
     said = " ".join(f"{words[place]}: {'; '.join(found)}." for place, found in groups.items() if found)
     return [
         "**What it is good for.** On datasets it was never trained on, each time against the best of several simple "
-        f"methods, which see the whole dataset where the model sees one cell. {said} Every number is in `scores.md`.",
+        'methods, which see the whole dataset where the model sees one cell; "with the dataset" its guess is combined '
+        f"with what they see, by weights learned there. {said} Every number is in `scores.md`.",
         "",
     ]
 

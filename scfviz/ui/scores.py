@@ -43,6 +43,7 @@ def show_scores(info: "CheckpointInfo") -> None:
             "Ahead": [entry["ahead"] for entry in summary],
             "No clear difference": [entry["no clear difference"] for entry in summary],
             "Behind": [entry["behind"] for entry in summary],
+            "Against the same without the model": [_adds(entry.get("model_adds")) for entry in summary],
         },
         hide_index=True,
         key="scores_summary",
@@ -95,6 +96,11 @@ def read_scores(info: "CheckpointInfo") -> dict[str, Any] | None:
             "Run the benchmark again.",
         ) from error
     return report
+
+
+def _adds(counts: dict[str, int] | None) -> str:
+    """Where a method can be run with and without the model: how often the model made it better, and worse."""
+    return "" if counts is None else f"better {counts['ahead']}, worse {counts['behind']}"
 
 
 def _upper(text: str) -> str:
