@@ -29,5 +29,8 @@ with page.screen("explorer", LEAD):
             "be chosen, because nothing is known about it.\n\n"
             "**Differences** between selections are tested cell by cell. Cells of one donor are not independent, so "
             "the order of the genes is useful and the p values are too small; and groups that were chosen by looking "
-            "at the same genes differ by construction."
+            "at the same genes differ by construction. Where the file names donors, **Between donors** compares sums "
+            "of counts per donor instead, and is the result to trust.\n\n"
+            "**Gene sets** say what the genes of a comparison have in common, such as a biological process; sets "
+            "overlap, so neighbouring results often say the same thing."
         )

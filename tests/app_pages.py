@@ -1,8 +1,37 @@
 """What tests of pages look at, whichever page it is."""
 
 import json
+import time
+from pathlib import Path
 
 from streamlit.testing.v1 import AppTest
+
+from scfviz import jobs
+
+EXPLORER = Path(__file__).resolve().parents[1] / "pages" / "explorer.py"
+
+
+def open_explorer(file: str, session: dict | None = None, **query: str) -> AppTest:
+    """The explorer on a file of the first data folder."""
+    app = AppTest.from_file(str(EXPLORER), default_timeout=120)
+    app.query_params["dataset"] = f"folder:0/{file}"
+    for key, value in query.items():
+        app.query_params[key] = value
+    for key, value in (session or {}).items():
+        app.session_state[key] = value
+    return check(app.run())
+
+
+def compute(workspace: jobs.Workspace, kind: str, options: dict, *, work_off=lambda: None) -> str:
+    """The id of a finished computation, done by a real worker or by `work_off`."""
+    job_id = jobs.submit(workspace, kind, options)
+    until = time.monotonic() + 200
+    while jobs.status(workspace, job_id).is_active and time.monotonic() < until:
+        work_off()
+        time.sleep(0.1)
+    done = jobs.status(workspace, job_id)
+    assert done.state == "done", done
+    return job_id
 
 
 def check(app: AppTest) -> AppTest:

@@ -49,3 +49,30 @@ def small_model(genes):
     model = ScFoundation(config, genes).eval()
     torch.nn.init.normal_(model.cell_readout.contract.weight, std=0.1)
     return model
+
+
+@pytest.fixture
+def one_thread():
+    """Sums in one order: for tests that compare trainings."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def visit(browser, server):
+    """Opens pages in a real browser, each call as another visitor; a module brings its own `browser` and `server`."""
+    from test_browser import Visitor
+
+    visitors = []
+
+    def visit(**context) -> Visitor:
+        visitors.append(Visitor(browser, server, **context))
+        return visitors[-1]
+
+    yield visit
+    for visitor in visitors:
+        visitor.context.close()

@@ -23,13 +23,7 @@ from scfviz.training.objective import Objective, forward_flops
 from scfviz.training.options import BatchOptions, MaskingOptions
 from scfviz.training.plan import fit_scaling_law, plan_training
 
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

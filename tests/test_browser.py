@@ -160,19 +160,6 @@ class Visitor:
         self.page.wait_for_function("document.querySelector('.stApp').dataset.testScriptState !== 'running'")
 
 
-@pytest.fixture
-def visit(browser, server):
-    visitors = []
-
-    def visit(**context) -> Visitor:
-        visitors.append(Visitor(browser, server, **context))
-        return visitors[-1]
-
-    yield visit
-    for visitor in visitors:
-        visitor.context.close()
-
-
 @pytest.mark.timeout(600)
 def test_walk_from_the_demo_to_the_downloads(visit, tmp_path):
     import anndata as ad

@@ -8,7 +8,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
-from app_pages import check, n_selected, spec_of, text_of
+from app_pages import check, n_selected, open_explorer, spec_of, text_of
 from datasets import make_counts, some_genes
 from PIL import Image
 from streamlit.testing.v1 import AppTest
@@ -56,13 +56,7 @@ def dataset(tmp_path, monkeypatch) -> Path:
 
 
 def open_page(session: dict | None = None, **query: str) -> AppTest:
-    app = AppTest.from_file(str(ROOT / "pages" / "explorer.py"), default_timeout=120)
-    app.query_params["dataset"] = f"folder:0/{FILE}"
-    for key, value in query.items():
-        app.query_params[key] = value
-    for key, value in (session or {}).items():
-        app.session_state[key] = value
-    return check(app.run())
+    return open_explorer(FILE, session, **query)
 
 
 def act(app: AppTest, **event) -> AppTest:

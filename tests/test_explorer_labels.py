@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import test_explorer as explorer
+from datasets import some_genes
 from streamlit.proto.WidgetStates_pb2 import WidgetState
 from streamlit.testing.v1.element_tree import Selectbox
 from test_explorer import FILE, LEFT, N, act, check, open_page, run_job, source, text_of
@@ -21,7 +22,7 @@ from scfviz.jobs.export import read_lineage
 from scfviz.jobs.label_store import change_labels, column_version, list_labels, remove_labels, start_labels
 from scfviz.jobs.queue import write_status
 from scfviz.tasks.annotations import start_annotation
-from scfviz.tasks.selection import Categories, Polygon, to_json
+from scfviz.tasks.selection import Categories, Polygon, Query, to_json
 from scfviz.tasks.selection_history import SelectionHistory
 from scfviz.ui import coloring, sources
 from scfviz.ui.explorer import data as explorer_data
@@ -297,6 +298,21 @@ def test_a_subset_holds_exactly_the_rows_that_were_selected(dataset, monkeypatch
     (entry,) = read_lineage(part.uns)
     assert entry["title"] == FILE and entry["dataset"] == dataset_id(dataset) and entry["rule"] == to_json(LASSO)
     assert (entry["n_cells"], entry["n_obs"]) == (40, N) and "lasso" in entry["words"]
+
+
+def test_genes_are_aligned_only_for_a_rule_that_names_one(dataset, monkeypatch):
+    """Aligning reads the whole file; a lasso, a label and a query of columns need none of its counts."""
+    from scfviz.data import align
+
+    asked, align_genes = [], align.align_genes
+    open_page()
+    explorer_data_job_runs(jobs.Workspace())  # the store of genes, which needs them
+    views = [view_of(rule) for rule in (LASSO, Query('cell_type == "B"'), Query(f'gene("{some_genes()[7]}") > 1'))]
+    monkeypatch.setattr(align, "align_genes", lambda *a, **k: asked.append(1) or align_genes(*a, **k))
+    lasso, query, gene = (ask_subset(view, f"part {number}") for number, view in enumerate(views))
+    assert len(asked) == 1
+    cells = [ad.read_h5ad(sources.resolve(ref).path).obs_names.tolist() for ref in (lasso, query, gene)]
+    assert len(cells[0]) == 40 and cells[0] == cells[1] == cells[2]
 
 
 def test_a_subset_of_a_subset_keeps_its_lineage_and_leads_back(dataset):

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scanpy as sc
-from app_pages import check, spec_of, text_of
+from app_pages import check, open_explorer, spec_of, text_of
 from datasets import make_counts, some_genes
 from PIL import Image
 from streamlit.testing.v1 import AppTest
@@ -29,11 +29,19 @@ from scfviz.tasks.pseudobulk import compare_donors
 from scfviz.tasks.selection import Categories, Polygon, to_json
 from scfviz.tasks.selection_history import SelectionHistory
 from scfviz.ui import sources
-from scfviz.ui.explorer import compare, comparison, gene_sets, layout, result_downloads, result_figures, selections
+from scfviz.ui.explorer import (
+    compare,
+    comparison,
+    gene_set_files,
+    gene_sets,
+    layout,
+    result_downloads,
+    result_figures,
+    selections,
+)
 from scfviz.ui.explorer import data as explorer_data
 from scfviz.ui.explorer.view import View
 
-ROOT = Path(__file__).resolve().parents[1]
 FILE = "<i>own<i> $cells$.h5ad"
 N = 240
 OTHER = "<b>T</b> *x* a/b"
@@ -68,13 +76,7 @@ def dataset(tmp_path, monkeypatch) -> Path:
 
 
 def open_page(session: dict | None = None, **query: str) -> AppTest:
-    app = AppTest.from_file(str(ROOT / "pages" / "explorer.py"), default_timeout=120)
-    app.query_params["dataset"] = f"folder:0/{FILE}"
-    for key, value in query.items():
-        app.query_params[key] = value
-    for key, value in (session or {}).items():
-        app.session_state[key] = value
-    return check(app.run())
+    return open_explorer(FILE, session, **query)
 
 
 def unescaped(app: AppTest) -> str:
@@ -502,6 +504,37 @@ def test_sets_of_a_file_colour_the_maps_also_for_who_gets_the_address(dataset):
     for wrong in ("../../etc/passwd", "0" * 32 + "/x.gmt", "0" * 32 + "/../../x"):
         lost = open_page(x_color="Gene set", sets=wrong)
         assert not lost.error and lost.selectbox(key="x_set_source").value == gene_sets.ONTOLOGY
+
+
+def test_a_comparison_says_what_memory_it_needs_and_warns_where_it_cannot_fit(dataset, monkeypatch):
+    monkeypatch.setattr("scfviz.data.memory.free_memory", lambda: 40 * 10**9)
+    app = open_page()
+    assert "GB of memory needed, 40.0 GB free." in text_of(app) and not app.warning
+    monkeypatch.setattr("scfviz.data.memory.free_memory", lambda: 10**8)
+    check(app.run())
+    assert "It will be refused as it is" in app.warning[0].value
+
+
+def test_files_of_gene_sets_are_listed_for_who_gave_them_and_removed(dataset):
+    app = open_page({"x_color": "set"})
+    content = gmt_of(sets_of(GENES))
+    give_sets(app, "x_set_source", content)
+    assert "my sets\\.gmt · 31 sets · " in text_of(app)
+    ref = app.query_params["sets"]
+    folder = gene_set_files.path_of(ref).parent
+    other = open_page({"x_color": "set"})
+    assert "Your files of gene sets" not in text_of(other)
+    assert len(other.selectbox(key="x_set_source").options) == 2
+    with pytest.raises(OptionError, match="another visitor"):
+        gene_set_files.remove(ref, "somebody")
+    assert gene_set_files.save(content, "renamed.gmt", "somebody") == ref
+    check(app.button(key=f"x_set_source_remove_{ref}").click().run())
+    assert "Your files of gene sets" not in text_of(app) and "sets" not in app.query_params
+    assert "one of the choices above" not in text_of(app)
+    assert app.selectbox(key="x_set_source").value == gene_sets.ONTOLOGY
+    assert folder.exists(), "somebody else gave it, too"
+    gene_set_files.remove(ref, "somebody")
+    assert not folder.exists()
 
 
 def test_many_cells_are_scored_outside_the_page_with_the_same_numbers(dataset, monkeypatch):

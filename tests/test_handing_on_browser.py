@@ -3,12 +3,15 @@
 import ast
 import contextlib
 import json
+from pathlib import Path
 from urllib.parse import quote
 
 import numpy as np
+import pandas as pd
 import pytest
 from datasets import make_adata
 from playwright.sync_api import TimeoutError
+from test_accessibility import find_faults
 from test_browser import Server, Visitor, browser  # noqa: F401  (a fixture)
 
 from scfviz.ui.explorer import layout
@@ -28,19 +31,6 @@ def server(tmp_path_factory):
     make_adata(60).write_h5ad(server.folder / "private cells.h5ad")
     yield server
     server.stop()
-
-
-@pytest.fixture
-def visit(browser, server):  # noqa: F811
-    visitors = []
-
-    def visit(**context) -> Visitor:
-        visitors.append(Visitor(browser, server, **context))
-        return visitors[-1]
-
-    yield visit
-    for visitor in visitors:
-        visitor.context.close()
 
 
 def fetch(visitor: Visitor, button: str) -> str:
@@ -65,7 +55,10 @@ def select(visitor: Visitor, rule: str, sign: str) -> None:
 @pytest.mark.timeout(300)
 def test_link_and_session_file_open_the_same_view_in_another_browser(visit, server, tmp_path):
     first = visit()
-    first.open(f"/explorer?dataset=folder:0/mapped.h5ad&x_panel={quote(layout.panel_title('report'))}")
+    first.open(f"/explorer?dataset=folder:0/mapped.h5ad&x_panel={quote(layout.panel_title('composition'))}")
+    first.see("Click a piece to select it")
+    first.settle()
+    first.page.locator(".st-key-x_panel").get_by_text(layout.panel_title("report"), exact=True).click()
     first.see("For a paper or a lab book")
     select(first, 'cell_type == "B"', "40 of 120 cells")
     first.page.get_by_text("Value", exact=True).first.click()  # the browser writes this part of the address itself
@@ -106,8 +99,30 @@ def test_link_and_session_file_open_the_same_view_in_another_browser(visit, serv
     reader.page.goto((tmp_path / "report.html").as_uri())
     reader.see("What was done")
     shown = reader.page.evaluate("[...document.images].every(image => image.naturalWidth > 0)")
-    assert shown and reader.page.locator("img").count() == 1
+    assert shown and reader.page.locator("img").count() == 2, "the map and the composition"
     assert not reader.trouble, reader.trouble
+    assert_readable(visit, tmp_path / "report.html")
+
+
+def assert_readable(visit, path: Path) -> None:
+    """The report passes axe-core in light and dark, fits a phone and a sheet of paper, and gives its files."""
+    for scheme, width, media in (("light", 1200, "screen"), ("dark", 390, "screen"), ("dark", 680, "print")):
+        reader = visit(color_scheme=scheme)
+        page = reader.page
+        page.set_viewport_size({"width": width, "height": 900})
+        page.emulate_media(media=media)
+        page.goto(path.as_uri())
+        assert not find_faults(page)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        cut_off = "[...document.querySelectorAll('.scroll')].filter(e => e.scrollWidth > e.clientWidth + 1).length"
+        assert media == "screen" or page.evaluate(cut_off) == 0
+        is_white = page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+        assert is_white == (scheme == "light" or media == "print")
+        if media == "screen":
+            with page.expect_download() as waiting:
+                page.get_by_role("link", name="Save the numbers of cells").click()
+            assert pd.read_csv(waiting.value.path())["n_cells"].sum() == N
+        assert not reader.trouble, reader.trouble
 
 
 @pytest.mark.timeout(200)

@@ -4,11 +4,11 @@ import json
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from app_pages import compute
 from datasets import make_adata
 from small_cells import save_tiny_checkpoint
 from streamlit.testing.v1 import AppTest
@@ -45,14 +45,8 @@ def finished(tmp_path_factory):
     adata.obs_names = [f"<u>cell {i}</u>" for i in range(90)]
     adata.write_h5ad(folder / NASTY_FILE)
     checkpoint = save_tiny_checkpoint(folder / "workspace" / "checkpoints" / "test" / "tiny")
-    workspace = jobs.Workspace(folder / "workspace")
     options = {"dataset": str(folder / NASTY_FILE), "checkpoint": str(checkpoint)}
-    job_id = jobs.submit(workspace, "embed", options)
-    until = time.monotonic() + 200
-    while jobs.status(workspace, job_id).is_active and time.monotonic() < until:
-        time.sleep(0.2)
-    assert jobs.status(workspace, job_id).state == "done", jobs.status(workspace, job_id)
-    return folder, job_id
+    return folder, compute(jobs.Workspace(folder / "workspace"), "embed", options)
 
 
 @pytest.fixture

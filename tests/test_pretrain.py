@@ -40,12 +40,7 @@ PROGRAM = Path(__file__).with_name("train_small.py")
 ON_RANKS = {"steps": 6, "log_every": 1, "learning_rate": 1e-4, "validate_every": 2, "max_genes": 30, "decoder_rows": 50}
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

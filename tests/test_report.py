@@ -2,6 +2,8 @@
 restore the view.
 """
 
+import base64
+import io
 import json
 import os
 import re
@@ -9,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import parse_qs
@@ -17,7 +20,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import streamlit as st
-from app_pages import check, n_selected, spec_of, text_of
+from app_pages import check, compute, n_selected, spec_of, text_of
 from small_cells import make_cells, save_tiny_checkpoint
 from streamlit.testing.v1 import AppTest
 
@@ -31,7 +34,7 @@ from scfviz.tasks.selection_history import SelectionHistory
 from scfviz.tasks.session_file import SavedSession, merge_named, pack_codes, read_session, unpack_codes
 from scfviz.ui import coloring, sources
 from scfviz.ui.explorer import data as explorer_data
-from scfviz.ui.explorer import layout, report, session
+from scfviz.ui.explorer import layout, looked, report, session
 from scfviz.ui.explorer.colors import Chosen
 from scfviz.ui.explorer.view import View
 
@@ -55,14 +58,8 @@ def home(tmp_path_factory):
     adata.obsm["X_own"] = np.stack([np.where(is_b, -1.0, 1.0), np.arange(N) / N], axis=1)
     adata.write_h5ad(folder / "data" / FILE)
     checkpoint = save_tiny_checkpoint(folder / "workspace" / "checkpoints" / "test" / "tiny")
-    workspace = jobs.Workspace(folder / "workspace")
     options = {"dataset": str(folder / "data" / FILE), "checkpoint": str(checkpoint), "filters": {"min_counts": 1440}}
-    job_id = jobs.submit(workspace, "embed", options)
-    until = time.monotonic() + 200
-    while jobs.status(workspace, job_id).is_active and time.monotonic() < until:
-        time.sleep(0.2)
-    assert jobs.status(workspace, job_id).state == "done", jobs.status(workspace, job_id)
-    return folder, job_id
+    return folder, compute(jobs.Workspace(folder / "workspace"), "embed", options)
 
 
 @pytest.fixture
@@ -118,12 +115,8 @@ def compare(view: View, method: str = "wilcoxon") -> str:
         "gene_column": None,
         "gene_store": None,
     }
-    job_id = jobs.submit(jobs.Workspace(), "differential_expression", options)
-    until = time.monotonic() + 120
-    while jobs.status(jobs.Workspace(), job_id).is_active and time.monotonic() < until:
-        work_off()  # or the worker of the embedding does it, while it still waits for more
-        time.sleep(0.1)
-    assert jobs.status(jobs.Workspace(), job_id).state == "done", jobs.status(jobs.Workspace(), job_id).error
+    # or the worker of the embedding does it, while it still waits for more
+    job_id = compute(jobs.Workspace(), "differential_expression", options, work_off=work_off)
     if method != "pseudobulk":
         st.session_state[f"scfviz.comparison.{view.data.dataset}"] = job_id
     return job_id
@@ -138,16 +131,41 @@ def worked(with_home):
     return folder, view, compare(view)
 
 
+SETS = (("first", 0, 30), ("second", 40, 70), ("others", 200, 230), ("=<i>more</i>", 20, 60))
+
+
+def look(view: View, compare_job: str, way: str = "list", **genes) -> str:
+    """Gene sets of the comparison, genes in groups and parts of groups, as their panels leave them behind."""
+    names = pd.read_parquet(jobs.result_dir(jobs.Workspace(), compare_job) / "table.parquet")["names"].astype(str)
+    gmt = jobs.Workspace().root / "gene_sets" / "sets.gmt"
+    gmt.parent.mkdir(exist_ok=True)
+    lines = ["\t".join([name, "about", *sorted(names)[start:end]]) for name, start, end in SETS]
+    gmt.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    options = {"comparison": compare_job, "way": way, "gmt": str(gmt) if way == "ranking" else None, "max_padj": 0.9}
+    job_id = compute(jobs.Workspace(), "enrichment", options | {"min_change": 0.0}, work_off=work_off)
+    st.session_state[f"scfviz.enrichment.{view.data.dataset}"] = job_id
+    shown = {"genes": list(names[:4]), "by": "cell_type", "kind": "dots", "only_selected": False, "scaling": "z"}
+    looked.remember(view, "plots", **(shown | {"order": "both"} | genes))
+    looked.remember(view, "composition", what="cell_type", by="donor", length="share", only_selected=True)
+    return job_id
+
+
 class Reader(HTMLParser):
-    """Everything an HTML page would load or run."""
+    """Everything an HTML page would load or run, and the files in it."""
 
     def __init__(self):
         super().__init__()
-        self.tags, self.loads, self.text = set(), [], []
+        self.tags, self.loads, self.links, self.text, self.files = set(), [], [], [], {}
 
     def handle_starttag(self, tag, attrs):
         self.tags.add(tag)
-        self.loads += [value for name, value in attrs if name in ("src", "href", "srcset", "action", "data")]
+        self.loads += [value for name, value in attrs if name in ("src", "srcset", "action", "data")]
+        self.links += [value for name, value in attrs if name == "href"]
+        given = dict(attrs)
+        if "download" in given:
+            start, _, content = given["href"].partition(",")
+            assert start == "data:text/csv;charset=utf-8;base64"
+            self.files[given["download"]] = pd.read_csv(io.BytesIO(base64.b64decode(content)))
         assert not [name for name, _ in attrs if name.startswith("on")], attrs
 
     def handle_data(self, data):
@@ -164,6 +182,7 @@ def run(text: str, folder: Path) -> subprocess.CompletedProcess:
 
 def test_script_gives_the_same_numbers_as_the_app(worked, tmp_path):
     folder, view, compare_job = worked
+    enrich_job = look(view, compare_job)
     shutil.copy(view.source.path, tmp_path / FILE)
     shutil.copytree(folder / "workspace" / "checkpoints" / "test" / "tiny", tmp_path / "tiny")
     text = script.as_python(script.script_cells(report.gather(view, report.take(view))))
@@ -185,6 +204,101 @@ def test_script_gives_the_same_numbers_as_the_app(worked, tmp_path):
         np.testing.assert_allclose(got[column], expected[column], rtol=1e-5, atol=1e-12, err_msg=column)
     cells = pd.read_csv(results / "cells.csv", index_col=0)
     assert list(cells["clusters_model"].astype(str)) == list(view.data.column("clusters_model").astype(str))
+    assert_same_pictures(view, enrich_job, results)
+
+
+def assert_same_pictures(view: View, enrich_job: str, results: Path) -> None:
+    """What a script wrote about sets, genes and parts is what the panels hold."""
+    expected = pd.read_parquet(jobs.result_dir(jobs.Workspace(), enrich_job) / "table.parquet")
+    got = pd.read_csv(results / "gene_sets.csv", keep_default_na=False)
+    assert list(got["name"]) == list(expected["name"]) and len(got) >= len(SETS)
+    for column in ("pvals", "fold" if "fold" in expected else "nes"):
+        np.testing.assert_allclose(got[column], expected[column], rtol=1e-4, err_msg=column)
+    work = report.gather(view, report.take(view))
+    got = pd.read_csv(results / "expression.csv")
+    assert list(got["gene"]) == list(work.pictured.table["gene"])
+    assert list(got["group"]) == list(work.pictured.table["group"])
+    for column in work.pictured.table.columns[2:]:
+        np.testing.assert_allclose(got[column], work.pictured.table[column], rtol=1e-4, atol=1e-6, err_msg=column)
+    got = pd.read_csv(results / "composition.csv", index_col=0)
+    assert (got.to_numpy() == work.composed.counts).all() and list(got.columns) == list(work.composed.parts.names)
+
+
+def test_script_redoes_sets_of_a_file_violins_and_named_groups_without_an_embedding(with_home, tmp_path):
+    source = sources.resolve(f"folder:0/{FILE}")
+    data = explorer_data.explore(source, None, None)
+    left, b = Polygon("X_own", LEFT), Categories("donor", ("d0",))
+    history = SelectionHistory().select(left).keep(NAME, 1, 2).select(b).keep("=<b>donor</b>", 1, 2).select(left)
+    labels = coloring.color_by_labels("cell_type", data.column("cell_type"))
+    view = View(source, data, None, None, Chosen(["X_own"], labels, "cell_type"), history, data.mask(left))
+    enrich_job = look(view, compare(view), "ranking", by="(named)", kind="violins", only_selected=True)
+    shutil.copy(view.source.path, tmp_path / FILE)
+    shutil.copy(jobs.Workspace().root / "gene_sets" / "sets.gmt", tmp_path)
+    work = report.gather(view, report.take(view))
+    assert work.enriched.sets == "sets.gmt" or work.enriched.sets.endswith("sets.gmt")
+    text = script.as_python(script.script_cells(work))
+    assert "np.str_" not in text, "names are plain texts"
+    done = run(text, tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert_same_pictures(view, enrich_job, tmp_path / "scfviz_results")
+    assert set(work.pictured.groups.names) == {NAME, f"{NAME} + =<b>donor</b>"}, "of the selected cells"
+    number = f"{work.pictured.table['median'].max():.6g}"
+    wrong = run(text.replace(number, "123.4"), tmp_path)
+    assert wrong.returncode == 1 and "median of each gene and group" in wrong.stderr
+
+
+def test_report_shows_sets_genes_and_parts_with_their_numbers(worked):
+    _, view, compare_job = worked
+    enrich_job = look(view, compare_job)
+    reader = Reader()
+    reader.feed(report.report_html(view, report.take(view)))
+    text = " ".join(" ".join(reader.text).split())
+    work = report.gather(view, report.take(view))
+    assert len(reader.loads) == 1 + len(work.comparisons) + 3
+    files = {"comparison.csv", "gene_sets.csv", "expression.csv", "composition.csv"}
+    assert files <= set(reader.files) and all(name.endswith(".csv") for name in reader.files)
+    sets = pd.read_parquet(jobs.result_dir(jobs.Workspace(), enrich_job) / "table.parquet")
+    assert sets["name"][0] in text and list(reader.files["gene_sets.csv"]["name"]) == list(sets["name"])
+    np.testing.assert_allclose(reader.files["expression.csv"]["mean"], work.pictured.table["mean"], rtol=1e-5)
+    assert reader.files["composition.csv"]["n_cells"].sum() == work.composed.counts.sum() == view.mask.sum()
+    assert len(reader.files["comparison.csv"]) == len(work.comparisons[0].table)
+    n_shown = len(view.data.shown)
+    for words in (
+        f"{work.enriched.report['n_list']:,} genes that are higher in the first side of the comparison",
+        "adjusted p at most 0.9, log2 fold change at least 0, at most 500 genes",
+        f"Dot plot of {n_shown} of {n_shown} cells, in 2 groups of cell_type",
+        "colour is the mean, standard deviations of groups of each gene",
+        f"cell_type within donor (selected cells only) : {view.mask.sum()} of {n_shown} cells".replace(" :", ":"),
+        f"Gene {work.pictured.groups.names[0]} (n", "Mean of ln(1 + counts per 10,000)",
+        "by the hypergeometric test", "doi:10.1038/75556",
+    ):  # fmt: skip
+        assert words in text, words
+    assert "Subramanian" not in text and "shuffle" not in text.lower(), "only what was used is cited"
+    times = [when for when, _ in methods.steps(work) if when]
+    assert times == sorted(times) and any("Tested its" in what for _, what in methods.steps(work))
+
+
+def test_panels_whose_label_or_selection_is_gone_are_left_out(worked):
+    _, view, _ = worked
+    shown = {"genes": [view.data.genes[0]], "kind": "dots", "scaling": "mean", "order": "listed"}
+    for choices in ({"by": "not_here", "only_selected": False}, {"by": "(named)", "only_selected": True}):
+        looked.remember(view, "plots", **shown, **choices)
+        looked.remember(view, "composition", what="cell_type", length="share", **choices)
+        bare = replace(view, history=SelectionHistory(), mask=None)
+        work = report.gather(bare, report.take(bare))
+        assert work.pictured is None and work.composed is None
+    looked.remember(view, "plots", **(shown | {"genes": ["NOT A GENE"]}), by="cell_type", only_selected=False)
+    assert report.gather(view, report.take(view)).pictured is None
+
+
+def test_panels_leave_behind_what_they_show(with_home):
+    data = explorer_data.explore(sources.resolve(f"folder:0/{FILE}"), with_home[1], None)
+    app = open_page(x_plot_genes=[data.genes[5]], x_panel=panel("plots"))
+    app.segmented_control(key="x_panel").set_value("composition").run()
+    check(app.segmented_control(key="x_panel").set_value("report").run())
+    kept = {name: app.session_state[f"scfviz.looked.{data.dataset}.{name}"] for name in ("plots", "composition")}
+    assert kept["plots"]["genes"] == [data.genes[5]] and kept["plots"]["kind"] == "dots"
+    assert kept["composition"]["what"] == "cell_type"
 
 
 def test_script_stops_where_the_dataset_is_another(worked, tmp_path):
@@ -231,6 +345,7 @@ def test_report_needs_no_network_and_runs_nothing(worked):
     assert not reader.tags & {"script", "link", "iframe", "object", "embed", "form", "base", "b", "i"}
     assert reader.loads and all(part.startswith("data:image/svg+xml;base64,") for part in reader.loads)
     assert len(reader.loads) == 1 + len(report.take(view).comparisons), "the maps, a volcano for each comparison"
+    assert all(part.startswith(("#part-", "data:text/csv;")) for part in reader.links)
     assert "default-src 'none'" in html
     text = " ".join(reader.text)
     for name in (FILE, NAME, "<script>me</script>", "<b>B</b> $x$"):
@@ -270,6 +385,7 @@ def test_report_without_an_embedding_or_a_comparison_does_not_speak_of_them(with
     reader.feed(report.report_html(view, report.take(view)))
     text = " ".join(reader.text)
     assert "UMAP" not in text and "Wilcoxon" not in text and "02305-7" not in text and "Which genes differ" not in text
+    assert "What these genes do" not in text and "How genes are expressed" not in text and "10.1038/75556" not in text
     compile(script.as_python(script.script_cells(report.gather(view, report.take(view)))), "script", "exec")
 
 
@@ -281,8 +397,6 @@ def test_names_from_files_never_become_code(worked):
     kept = history.named[0]
     named = (type(kept)(hostile[:100], Categories(hostile, (hostile, None, True)), 1, 2, kept.created_at),)
     work = report.gather(view, report.take(view))
-    from dataclasses import replace
-
     labels = {hostile: ((hostile,), np.zeros(N, np.int32))}
     work = replace(work, title=hostile, named=named, n_now=(1,), gene_column=hostile, labels=labels)
     import ast
@@ -417,8 +531,6 @@ def test_session_file_restores_view_selections_and_comparison_elsewhere(worked, 
 
 def test_session_of_another_dataset_is_refused_in_words(worked):
     _, view, _ = worked
-    from dataclasses import replace
-
     other = replace(saved_session(view), dataset="0" * 16).to_bytes()
     app = open_page(x_panel=panel("report"))
     app.file_uploader(key="session-0").set_value(("other.json", other, "application/json"))
@@ -461,7 +573,21 @@ def test_damaged_session_files_are_refused(change):
         read_session(json.dumps(content | change).encode())
 
 
-@pytest.mark.parametrize("content", [b"", b"\x80\x04", b"[]", b"{}", b"null", b"[" * 100_000, b'{"scfviz_session": 1}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\x80\x04",
+        b"[]",
+        b"{}",
+        b"null",
+        b"[" * 100_000,
+        b'{"scfviz_session": 1}',
+        b"a,b\n1,2\n",
+        SavedSession("0" * 16, "cells", 3, 10).to_bytes()[:-40],
+        b" " * 50_000_001,
+    ],
+)
 def test_files_that_are_no_session_are_refused(content):
     with pytest.raises(OptionError):
         read_session(content)

@@ -2,6 +2,8 @@
 embedding if there is one.
 """
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,8 +34,7 @@ def open_expression(counts: "AlignedCounts", store: str | Path | None) -> "Expre
 
 def read_context(
     adata,
-    counts: "AlignedCounts",
-    expression: "Expression",
+    expression: "Callable[[], Expression]",
     result: Path | None = None,
     *,
     workspace: Workspace | None = None,
@@ -43,9 +44,9 @@ def read_context(
     Parameters
     ----------
     adata
-        From `read_dataset`; its `obsm` gives the file's own maps, by their keys.
-    counts
-        Its counts; `counts.obs` is the table of cells.
+        From `read_dataset`; `obs` is the table of cells, `obsm` gives the file's own maps, by their keys.
+    expression
+        Opens its expression, once, when the first rule asks for a gene: aligning the genes of a large file takes long.
     result
         Result folder of the job `embed`: adds the maps `umap_model` and `umap_baseline` and the columns of
         `cells.parquet` that the file doesn't have. Cells that were filtered out have no position and no value there,
@@ -64,31 +65,33 @@ def read_context(
     """
     import pandas as pd
 
+    from scfviz.data.align import with_unique_names
     from scfviz.data.source import dataset_id
     from scfviz.tasks.expression import read_gene
 
-    obs, takes_part = counts.obs, np.ones(counts.n_obs, dtype=bool)
+    obs, opened, n_obs = with_unique_names(adata.obs), cache(expression), adata.n_obs
+    takes_part = np.ones(n_obs, dtype=bool)
     maps = {str(key): np.asarray(value)[:, :2] for key, value in adata.obsm.items() if _is_map(value)}
     if result is not None:
         kept = np.load(result / "kept.npy", allow_pickle=False)
         cells = pd.read_parquet(result / "cells.parquet")
         n_removed = (read_json(result / "report.json") or {}).get("n_removed", 0)
-        if len(kept) + n_removed != counts.n_obs or (len(kept) and kept.max() >= counts.n_obs):
+        if len(kept) + n_removed != n_obs or (len(kept) and kept.max() >= n_obs):
             raise JobError(
                 "The embedding belongs to another dataset.", "Selections need its own.", "Embed this dataset again."
             )
-        takes_part = np.zeros(counts.n_obs, dtype=bool)
+        takes_part = np.zeros(n_obs, dtype=bool)
         takes_part[kept] = True
-        place = np.full(counts.n_obs, -1)
+        place = np.full(n_obs, -1)
         place[kept] = np.arange(len(kept))
         for name in MAPS:
-            positions = np.full((counts.n_obs, 2), np.nan, dtype=np.float32)
+            positions = np.full((n_obs, 2), np.nan, dtype=np.float32)
             positions[kept] = np.load(result / f"{name}.npy", allow_pickle=False)
             maps[name] = positions
         present = set(map(str, obs.columns))
         new = {name: _spread(cells[name], place, obs.index) for name in cells.columns if name not in present}
         obs = pd.concat([obs, pd.DataFrame(new, index=obs.index)], axis=1)
-    context = SelectionContext(obs, maps, lambda name: read_gene(expression, name))
+    context = SelectionContext(obs, maps, lambda name: read_gene(opened(), name))
     if workspace is not None:
         context = with_labels(context, list_labels(workspace, dataset_id(adata.uns["scfviz_source"]["path"])))
     return context, takes_part

@@ -99,7 +99,7 @@ def run(folder: Path, options: dict[str, Any], report: Report, should_stop: Shou
     expression = open_expression(counts, options["gene_store"])
     workspace = Workspace(folder.parents[1])
     result = _embedding(folder, options["embed_job"])
-    context, takes_part = read_context(adata, counts, expression, result, workspace=workspace)
+    context, takes_part = read_context(adata, lambda: expression, result, workspace=workspace)
     report(0.05, "Finding the selected cells")
     rules = {side: from_json(options[side]) if options[side] else None for side in ("group", "reference")}
     refuse_changed_labels(workspace, identity["dataset"], rules.values(), identity.get("labels", {}))

@@ -117,9 +117,11 @@ def write_dataset(
     result = embedding_folder(workspace, options["embed_job"])
     cells = context = None
     if rule is not None or named:
-        counts = align_genes(adata, column=options["gene_column"])
-        expression = open_expression(counts, options["gene_store"])
-        context, takes_part = read_context(adata, counts, expression, result, workspace=workspace)
+
+        def expression():
+            return open_expression(align_genes(adata, column=options["gene_column"]), options["gene_store"])
+
+        context, takes_part = read_context(adata, expression, result, workspace=workspace)
         cells = None if rule is None else np.flatnonzero(evaluate(rule, context) & takes_part)
     refuse_full_disk(Path(options["dataset"]), path.parent)
     source = {"dataset": dataset, "title": options["title"], "ref": options["ref"], "embed_job": options["embed_job"]}

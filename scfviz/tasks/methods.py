@@ -2,14 +2,10 @@
 
 import importlib.metadata
 import platform
-from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from scfviz.tasks.differential_expression import NOT_REPLICATES
-from scfviz.tasks.selection import Rule
-from scfviz.tasks.selection_history import NamedSelection
+from scfviz.tasks.work import Compared, Enriched, Pictured, Work
 
 CITATIONS = {
     "scfoundation": "Hao M, Gong J, Zeng X, et al. Large-scale foundation model on single-cell transcriptomics. "
@@ -28,106 +24,23 @@ CITATIONS = {
     "DESeq2. Genome Biology 15, 550 (2014). doi:10.1186/s13059-014-0550-8",
     "benjamini": "Benjamini Y, Hochberg Y. Controlling the false discovery rate. Journal of the Royal Statistical "
     "Society B 57, 289-300 (1995). doi:10.1111/j.2517-6161.1995.tb02031.x",
+    "gene ontology": "Ashburner M, Ball CA, Blake JA, et al. Gene Ontology: tool for the unification of biology. "
+    "Nature Genetics 25, 25-29 (2000). doi:10.1038/75556",
+    "gene ontology 2021": "The Gene Ontology Consortium. The Gene Ontology resource: enriching a GOld mine. Nucleic "
+    "Acids Research 49, D325-D334 (2021). doi:10.1093/nar/gkaa1113",
+    "gsea": "Subramanian A, Tamayo P, Mootha VK, et al. Gene set enrichment analysis: a knowledge-based approach for "
+    "interpreting genome-wide expression profiles. PNAS 102, 15545-15550 (2005). doi:10.1073/pnas.0506580102",
+    "fgsea": "Korotkevich G, Sukhov V, Budin N, et al. Fast gene set enrichment analysis. bioRxiv 060012 (2016). "
+    "doi:10.1101/060012",
 }
 TESTS = {
     "wilcoxon": "the Wilcoxon rank-sum test",
     "t-test": "Welch's t-test",
     "pseudobulk": "DESeq2 on counts added up by donor (pseudobulk)",
 }
+PICTURES = {"dots": "a dot plot", "violins": "violins", "heatmap": "a heatmap"}
+UNIT = "ln(1 + counts per 10,000)"
 _PACKAGES = ("scfviz", "torch", "numpy", "scipy", "pandas", "anndata", "scanpy", "umap-learn", "igraph", "scikit-learn")
-
-
-@dataclass(frozen=True)
-class Compared:
-    """A finished comparison: the options and the `report.json` of its computation, and when it was done."""
-
-    options: dict[str, Any]
-    report: dict[str, Any]
-    finished: float | None = None
-
-    @property
-    def method(self) -> str:
-        """The test: a name in `TESTS`."""
-        return str(self.options["method"])
-
-    @property
-    def sides(self) -> str:
-        """Both selections in words."""
-        return f"{self.report['selections']['group']} against {self.report['selections']['reference']}"
-
-
-@dataclass(frozen=True)
-class Work:
-    """What was done to a dataset, as found in results and rules, never as planned.
-
-    Attributes
-    ----------
-    title, dataset, format
-        Name of the file, identity of its content, what kind of file it is.
-    demo
-        Name of the demo that it is; `None` for other files.
-    n_obs, n_vars
-        Cells and genes of the file.
-    median_depth, median_genes
-        Per cell: counts in the model's genes, genes with counts.
-    counts, genes
-        Reports of the checks, see `CountsReport.as_dict` and `GeneReport.as_dict`.
-    gene_column
-        The column of gene names, where a person chose it.
-    labels
-        Labels of one's own that rules speak of, by column: the labels, and int (n_obs,) their numbers, -1 for none.
-    embed_options, embed_report
-        Of the finished embedding; `None` where none is shown.
-    named, n_now
-        The named selections, and how many cells each holds now (`None`: it cannot be evaluated).
-    current, n_current
-        The rule in force and its number of cells.
-    comparisons
-        The last comparison of cells, and the same one of donors where it was computed.
-    embedded_at
-        When the embedding was done, in seconds since 1970.
-    """
-
-    title: str
-    dataset: str
-    format: str
-    demo: str | None
-    n_obs: int
-    n_vars: int
-    median_depth: float
-    median_genes: float
-    counts: dict[str, Any]
-    genes: dict[str, Any]
-    gene_column: str | None = None
-    labels: dict[str, tuple[tuple[str, ...], np.ndarray]] = field(default_factory=dict)
-    embed_options: dict[str, Any] | None = None
-    embed_report: dict[str, Any] | None = None
-    named: tuple[NamedSelection, ...] = ()
-    n_now: tuple[int | None, ...] = ()
-    current: Rule | None = None
-    n_current: int = 0
-    comparisons: tuple[Compared, ...] = ()
-    embedded_at: float | None = None
-
-    @property
-    def n_shown(self) -> int:
-        """Cells that take part: those of the file without the filtered ones."""
-        return self.n_obs if self.embed_report is None else int(self.embed_report["n_obs"])
-
-    @property
-    def is_trained(self) -> bool:
-        """Whether the model behind the maps is trained; True where there is none."""
-        return self.embed_report is None or bool(self.embed_report["checkpoint"]["is_trained"])
-
-    @property
-    def current_name(self) -> str:
-        """The name of the selection in force, where it has one."""
-        return next((kept.name for kept in self.named if kept.rule == self.current), "")
-
-    @property
-    def methods(self) -> set[str]:
-        """The tests that were used."""
-        return {compared.method for compared in self.comparisons}
 
 
 def describe_filters(filters: dict[str, float] | None) -> str:
@@ -161,6 +74,15 @@ def methods_paragraph(work: Work) -> str:
             f"{'was' if len(work.named) == 1 else 'were'} selected by rules that are listed in full in this report."
         )
     parts += [_comparison_sentences(compared) for compared in work.comparisons]
+    if work.enriched is not None:
+        parts.append(_enrichment_sentences(work.enriched, work.comparisons[work.enriched.of]))
+    if work.pictured is not None:
+        parts.append(_picture_sentence(work.pictured))
+    if work.composed is not None:
+        parts.append(
+            f"Cells of each value of {work.composed.parts.title} were counted within each group of "
+            f"{work.composed.groups.title} ({work.composed.counts.sum():,} cells)."
+        )
     parts.append(f"All steps were done with scfviz {version('scfviz')} (Python {platform.python_version()}).")
     return " ".join(parts)
 
@@ -184,10 +106,19 @@ def steps(work: Work) -> list[tuple[str, str]]:
         (_time(compared.finished), f"Compared {compared.sides} with {TESTS[compared.method]}")
         for compared in work.comparisons
     ]
+    if work.enriched is not None:
+        what = "the whole ranking" if work.enriched.is_ranking else f"its {work.enriched.report['n_list']:,} top genes"
+        text = f"Tested {what} for {work.enriched.report['n_sets']:,} gene sets ({work.enriched.sets})"
+        timed.append((_time(work.enriched.finished), text))
     rows += sorted(timed, key=lambda row: row[0])
     if work.current is not None:
         what = f"'{work.current_name}'" if work.current_name else work.current.describe()
         rows.append(("", f"Selected now: {what} ({work.n_current:,} cells)"))
+    if work.pictured is not None:
+        genes = "1 gene" if len(work.pictured.genes) == 1 else f"{len(work.pictured.genes)} genes"
+        rows.append(("", f"Drew {PICTURES[work.pictured.kind]} of {genes} by {work.pictured.groups.title}"))
+    if work.composed is not None:
+        rows.append(("", f"Counted {work.composed.parts.title} within {work.composed.groups.title}"))
     return rows
 
 
@@ -200,6 +131,9 @@ def citations(work: Work) -> list[str]:
         used += ["pydeseq2", "deseq2", "benjamini"]
     if work.methods - {"pseudobulk"}:
         used += ["scanpy", "benjamini"]
+    if work.enriched is not None:
+        used += ["gsea", "fgsea"] if work.enriched.is_ranking else ["benjamini"]
+        used += [] if work.enriched.digest else ["gene ontology", "gene ontology 2021"]
     return [text for name, text in CITATIONS.items() if name in used]
 
 
@@ -219,6 +153,10 @@ def caveats(work: Work) -> list[str]:
         texts.append(
             "Groups that were chosen by looking at expression (clusters, lassos, thresholds) differ by construction "
             "in the genes that made them."
+        )
+    if work.enriched is not None:
+        texts.append(
+            "Gene sets overlap, so neighbouring results often say the same thing; none of them is proof of a process."
         )
     if work.embed_report is not None:
         texts.append(
@@ -301,6 +239,50 @@ def _comparison_sentences(compared: Compared) -> str:
         return f"{text}, with donors taken from '{donors}' (Love et al. 2014; Muzellec et al. 2023)."
     ties = ", corrected for ties," if report.get("tie_correct") else ""
     return f"{text}{ties} on ln(1 + counts per 10,000); p values were adjusted after Benjamini and Hochberg (1995)."
+
+
+def describe_enrichment(enriched: Enriched, compared: Compared) -> str:
+    """What was tested for which gene sets, with which settings, as the beginning of a sentence."""
+    options, report, sides = enriched.options, enriched.report, compared.report["selections"]
+    between = f"the comparison of '{sides['group']}' with '{sides['reference']}'"
+    sets = (
+        f"{report['n_sets']:,} of the {report['n_sets_given']:,} gene sets of '{enriched.sets}' (those with "
+        f"{options['smallest']:,} to {options['largest']:,} tested genes)"
+    )
+    if enriched.is_ranking:
+        return f"All {report['n_genes']:,} tested genes, ranked by the score of {between}, were tested for {sets}"
+    n = "The gene" if report["n_list"] == 1 else f"The {report['n_list']:,} genes"
+    verb = "is" if report["n_list"] == 1 else "are"
+    return (
+        f"{n} that {verb} {options['direction']} in the first side of {between} (adjusted p at "
+        f"most {options['max_padj']:g}, log2 fold change at least {options['min_change']:g}, at most "
+        f"{options['most']:,} genes) {'was' if report['n_list'] == 1 else 'were'} tested for {sets}, with the "
+        f"{report['n_genes']:,} tested genes as background"
+    )
+
+
+def _enrichment_sentences(enriched: Enriched, compared: Compared) -> str:
+    what = describe_enrichment(enriched, compared)
+    if enriched.is_ranking:
+        return (
+            f"{what}, by gene set enrichment analysis (Subramanian et al. 2005) with weight 1 and "
+            f"{enriched.options['n_permutations']:,} shuffles of the genes, which sets of one size shared (Korotkevich "
+            f"et al. 2016), with random seed {enriched.options['seed']}."
+        )
+    return (
+        f"{what}, by the hypergeometric test; p values were adjusted over the sets after Benjamini and Hochberg (1995)."
+    )
+
+
+def _picture_sentence(pictured: Pictured) -> str:
+    genes = ", ".join(pictured.genes[:12]) + (f" and {len(pictured.genes) - 12} more" if pictured.genes[12:] else "")
+    what = f"the mean of {UNIT} and the share of cells with any count"
+    if pictured.kind == "violins":
+        what = f"the distribution of {UNIT}"
+    return (
+        f"Expression of {genes} was summarised as {what} in {len(pictured.groups.names)} groups of "
+        f"{pictured.groups.title} ({sum(pictured.groups.n_cells):,} cells)."
+    )
 
 
 def _time(seconds: float | None) -> str:

@@ -3,109 +3,77 @@
 Every text that comes from a file is escaped; figures are pictures inside the file.
 """
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from html import escape
-from io import BytesIO
-from typing import TYPE_CHECKING
 
-import numpy as np
-
+from scfviz.tasks import report_html as html
 from scfviz.tasks.methods import (
     TESTS,
-    Compared,
-    Work,
+    UNIT,
     caveats,
     citations,
+    describe_enrichment,
     describe_filters,
     methods_paragraph,
     steps,
     version,
     versions,
 )
+from scfviz.tasks.report_html import Figure
+from scfviz.tasks.work import Compared, Composed, Enriched, Pictured, Work
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-TOP_GENES = 30
-_SMALLEST_P = 1e-300
-_INK, _FAINT, _UP, _DOWN = "#16282c", "#b9c4c4", "#b34700", "#005a94"
-_STYLE = """
-:root { color-scheme: light dark; --ink: #16282c; --soft: #55686c; --line: #d5dddd; --card: #f5f8f8; --back: #fff;
-  --accent: #0b6b74; --warn: #fff4e0; --warn-line: #c77700; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e7eeee; --soft: #a9b8ba; --line: #35474a; --card: #172327;
-  --back: #0f181b; --accent: #6fd0d8; --warn: #33260f; --warn-line: #e0a040; } }
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--back); color: var(--ink); font: 16px/1.55 system-ui, sans-serif; }
-main { max-width: 62rem; margin: 0 auto; padding: 2.5rem 1.5rem 4rem; }
-h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 .4rem; overflow-wrap: anywhere; }
-h2 { font-size: 1.25rem; margin: 2.4rem 0 .7rem; padding-top: .9rem; border-top: 1px solid var(--line); }
-p, li { overflow-wrap: anywhere; }
-.soft { color: var(--soft); }
-.facts { display: grid; grid-template-columns: repeat(auto-fit, minmax(10rem, 1fr)); gap: .8rem;
-  margin: 1.2rem 0; padding: 0; }
-.facts div { background: var(--card); border: 1px solid var(--line); border-radius: .5rem; padding: .6rem .9rem; }
-.facts dt { color: var(--soft); font-size: .85rem; } .facts dd { margin: 0; font-size: 1.3rem; font-weight: 600; }
-figure { margin: 1rem 0; } figure img { width: 100%; height: auto; background: #fff; border: 1px solid var(--line);
-  border-radius: .5rem; } figcaption { color: var(--soft); font-size: .9rem; margin-top: .3rem; }
-.narrow { max-width: 40rem; }
-.scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; font-size: .9rem; }
-th, td { text-align: left; padding: .35rem .7rem .35rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
-th { color: var(--soft); font-weight: 600; } 
-.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-.warn { background: var(--warn); border-left: 4px solid var(--warn-line); border-radius: .3rem;
-  padding: .6rem .9rem; margin: .5rem 0; }
-code { font-size: .88em; background: var(--card); padding: .1em .3em; border-radius: .25em; }
-ol, ul { padding-left: 1.3rem; } .warn ul { margin: .3rem 0; }
-@media print { main { max-width: none; padding: 0; } h2 { break-after: avoid; } figure, tr { break-inside: avoid; } }
-"""
+TOP_GENES, BOTTOM_GENES, TOP_SETS = 20, 10, 20
+_MOST_COLUMNS = 8  # of a table of groups; a larger one could not be read, and is in its file
 _COLUMNS = {
     "names": ("Gene", None),
     "scores": ("Score", "{:.2f}"),
     "logfoldchanges": ("log2 fold change", "{:.2f}"),
-    "pvals": ("p", "{:.2g}"),
-    "pvals_adj": ("Adjusted p", "{:.2g}"),
+    "pvals": ("p", "p"),
+    "pvals_adj": ("Adjusted p", "p"),
     "pct_in": ("In first (%)", "percent"),
     "pct_out": ("In second (%)", "percent"),
     "mean_in": ("Mean first", "{:.2f}"),
     "mean_out": ("Mean second", "{:.2f}"),
     "base_mean": ("Mean counts per donor", "{:.1f}"),
 }
+_LISTED_SETS = {
+    "name": ("Gene set", None),
+    "pvals_adj": ("Adjusted p", "p"),
+    "n_overlap": ("In the list", "{:,.0f}"),
+    "n_set": ("Tested genes in the set", "{:,.0f}"),
+    "fold": ("Fold over chance", "{:.1f}"),
+}
+_RANKED_SETS = {
+    "name": ("Gene set", None),
+    "nes": ("Normalised score", "{:.2f}"),
+    "fdr": ("False discovery rate", "rate"),
+    "n_leading": ("Leading genes", "{:,.0f}"),
+    "n_set": ("Tested genes in the set", "{:,.0f}"),
+}
 
 
 @dataclass(frozen=True)
-class Figure:
-    """A picture in the report: the bytes of an SVG or PNG file, what it shows, and a caption."""
+class Pictures:
+    """What the report shows: the maps as they are coloured now, one picture of each comparison, and what else there is.
 
-    content: bytes
-    alt: str
-    caption: str
+    `enriched`, `pictured` and `composed` belong to the parts of `Work` with these names.
+    """
 
-    @property
-    def address(self) -> str:
-        """The picture as text that an HTML page can hold; shown as an image, so nothing in it can run."""
-        kind = "png" if self.content.startswith(b"\x89PNG") else "svg+xml"
-        return f"data:image/{kind};base64,{base64.b64encode(self.content).decode('ascii')}"
+    maps: Sequence[bytes]
+    map_captions: Sequence[str]
+    comparisons: Sequence[bytes] = ()
+    enriched: bytes | None = None
+    pictured: bytes | None = None
+    composed: bytes | None = None
 
 
-def write_report(
-    work: Work,
-    maps: Sequence[Figure],
-    tables: "Sequence[pd.DataFrame]",
-    *,
-    scores: Sequence[dict] = (),
-    author: str = "",
-) -> str:
+def write_report(work: Work, pictures: Pictures, *, scores: Sequence[dict] = (), author: str = "") -> str:
     """The whole report as HTML.
 
     Parameters
     ----------
-    maps
-        The maps as they are coloured now.
-    tables
-        Of the comparisons, in their order; see `scfviz.tasks.differential_expression.Comparison.table`.
     scores
         What the model is good for, from its own scores: by question `score`, `metric`, `ahead`, `behind`,
         `no clear difference` (numbers of datasets, beside the best of several simple methods).
@@ -114,77 +82,34 @@ def write_report(
     """
     made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     by = f" by {escape(author)}" if author.strip() else ""
-    parts = [
+    head = (
         f"<h1>{escape(work.title)}</h1><p class='soft'>Report of an analysis with scfviz {escape(version('scfviz'))}, "
-        f"made {made}{by}</p>",
-        _facts(work),
-        _caveats(work),
-        "<h2>What was done</h2>" + _steps(work),
-    ]
-    if maps:
-        parts.append("<h2>The maps</h2>" + "".join(map(_figure, maps)))
-    if work.named or work.current is not None:
-        parts.append("<h2>Selections</h2>" + _selections(work))
-    for compared, table in zip(work.comparisons, tables, strict=True):
-        between = " between donors" if compared.method == "pseudobulk" else ""
-        parts.append(f"<h2>Which genes differ{between}</h2>" + _comparison(compared, table))
-    parts += [
-        "<h2>Dataset</h2>" + _dataset(work),
-        *([f"<h2>Model</h2>{_model(work, scores)}"] if work.embed_report is not None else []),
-        f"<h2>Methods</h2><p>{escape(methods_paragraph(work))}</p>",
-        "<h2>Please cite</h2><ul>" + "".join(f"<li>{escape(text)}</li>" for text in citations(work)) + "</ul>",
-        "<h2>Versions</h2>" + _pairs(versions(work)),
-    ]
-    return (
-        "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
-        "<meta name='viewport' content='width=device-width, initial-scale=1'>"
-        "<meta http-equiv='Content-Security-Policy' content=\"default-src 'none'; img-src data:; style-src "
-        "'unsafe-inline'\">"
-        f"<title>{escape(work.title)} · scfviz report</title><style>{_STYLE}</style></head><body><main>"
-        + "\n".join(parts)
-        + "</main></body></html>\n"
+        f"made {made}{by}</p>{_facts(work)}{_caveats(work)}"
     )
-
-
-def draw_volcano(table: "pd.DataFrame", *, n_named: int = 14) -> bytes:
-    """Fold change against adjusted p value of every gene, as SVG.
-
-    Genes beyond the 97th percentile of the fold changes by a fifth are drawn at the edge.
-    """
-    import matplotlib
-    from matplotlib.figure import Figure as Canvas
-
-    change = table["logfoldchanges"].to_numpy(float)
-    adjusted = table["pvals_adj"].to_numpy(float)
-    height = -np.log10(np.maximum(adjusted, _SMALLEST_P))
-    finite = np.isfinite(change) & np.isfinite(height)
-    edge = max(1.0, 1.2 * float(np.percentile(np.abs(change[finite]), 97))) if finite.any() else 1.0
-    x, differs = np.clip(change, -edge, edge), finite & (height > 2) & (np.abs(change) > 1)
-    with matplotlib.rc_context({"svg.fonttype": "none", "font.size": 9, "font.sans-serif": ["DejaVu Sans"]}):
-        canvas = Canvas(figsize=(6.4, 4.6), facecolor="white", layout="constrained")
-        axes = canvas.add_subplot()
-        for mask, color in (
-            (finite & ~differs, _FAINT),
-            (differs & (change > 0), _UP),
-            (differs & (change < 0), _DOWN),
-        ):
-            axes.plot(x[mask], height[mask], ".", color=color, markersize=4, alpha=0.7, rasterized=True)
-        order = np.flatnonzero(differs)[np.argsort(-np.abs(table["scores"].to_numpy(float)[differs]))]
-        top, placed = max(1.0, float(height[finite].max(initial=1.0))), []
-        for i in order:
-            at = (x[i] / edge, height[i] / top)
-            if len(placed) < n_named and all(abs(at[0] - a) > 0.28 or abs(at[1] - b) > 0.05 for a, b in placed):
-                placed.append(at)
-                name = str(table["names"].iloc[i])[:20].replace("$", r"\$")
-                axes.annotate(
-                    name, (x[i], height[i]), xytext=(0, 4), textcoords="offset points", ha="center", fontsize=7
-                )
-        axes.set_xlabel("log2 fold change of mean expression", color=_INK)
-        axes.set_ylabel("−log10 adjusted p value", color=_INK)
-        axes.spines[["top", "right"]].set_visible(False)
-        out = BytesIO()
-        canvas.savefig(out, format="svg", dpi=200, metadata={"Date": None})
-    return out.getvalue()
+    sections = [("What was done", _steps(work))]
+    if pictures.maps:
+        sections.append(("The maps", "".join(map(_map, pictures.maps, pictures.map_captions))))
+    if work.named or work.current is not None:
+        sections.append(("Selections", _selections(work)))
+    for compared, volcano in zip(work.comparisons, pictures.comparisons, strict=True):
+        between = " between donors" if compared.method == "pseudobulk" else ""
+        sections.append((f"Which genes differ{between}", _comparison(compared, volcano)))
+    if work.enriched is not None:
+        of = work.comparisons[work.enriched.of]
+        sections.append(("What these genes do", _enrichment(work.enriched, of, pictures.enriched)))
+    if work.pictured is not None:
+        sections.append(("How genes are expressed", _expression(work.pictured, work.n_shown, pictures.pictured)))
+    if work.composed is not None:
+        sections.append(("What groups are made of", _composition(work.composed, work.n_shown, pictures.composed)))
+    sections.append(("Dataset", _dataset(work)))
+    if work.embed_report is not None:
+        sections.append(("Model", _model(work, scores)))
+    sections += [
+        ("Methods", f"<p>{escape(methods_paragraph(work))}</p>"),
+        ("Please cite", "<ul>" + "".join(f"<li>{escape(text)}</li>" for text in citations(work)) + "</ul>"),
+        ("Versions", html.pairs(versions(work), name="Versions")),
+    ]
+    return html.make_page(f"{work.title} · scfviz report", head, sections)
 
 
 def _facts(work: Work) -> str:
@@ -207,18 +132,15 @@ def _caveats(work: Work) -> str:
 
 
 def _steps(work: Work) -> str:
-    items = "".join(
-        f"<li>{escape(what)}{f' <span class=soft>({escape(when)} UTC)</span>' if when else ''}</li>"
-        for when, what in steps(work)
-    )
+    items = ""
+    for when, what in steps(work):
+        time = f" <span class='soft when'>({escape(when)} UTC)</span>" if when else ""
+        items += f"<li>{escape(what)}{time}</li>"
     return f"<ol>{items}</ol>"
 
 
-def _figure(figure: Figure, style: str = "") -> str:
-    return (
-        f"<figure class='{style}'><img src='{figure.address}' alt='{escape(figure.alt, quote=True)}'>"
-        f"<figcaption>{escape(figure.caption)}</figcaption></figure>"
-    )
+def _map(picture: bytes, caption: str) -> str:
+    return html.figure(Figure(picture, caption, caption))
 
 
 def _selections(work: Work) -> str:
@@ -230,30 +152,133 @@ def _selections(work: Work) -> str:
         rows.append((kept.name, now, kept.rule.describe(), kept.created_at[:16].replace("T", " ")))
     if work.current is not None and not work.current_name:
         rows.append(("selected now, without a name", f"{work.n_current:,}", work.current.describe(), ""))
-    return _table(("Name", "Cells", "Rule", "Made (UTC)"), rows, numbers=(1,))
+    return html.table(("Name", "Cells", "Rule", "Made (UTC)"), rows, name="Selections", numbers=(1,))
 
 
-def _comparison(compared: Compared, table: "pd.DataFrame") -> str:
-    report = compared.report
-    sides = report["selections"]
+def _comparison(compared: Compared, picture: bytes) -> str:
+    report, sides, genes = compared.report, compared.report["selections"], compared.table
     words = (
         f"{report['n_group']:,} cells ({sides['group']}) against {report['n_reference']:,} cells "
         f"({sides['reference']}), with {TESTS[compared.method]}; {report['n_genes']:,} genes."
     )
     volcano = Figure(
-        draw_volcano(table),
-        "Volcano plot of the comparison",
-        "A point is a gene; coloured are those with an adjusted p value below 0.01 and a fold change above 2. Genes at "
-        "the left and right edge may lie farther out.",
+        picture,
+        f"Volcano plot of {report['n_genes']:,} genes",
+        f"A point is one of {report['n_genes']:,} genes, in {report['n_group']:,} against {report['n_reference']:,} "
+        "cells. Orange are genes that are clearly higher in the first, blue those that are clearly lower: adjusted p "
+        "below 0.01 and a fold change above 2. Genes at the left and right edge may lie farther out.",
     )
-    columns = [name for name in _COLUMNS if name in table.columns]
-    rows = []
-    for _, gene in table.head(TOP_GENES).iterrows():
-        rows.append([_cell(gene[name], _COLUMNS[name][1]) for name in columns])
-    shown = _table([_COLUMNS[name][0] for name in columns], rows, numbers=range(1, len(columns)))
+    columns = [name for name in _COLUMNS if name in genes.columns]
+    ranked, ends = genes[genes["scores"].notna()], ""  # DESeq2 sets some genes aside
+    shown = ranked
+    if len(ranked) > TOP_GENES + BOTTOM_GENES:
+        shown = ranked.iloc[[*range(TOP_GENES), *range(len(ranked) - BOTTOM_GENES, len(ranked))]]
+        ends = (
+            f"The {TOP_GENES} genes with the highest scores and the {BOTTOM_GENES} with the lowest, of {len(genes):,}. "
+        )
+    rows = [[html.number(gene[name], _COLUMNS[name][1]) for name in columns] for _, gene in shown.iterrows()]
     trust = f"<p class='warn'>{escape(str(report['trust']))}</p>" if report.get("trust") else ""
-    head = f"<p class='soft'>The {len(rows)} genes with the highest scores, of {len(table):,}.</p>"
-    return f"<p>{escape(words)}</p>{trust}{_figure(volcano, 'narrow')}{head}{shown}"
+    of_donors = compared.method == "pseudobulk"
+    units = f"Means are of {UNIT}, shares of the cells that express the gene." if "mean_in" in columns else ""
+    file = "comparison_of_donors" if of_donors else "comparison"
+    return (
+        f"<p>{escape(words)}</p>{trust}{html.figure(volcano)}<p class='soft lead'>{escape(ends + units)}</p>"
+        + html.table([_COLUMNS[name][0] for name in columns], rows, name="Genes", numbers=range(1, len(columns)))
+        + html.file(genes, file, f"all {len(genes):,} genes")
+    )
+
+
+def _enrichment(enriched: Enriched, compared: Compared, picture: bytes | None) -> str:
+    sets, report = enriched.table, compared.report
+    test = "gene set enrichment analysis" if enriched.is_ranking else "the hypergeometric test"
+    judged = "a false discovery rate" if enriched.is_ranking else "an adjusted p"
+    words = (
+        f"{describe_enrichment(enriched, compared)}, by {test}. {enriched.n_clear:,} of {len(sets):,} sets have "
+        f"{judged} below 0.05."
+    )
+    shuffled = "<p class='warn'>" + escape(
+        "Genes were shuffled, not cells or donors: genes that vary together make sets look surer than they are."
+    ) + "</p>" if enriched.is_ranking else ""  # fmt: skip
+    columns = _RANKED_SETS if enriched.is_ranking else _LISTED_SETS
+    if enriched.is_ranking:
+        half = TOP_SETS // 2
+        top, bottom = sets[sets["nes"] > 0].head(half), sets[sets["nes"] < 0].tail(half)
+        shown, which = [*top.iterrows(), *bottom.iterrows()], f"best {len(top)} at the top and {len(bottom)} at the end"
+    else:
+        shown = list(sets[sets["n_overlap"] > 0].head(TOP_SETS).iterrows())
+        which = f"best {len(shown)}"
+    rows = [
+        [html.number(row[name], form) for name, (_, form) in columns.items()] + [_some(str(row["genes"]))]
+        for _, row in shown
+    ]
+    text = f"<p>{escape(words)}</p>{shuffled}"
+    if picture is not None:
+        n_cells = f"{report['n_group']:,} with {report['n_reference']:,} cells"
+        caption = f"The {which} of {len(sets):,} gene sets, from the comparison of {n_cells}; grey: not beyond chance."
+        text += html.figure(Figure(picture, "The best gene sets as bars", caption))
+    titles = [title for title, _ in columns.values()] + [
+        "Leading genes" if enriched.is_ranking else "Genes of the list"
+    ]
+    return (
+        text
+        + html.table(titles, rows, name="Gene sets", numbers=range(1, len(columns)))
+        + html.file(sets, "gene_sets", f"all {len(sets):,} sets")
+    )
+
+
+def _expression(pictured: Pictured, n_shown: int, picture: bytes | None) -> str:
+    groups, genes = pictured.groups, pictured.genes
+    n_cells = f"{sum(groups.n_cells):,} of {n_shown:,} cells, in {len(groups.names)} groups of {groups.title}"
+    caption = {
+        "dots": f"Dot plot of {n_cells}. The area of a dot is the share of the group's cells with any count of the "
+        f"gene, its colour is the {pictured.colors}.",
+        "heatmap": f"Heatmap of {n_cells}. The colour is the {pictured.colors}.",
+        "violins": f"Violins of {n_cells}: distributions of {UNIT}. A line runs from the first to the third quartile, "
+        "a dot is the median; each gene has its own scale.",
+    }[pictured.kind]
+    rows = pictured.table.itertuples()
+    found = {(row.group, row.gene): f"{row.mean:.2f} ({100 * row.fraction:.0f} %)" for row in rows}
+    values = [[found[group, gene] for gene in genes] for group in groups.names]
+    text = "" if picture is None else html.figure(Figure(picture, caption.partition(".")[0], caption))
+    counted = [f"{name} (n\u00a0=\u00a0{n:,})" for name, n in zip(groups.names, groups.n_cells, strict=True)]
+    about = f"Mean of {UNIT}, and in brackets the share of the group's cells with any count."
+    text += _grid(("Group", "Gene"), counted, genes, values, about)
+    return text + html.file(
+        pictured.table, "expression", f"the numbers of {len(genes)} genes in {len(groups.names)} groups"
+    )
+
+
+def _composition(composed: Composed, n_shown: int, picture: bytes | None) -> str:
+    groups, parts, counts = composed.groups, composed.parts, composed.counts
+    caption = (
+        f"{parts.title} within {groups.title}: {counts.sum():,} of {n_shown:,} cells. A bar is a group, a piece is the "
+        "cells of one value in it."
+    )
+    values = [[f"{n:,} ({100 * n / max(1, row.sum()):.0f} %)" if n else "0" for n in row] for row in counts]
+    counted = [f"{name} (n\u00a0=\u00a0{row.sum():,})" for name, row in zip(groups.names, counts, strict=True)]
+    text = "" if picture is None else html.figure(Figure(picture, caption.partition(":")[0], caption))
+    about = "Cells, and in brackets their share of the group."
+    text += _grid(("Group", parts.title), counted, parts.names, values, about)
+    return text + html.file(composed.table, "composition", "the numbers of cells")
+
+
+def _grid(
+    what: tuple[str, str], rows: Sequence[str], columns: Sequence[str], values: list[list[str]], about: str
+) -> str:
+    """A table with its shorter side on top; empty where even that is too long to be read."""
+    if len(columns) > len(rows):
+        values, rows, columns = [list(column) for column in zip(*values, strict=True)], columns, rows
+        what = what[::-1]
+    if len(columns) > _MOST_COLUMNS:
+        return ""
+    lines = [[name, *line] for name, line in zip(rows, values, strict=True)]
+    table = html.table([what[0], *columns], lines, name=about, numbers=range(1, len(columns) + 1))
+    return f"<p class='soft lead'>{escape(about)}</p>{table}"
+
+
+def _some(genes: str, most: int = 8) -> str:
+    names = genes.split(", ")
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _dataset(work: Work) -> str:
@@ -274,7 +299,7 @@ def _dataset(work: Work) -> str:
         "Filters": describe_filters((work.embed_options or {}).get("filters")) or "none",
     }
     notes = "".join(f"<li>{escape(str(text))}</li>" for text in genes["notices"])
-    return _pairs(rows) + (f"<ul>{notes}</ul>" if notes else "")
+    return html.pairs(rows, name="Dataset") + (f"<ul>{notes}</ul>" if notes else "")
 
 
 def _model(work: Work, scores: Sequence[dict]) -> str:
@@ -287,14 +312,16 @@ def _model(work: Work, scores: Sequence[dict]) -> str:
         "Licence of the weights": checkpoint["licence"],
         "Precision, device": f"{provenance['precision']}, {provenance['device']}",
     }
-    text = _pairs(rows) + _agreement(report.get("agreement", {}))
+    text = html.pairs(rows, name="Model") + _agreement(report.get("agreement", {}))
     if scores:
         names = ("score", "metric", "ahead", "no clear difference", "behind")
         head = ("Question", "Measure", "Ahead", "No clear difference", "Behind")
         text += (
             "<p>What the model is good for, beside the best of several simple methods (numbers of datasets that it "
             "was not trained on, unless said):</p>"
-        ) + _table(head, [[str(entry[name]) for name in names] for entry in scores], numbers=range(2, 5))
+        ) + html.table(
+            head, [[str(entry[name]) for name in names] for entry in scores], name="Scores", numbers=range(2, 5)
+        )
     return text
 
 
@@ -308,29 +335,6 @@ def _agreement(agreement: dict) -> str:
     if not rows:
         return ""
     head = ("Labels", "Map", "Rand index (ARI)", "Mutual information (NMI)", "Silhouette", "Cells")
-    return "<p>Agreement with labels of the file (1 is perfect):</p>" + _table(head, rows, numbers=range(2, 6))
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: Sequence[int] | range = ()) -> str:
-    def line(cells: Sequence[str], tag: str) -> str:
-        return "".join(
-            f"<{tag}{' class=number' if i in numbers else ''}>{escape(str(cell))}</{tag}>"
-            for i, cell in enumerate(cells)
-        )
-
-    body = "".join(f"<tr>{line(row, 'td')}</tr>" for row in rows)
-    return f"<div class='scroll'><table><thead><tr>{line(head, 'th')}</tr></thead><tbody>{body}</tbody></table></div>"
-
-
-def _pairs(rows: dict[str, str]) -> str:
-    body = "".join(f"<tr><th>{escape(str(k))}</th><td>{escape(str(v))}</td></tr>" for k, v in rows.items())
-    return f"<div class='scroll'><table>{body}</table></div>"
-
-
-def _cell(value: object, form: str | None) -> str:
-    if form is None:
-        return str(value)
-    number = float(value)  # type: ignore[arg-type]
-    if number != number:
-        return "–"
-    return f"{100 * number:.1f}" if form == "percent" else form.format(number)
+    return "<p>Agreement with labels of the file (1 is perfect):</p>" + html.table(
+        head, rows, name="Agreement", numbers=range(2, 6)
+    )

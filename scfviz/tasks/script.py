@@ -5,15 +5,19 @@ Names from files enter the text as Python literals only, so that no name can bec
 
 import hashlib
 import json
+import math
 import pprint
+import textwrap
 from dataclasses import dataclass
 from typing import Any
 
-from scfviz.tasks.methods import Compared, Work, describe_filters
+from scfviz.tasks.methods import describe_filters
 from scfviz.tasks.selection import Rule, from_json, to_json
 from scfviz.tasks.session_file import pack_codes
+from scfviz.tasks.work import Compared, Composed, Enriched, Groups, Pictured, Work
 
 _LINE = 110
+_CHECKED = 10  # genes or sets at the top of a result whose numbers are compared
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,16 @@ def script_cells(work: Work) -> list[Cell]:
     cells.append(_context(work))
     if work.named or work.current is not None:
         cells.append(_selections(work))
-    cells += [_comparison(compared) for compared in work.comparisons]
+    for place, compared in enumerate(work.comparisons):
+        cells.append(_comparison(compared))
+        if work.enriched is not None and work.enriched.of == place:
+            cells.append(_enrichment(work.enriched))
+    if work.pictured is not None or work.composed is not None:
+        cells.append(_numbering())
+    if work.pictured is not None:
+        cells.append(_expression(work.pictured))
+    if work.composed is not None:
+        cells.append(_composition(work.composed))
     return cells
 
 
@@ -94,6 +107,13 @@ def check(what, found, reported):
     print(f"{{what}}: {{found}}")
     if found != reported:
         raise SystemExit(f"{{what}}: {{found}} here, {{reported}} in the report.")
+
+
+def check_close(what, found, reported):
+    found, reported = np.asarray(found, dtype=float), np.asarray(reported, dtype=float)
+    if found.shape != reported.shape or not np.allclose(found, reported, rtol=1e-3, atol=1e-6, equal_nan=True):
+        raise SystemExit(f"{{what}}: {{found}} here, {{reported}} in the report.")
+    print(f"{{what}}: {{found.size}} numbers agree")
 """
     if work.demo is not None:
         code = code.replace("import scfviz\n", "import scfviz\nfrom scfviz.data.catalog import demo_path\n")
@@ -196,6 +216,9 @@ obs[takes_part].to_csv(RESULTS / "cells.csv")"""
 def _rules(work: Work) -> list[Rule]:
     sides = [compared.options[side] for compared in work.comparisons for side in ("group", "reference")]
     rules = [kept.rule for kept in work.named] + [from_json(side) for side in sides if side is not None]
+    groups = [work.pictured.groups] if work.pictured is not None else []
+    groups += [work.composed.groups, work.composed.parts] if work.composed is not None else []
+    rules += [rule for found in groups for _, rule in found.rules]
     return rules if work.current is None else [*rules, work.current]
 
 
@@ -248,8 +271,114 @@ comparison = compare_cells(expression, group, reference, method={compared.method
     code += f"""
 comparison.table.to_csv(RESULTS / "{file}", index=False)
 print(comparison.table.head(20).to_string(index=False))"""
+    best = compared.table.head(_CHECKED)
+    code += f"""
+first = comparison.table.set_index("names").loc[{_literal(best["names"].astype(str).tolist())}]
+check_close("scores of the first genes", first["scores"], {_numbers(best["scores"])})
+check_close("fold changes of the first genes", first["logfoldchanges"], {_numbers(best["logfoldchanges"])})"""
     what = "The same comparison between donors" if of_donors else "The last comparison: which genes differ"
     return Cell(f"{what}. Every gene goes into {file}.", code)
+
+
+def _enrichment(enriched: Enriched) -> Cell:
+    options, report = enriched.options, enriched.report
+    sizes = f"smallest={options['smallest']!r}, largest={options['largest']!r}"
+    if enriched.digest:
+        read = f"""\
+import hashlib
+
+from scfviz.tasks.gene_sets import read_gmt
+
+GENE_SETS = Path({enriched.sets!r})  # the file of gene sets
+check("content of the gene sets", hashlib.sha256(GENE_SETS.read_bytes()).hexdigest(), {enriched.digest!r})
+sets = read_gmt(GENE_SETS)"""
+    else:
+        read = "from scfviz.tasks.gene_sets import load_gene_ontology\n\nsets = load_gene_ontology()"
+    if enriched.is_ranking:
+        import_line, column = "from scfviz.tasks.enrichment import enrich_ranking", "nes"
+        compute = f"""\
+gene_sets = enrich_ranking(
+    tested["names"], tested["scores"], sets, {sizes},
+    n_permutations={options["n_permutations"]!r}, seed={options["seed"]!r},
+)"""
+    else:
+        import_line, column = "from scfviz.tasks.enrichment import enrich_list, top_genes", "pvals_adj"
+        limits = ", ".join(repr(options[name]) for name in ("direction", "max_padj", "min_change", "most"))
+        compute = f"""\
+genes = top_genes(tested, {limits})  # side, adjusted p, log2 fold change, number of genes
+check("genes of the list", len(genes), {report["n_list"]!r})
+gene_sets = enrich_list(genes, sets, tested["names"], {sizes})"""
+    best = enriched.table.head(_CHECKED)
+    code = f"""\
+{import_line}
+{read}
+tested = comparison.table
+{compute}
+check("gene sets", len(gene_sets), {len(enriched.table)})
+best = gene_sets.set_index("name").loc[{_literal(best["name"].astype(str).tolist())}]
+check_close("best gene sets", best[{column!r}], {_numbers(best[column])})
+gene_sets.to_csv(RESULTS / "gene_sets.csv", index=False)
+print(gene_sets.drop(columns="genes").head(20).to_string(index=False))"""
+    return Cell("Gene sets that the comparison is rich in. Every set goes into gene_sets.csv.", code)
+
+
+def _numbering() -> Cell:
+    code = """\
+from scfviz.tasks.summaries import Grouping
+
+
+def number_cells(groups):
+    codes = np.full(counts.n_obs, -1, dtype=np.int32)
+    for number, (name, rule) in enumerate(groups):
+        codes[evaluate(from_json(rule), context) & takes_part] = number
+    return Grouping(tuple(name for name, rule in groups), codes)"""
+    return Cell("Groups of cells for pictures are given as (name, rule).", code)
+
+
+def _rules_of(groups: Groups) -> str:
+    return _literal([(name, to_json(rule)) for name, rule in groups.rules])
+
+
+def _expression(pictured: Pictured) -> Cell:
+    checked = ["mean", "fraction"]
+    if pictured.kind == "violins":
+        checked.append("median")
+        import_line = "from scfviz.tasks.summaries import make_violins, violin_table"
+        compute = "violin_table(make_violins(expression, GENES, groups))"
+    else:
+        import_line = "from scfviz.tasks.summaries import summarise_groups"
+        compute = "summarise_groups(expression, GENES, groups).as_table()"
+    code = f"""\
+{import_line}
+
+GENES = {_literal(list(pictured.genes))}
+groups = number_cells({_rules_of(pictured.groups)})
+check("cells in groups", groups.n_cells.tolist(), {_literal(list(pictured.groups.n_cells))})
+shown = {compute}
+"""
+    for name in checked:
+        code += f"check_close('{name} of each gene and group', shown['{name}'], {_numbers(pictured.table[name])})\n"
+    code += 'shown.to_csv(RESULTS / "expression.csv", index=False)'
+    return Cell("Genes in groups of cells: the numbers of the picture, in expression.csv.", code)
+
+
+def _composition(composed: Composed) -> Cell:
+    code = f"""\
+from scfviz.tasks.summaries import compose
+
+bars = number_cells({_rules_of(composed.groups)})
+pieces = number_cells({_rules_of(composed.parts)})
+composition = compose(bars, pieces)
+check("cells of each part in each group", composition.counts.tolist(), {_literal(composed.counts.tolist())})
+table = pd.DataFrame(composition.counts, index=composition.rows, columns=composition.parts)
+table.to_csv(RESULTS / "composition.csv")"""
+    return Cell("What groups are made of: numbers of cells, in composition.csv.", code)
+
+
+def _numbers(values) -> str:
+    """Numbers in six digits as Python text."""
+    texts = [f"{value:.6g}" if math.isfinite(value) else f"float('{value}')" for value in map(float, values)]
+    return "[" + textwrap.fill(", ".join(texts), _LINE) + "]"
 
 
 def _literal(value: Any) -> str:

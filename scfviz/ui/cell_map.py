@@ -28,8 +28,6 @@ from scfviz.ui.quantise import Coloring
 MAX_MAPS = 4
 MAX_NAME_BYTES = 1_000_000
 MAX_TEXT = 100  # letters of a group's new name
-# Streamlit keeps messages above 10 kB and later sends only their hash; smaller ones are sent again with every click.
-_CACHED_BYTES = 10_500
 _MAX_PICTURE = 2_400  # pixels of a side, whatever a browser asks for
 
 _messages: dict[int, tuple[weakref.ref, str, bytes]] = {}
@@ -344,7 +342,8 @@ def _message(content: bytes) -> tuple[str, bytes]:
     """(id, id + length + content), filled up so that Streamlit caches it."""
     channel = hashlib.sha256(content).hexdigest()[:36]
     message = channel.encode() + len(content).to_bytes(4, "little") + content
-    return channel, message.ljust(_CACHED_BYTES, b"\0")
+    # Streamlit keeps messages from this size on, and later sends only their hash; smaller ones are sent again.
+    return channel, message.ljust(int(st.get_option("global.minCachedMessageSize")), b"\0")
 
 
 @cache

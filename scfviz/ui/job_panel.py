@@ -80,7 +80,10 @@ def show_memory(kind: str, options: dict[str, Any], n_obs: int) -> None:
     if found.fits:
         st.caption(f":material/memory: {found.text}")
     else:
-        st.warning(f"{found.text} It will be refused as it is: filter to fewer cells.", icon=":material/memory:")
+        st.warning(
+            f"{found.text} It will be refused as it is: take fewer cells, or close other programs.",
+            icon=":material/memory:",
+        )
 
 
 def show_progress(job_id: str, title: str, *, place: str = "", on_leave: Callable[[], None] | None = None) -> None:

@@ -54,7 +54,9 @@ STEPS = (
     ),
     Step(
         "Ask",
-        "Ask a question about the selection, such as which genes differ. A click on a gene colours the maps by it.",
+        "Ask a question about the selection, such as which genes differ. A click on a gene colours the maps by it. "
+        "Gene sets then say what these genes do, and where the file names donors, groups are compared between donors, "
+        "too.",
         ".st-key-card-panel",
     ),
     Step(

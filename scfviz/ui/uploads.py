@@ -57,7 +57,7 @@ def save_upload(file: BinaryIO, name: str, visitor: str) -> str:
             other.unlink(missing_ok=True)
     shutil.move(copy.name, folder / clean)
     if read_json(folder / _ABOUT) is None:
-        about = {"owner": _owner(visitor), "uploaded_at": time.time(), "is_shared": False}
+        about = {"owner": owner_of(visitor), "uploaded_at": time.time(), "is_shared": False}
         write_json(folder / _ABOUT, about)
     return f"upload:{folder.name}/{clean}"
 
@@ -69,7 +69,7 @@ def list_uploads(visitor: str) -> list[Upload]:
         about, files = _about(folder), _files(folder) if _FOLDER.fullmatch(folder.name) else []
         if about is None or not files:
             continue
-        is_own = about["owner"] == _owner(visitor)
+        is_own = about["owner"] == owner_of(visitor)
         if is_own or about["is_shared"]:
             ref = f"upload:{folder.name}/{files[0].name}"
             size = folder_size(folder)
@@ -83,7 +83,7 @@ def may_see(path: Path, visitor: str) -> bool:
     if not path.is_relative_to(uploads) or path == uploads:
         return True
     about = _about(uploads / path.relative_to(uploads).parts[0])
-    return about is not None and (about["is_shared"] or about["owner"] == _owner(visitor))
+    return about is not None and (about["is_shared"] or about["owner"] == owner_of(visitor))
 
 
 def share_upload(ref: str, visitor: str, is_shared: bool) -> None:
@@ -113,7 +113,7 @@ def _own_folder(ref: str, visitor: str) -> Path:
     about = _about(folder) if kind == "upload" and _FOLDER.fullmatch(name) else None
     if about is None:
         raise DatasetError("This upload is no longer there.", "", "Reload the page.")
-    if about["owner"] != _owner(visitor):
+    if about["owner"] != owner_of(visitor):
         raise DatasetError(
             "This upload belongs to another visitor.", "Only who brought a file may share or remove it.", "Ask them."
         )
@@ -134,6 +134,6 @@ def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
 
 
-def _owner(visitor: str) -> str:
+def owner_of(visitor: str) -> str:
     """What is written down of a key, so that nobody who reads the folder gets the key itself."""
     return hashlib.sha256(f"scfviz visitor {visitor}".encode()).hexdigest()

@@ -75,6 +75,7 @@ def _choose(view: View) -> str | None:
             on_click=_swap, args=(group, reference),
             help="The first side becomes the second. All other cells can only be the second.",
         )  # fmt: skip
+        job_panel.show_memory(comparison.KIND, {"method": method}, view.data.context.n_obs)
     if not wants:
         return None
     rule, other = sides[group].rule, sides[reference].rule

@@ -9,7 +9,7 @@ import streamlit as st
 from scfviz.tasks.selection import Intersection, combine
 from scfviz.tasks.summaries import Composition, Grouping, compose
 from scfviz.ui import coloring
-from scfviz.ui.explorer import handout, plot_figures, plot_prints, selection_card, selections
+from scfviz.ui.explorer import handout, looked, plot_figures, plot_prints, selection_card, selections
 from scfviz.ui.explorer.data import title_of
 from scfviz.ui.explorer.groups import (
     Groups,
@@ -43,12 +43,12 @@ def show(view: View) -> None:
             bind="query-params", width="content",
         )  # fmt: skip
         only_selected = choose_cells(view, "x_composition_cells", by)
+    looked.remember(view, "composition", what=what, by=by, length=length, only_selected=only_selected)
     groups = make_groups(view, by, only_selected=only_selected)
     if not groups.grouping.names:
         st.info("No cell takes part: the selection is empty.", icon=":material/lasso_select:")
         return
-    parts = _parts((*identity(view), what), view, what)
-    found, colors = _compose(groups, Grouping(parts.names, parts.codes), parts.colors)
+    parts, found, colors = count_parts(view, what, groups)
     shares = length == "share"
     st.plotly_chart(
         plot_figures.draw_composition(
@@ -68,7 +68,7 @@ def show(view: View) -> None:
         notes.append(f"{plural(n, 'cell')} without a value of {plain(title_of(what))} are the grey piece.")
     st.caption(" ".join([f"{counted} in {plural(len(found.rows), 'bar')}.", *notes, "Click a piece to select it."]))
     caption = f"{view.source.title}: {title_of(what)} within {groups.title}, {counted}."
-    table = _table(found)
+    table = as_table(found)
     handout.offer(
         view, "composition", table,
         lambda kind: plot_prints.print_composition(
@@ -81,6 +81,12 @@ def show(view: View) -> None:
         wide, height="content" if len(wide) < 9 else 330, key="x_composition_table",
         column_config=forms | {"Cells": st.column_config.NumberColumn(format="localized")},
     )  # fmt: skip
+
+
+def count_parts(view: View, what: str, groups: Groups) -> tuple[coloring.Labels, Composition, list[str]]:
+    """The pieces as the map names them, how many cells of each are in each group, and the colours of those that are."""
+    parts = _parts((*identity(view), what), view, what)
+    return parts, *_compose(groups, Grouping(parts.names, parts.codes), parts.colors)
 
 
 @st.cache_resource(max_entries=24, show_spinner=False)
@@ -117,7 +123,7 @@ def _choose(
     selection_card.keep(view.data, history.select(rule))
 
 
-def _table(found: Composition) -> pd.DataFrame:
+def as_table(found: Composition) -> pd.DataFrame:
     """One row for each bar and piece, for a file."""
     n = len(found.parts)
     return pd.DataFrame(

@@ -129,7 +129,7 @@ def _explore(path: str, stamp: str, gene_column: str | None, embed_job: str | No
     aligned = describe.open_aligned(sources.Source("", Path(path), "", ""), gene_column)[0]
     adata = read_dataset(path, folders=sources.allowed_folders())
     result = result_dir(Workspace(), embed_job) if embed_job else None
-    context, takes_part = read_context(adata, aligned, open_expression(aligned, store), result)
+    context, takes_part = read_context(adata, lambda: open_expression(aligned, store), result)
     shown = np.flatnonzero(takes_part)
     obs = context.obs if takes_part.all() else context.obs.iloc[shown]
     maps = {name: np.ascontiguousarray(context.maps[name][shown], np.float32) for name in _order(context.maps)}

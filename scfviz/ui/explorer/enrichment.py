@@ -37,7 +37,7 @@ def show(view: View) -> None:
     key = f"scfviz.enrichment.{view.data.dataset}"
     if st.button("Find gene sets", type="primary", icon=":material/hub:", key="x_enrich", disabled=options is None):
         st.session_state[key] = job_panel.ask(KIND, options)
-    job = _find(st.session_state.get(key) or st.query_params.get(_ADDRESS), view)
+    job = current(view)
     if job is None:
         _forget(key)
         return
@@ -47,6 +47,11 @@ def show(view: View) -> None:
         return
     of = comparison.read_result(job_panel.status_of(job.options["comparison"]), view.history)
     _show_result(view, of, job.id, job.options)
+
+
+def current(view: View) -> JobStatus | None:
+    """The enrichment that was asked for last, or by the one who sent the address, of the last comparison."""
+    return _find(st.session_state.get(f"scfviz.enrichment.{view.data.dataset}") or st.query_params.get(_ADDRESS), view)
 
 
 def _find(job_id: str | None, view: View) -> JobStatus | None:
@@ -137,7 +142,7 @@ def _choose(result: Result) -> dict[str, Any] | None:
 def _show_result(view: View, of: Result, job_id: str, options: dict[str, Any]) -> None:
     folder = result_dir(Workspace(), job_id)
     table, report = _read(str(folder)), read_json(folder / "report.json") or {}
-    way, origin = report["way"], _origin_of(options)
+    way, origin = report["way"], origin_of(options)
     p = "pvals_adj" if way == "list" else "fdr"
     n_clear = int((table[p] < 0.05).sum())
     word = "an adjusted p" if way == "list" else "a false discovery rate"
@@ -179,7 +184,7 @@ def _show_result(view: View, of: Result, job_id: str, options: dict[str, Any]) -
         st.markdown(_HOW[way])
 
 
-def _origin_of(options: dict[str, Any]) -> str:
+def origin_of(options: dict[str, Any]) -> str:
     """The reference of the sets that a computation used."""
     path = options["gmt"]
     return gene_sets.ONTOLOGY if path is None else "/".join(path.rsplit("/", 2)[1:])

@@ -1,27 +1,23 @@
 """Gene sets on screen: where they come from, and the score of one in every cell."""
 
-import hashlib
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import streamlit as st
 
-from scfviz.errors import OptionError, ScfvizError
+from scfviz.errors import ScfvizError
 from scfviz.jobs import Workspace, result_dir
 from scfviz.tasks.gene_sets import GeneSet, SetScore
 from scfviz.ui import describe, job_panel, page, sources, state
+from scfviz.ui.explorer import gene_set_files
 from scfviz.ui.explorer.data import Explored
-from scfviz.ui.text import plain
+from scfviz.ui.text import plain, plural, shorten, size
 
 ONTOLOGY, OWN = "ontology", "own"
 TITLES = {ONTOLOGY: "Gene Ontology: biological processes", OWN: "my own genes"}
 SCORE_UNIT = "mean ln(1 + counts per 10,000) above that of control genes"
 INLINE_CELLS = 20_000  # more are scored outside the page: it takes longer than a second
-_UPLOADS = "scfviz.gene_sets"
-_REF = re.compile(r"[0-9a-f]{32}/[^/]+")  # made from the content: who can name it has it, or was sent the address
-_MAX_MEGABYTES = 50
 
 
 def choose_source(key: str, address: str, *, own: bool = False) -> str:
@@ -41,8 +37,8 @@ def choose_source(key: str, address: str, *, own: bool = False) -> str:
     str
         `ONTOLOGY`, `OWN` or the reference of an upload.
     """
-    _take_uploads(key)
-    options = [ONTOLOGY, *([OWN] if own else []), *_uploads(address)]
+    _take_upload(key)
+    options = [ONTOLOGY, *([OWN] if own else []), *_given(address)]
     asked = st.query_params.get(address)
     if st.session_state.get(key) not in (None, *options):
         del st.session_state[key]
@@ -51,6 +47,7 @@ def choose_source(key: str, address: str, *, own: bool = False) -> str:
         format_func=title_of,
     )  # fmt: skip
     _show_uploader(key)
+    _show_given(key, address)
     if chosen != ONTOLOGY:
         st.query_params[address] = chosen
     elif address in st.query_params:
@@ -73,17 +70,12 @@ def read(ref: str) -> tuple[GeneSet, ...]:
 
 def path_of(ref: str) -> Path | None:
     """Where the sets lie; `None` for the ontology that ships with scfviz."""
-    if ref == ONTOLOGY:
-        return None
-    path = (_folder() / ref).resolve()
-    if not _REF.fullmatch(ref) or not path.is_relative_to(_folder()) or not path.is_file():
-        raise OptionError("This file of gene sets is not there.", "", "Add the GMT file again.")
-    return path
+    return None if ref == ONTOLOGY else gene_set_files.path_of(ref)
 
 
 def title_of(ref: str) -> str:
     """What a source is called."""
-    return TITLES.get(ref) or ref.partition("/")[2]
+    return TITLES.get(ref) or gene_set_files.name_of(ref)
 
 
 def find(ref: str, name: str | None) -> GeneSet | None:
@@ -115,17 +107,18 @@ def score(source: sources.Source, data: Explored, store: str | None, genes: Sequ
         path = str(source.path)
         found = _score_here(path, sources.stamp(source.path), state.gene_column(), store, tuple(genes))
     else:
-        found = _score_outside(source, store, genes)
+        found = _score_outside(source, data, store, genes)
     if found is None or len(data.shown) == len(found.values):
         return found
     return SetScore(found.values[data.shown], found.genes, found.left_out, found.n_controls)
 
 
-def _score_outside(source: sources.Source, store: str | None, genes: Sequence[str]) -> SetScore | None:
+def _score_outside(source: sources.Source, data: Explored, store: str | None, genes: Sequence[str]) -> SetScore | None:
     options = {"dataset": str(source.path.resolve()), "genes": list(genes), "gene_column": state.gene_column()}
     job = job_panel.ask_once("set_score", options | {"gene_store": store})
     if job.state == "done":
         return _read_score(str(result_dir(Workspace(), job.id)))
+    job_panel.show_memory("set_score", options, data.context.n_obs)
     job_panel.show_progress(job.id, "Scoring the cells", place="-set", on_leave=lambda: _leave_score(job.id))
     return None
 
@@ -177,58 +170,32 @@ def _by_name(ref: str) -> dict[str, GeneSet]:
     return {one.name: one for one in sorted(read(ref), key=lambda one: one.name.casefold())}
 
 
-def _uploads(address: str) -> list[str]:
-    """Files that were given in this session, and the one that the address names, where it is there."""
-    kept = list(st.session_state.get(_UPLOADS, []))
+def _given(address: str) -> list[str]:
+    """The files that this visitor gave, and the one that the address names, where it is there."""
+    given = [file.ref for file in gene_set_files.list_files(state.visitor())]
     asked = st.query_params.get(address)
-    if asked and asked not in (*kept, *TITLES):
+    if asked and asked not in (*given, *TITLES):
         try:
             read(asked)
-            kept.append(asked)
+            given.append(asked)
         except ScfvizError:
             del st.query_params[address]
-    return kept
+    return given
 
 
-def _take_uploads(key: str) -> None:
+def _take_upload(key: str) -> None:
     """Keep a file that was just given, once; what is wrong with it is remembered, to be shown beside it."""
     given = st.session_state.get(f"{key}_file")
     seen = st.session_state.get(f"{key}.seen")
     if given is None or (seen is not None and seen[0] == given.file_id):
         return
-    error = None
+    error = ref = None
     try:
-        if given.size > _MAX_MEGABYTES * 2**20:
-            raise OptionError(
-                f"The file has {given.size / 2**20:.0f} MB.",
-                f"At most {_MAX_MEGABYTES} MB are read.",
-                "Pack it (gzip).",
-            )
-        ref = _save(given.getvalue(), given.name)
-        st.session_state[_UPLOADS] = [*dict.fromkeys([*st.session_state.get(_UPLOADS, []), ref])]
+        ref = gene_set_files.save(given.getvalue(), given.name, state.visitor())
         st.session_state[key] = ref
     except ScfvizError as caught:
         error = (caught.title, caught.found, caught.needed, caught.advice)
-    st.session_state[f"{key}.seen"] = (given.file_id, error)
-
-
-def _save(content: bytes, name: str) -> str:
-    """Keep a GMT file in the workspace; DatasetError or GeneError where it is none."""
-    clean = re.sub(r"[^\w.\- ()+]", "_", Path(name).name).strip(". ")[:120] or "sets.gmt"
-    folder = _folder() / hashlib.sha256(content).hexdigest()[:32]
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path = folder / clean
-    path.write_bytes(content)
-    try:
-        read(f"{folder.name}/{clean}")
-    except ScfvizError:
-        path.unlink()
-        raise
-    return f"{folder.name}/{clean}"
-
-
-def _folder() -> Path:
-    return Workspace().root / "gene_sets"
+    st.session_state[f"{key}.seen"] = (given.file_id, error, ref)
 
 
 def _show_uploader(key: str) -> None:
@@ -241,5 +208,33 @@ def _show_uploader(key: str) -> None:
         return
     if seen[1] is not None:
         page.show_error(*seen[1])
-    else:
+    elif any(file.ref == seen[2] for file in gene_set_files.list_files(state.visitor())):  # not removed since
         st.caption(f":material/check: {plain(given.name)} is one of the choices above.")
+
+
+def _show_given(key: str, address: str) -> None:
+    """The files that this visitor gave, each removed with one click: it can be given again."""
+    files = gene_set_files.list_files(state.visitor())
+    if not files:
+        return
+    state.remember_visitor()
+    st.markdown("**Your files of gene sets**")
+    for file in files:
+        with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+            st.caption(
+                f"{plain(shorten(file.name, 40))} · {plural(file.n_sets, 'set')} · {size(file.n_bytes)}",
+                width="content",
+            )
+            st.button(
+                "Remove", icon=":material/delete:", type="tertiary", key=f"{key}_remove_{file.ref}",
+                help="Deletes the file from the workspace. What was computed with it stays.",
+                on_click=_remove, args=(file.ref, key, address),
+            )  # fmt: skip
+
+
+def _remove(ref: str, key: str, address: str) -> None:
+    gene_set_files.remove(ref, state.visitor())
+    if st.session_state.get(key) == ref:
+        del st.session_state[key]
+    if st.query_params.get(address) == ref:
+        del st.query_params[address]

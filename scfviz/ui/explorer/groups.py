@@ -69,11 +69,16 @@ class Groups:
         return notes
 
 
-def choose_groups(view: View, key: str, label: str = "Group by", *, default: int = 0) -> str | None:
-    """Ask what the groups are; `None` where the dataset has nothing to group by."""
+def list_kinds(view: View) -> list[str]:
+    """What cells can be grouped by: labels, the selection, the named selections."""
     kinds = [name for name in view.data.labels if name not in _TITLES]
     kinds += [_SELECTION] if view.mask is not None else []
-    kinds += [_NAMED] if view.history.named else []
+    return kinds + ([_NAMED] if view.history.named else [])
+
+
+def choose_groups(view: View, key: str, label: str = "Group by", *, default: int = 0) -> str | None:
+    """Ask what the groups are; `None` where the dataset has nothing to group by."""
+    kinds = list_kinds(view)
     if not kinds:
         st.info(
             "The file has no column of labels. Select cells on a map: then the selected are compared with the others.",

@@ -21,7 +21,7 @@ from scfviz.tasks.summaries import (
     violin_table,
 )
 from scfviz.ui import describe, palette, state
-from scfviz.ui.explorer import compare, gene_list, handout, plot_figures, plot_prints
+from scfviz.ui.explorer import compare, gene_list, handout, looked, plot_figures, plot_prints
 from scfviz.ui.explorer.groups import Groups, choose_cells, choose_groups, make_groups
 from scfviz.ui.explorer.view import View
 from scfviz.ui.text import plural
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 MAX_GENES = 50
 _KINDS = {"dots": "Dot plot", "violins": "Violins", "heatmap": "Heatmap"}
 _VALUES = {"mean": "Mean", "scaled": "0 to 1 per gene", "z": "z-score per gene"}
-_VALUE_TITLES = {
+VALUE_TITLES = {
     "mean": plot_figures.UNIT,
     "scaled": "mean, 0 lowest to 1 highest group of each gene",
     "z": "mean, standard deviations of groups of each gene",
@@ -93,6 +93,16 @@ def show(view: View) -> None:
         order = st.selectbox(
             "Order", list(_ORDERS), format_func=_ORDERS.get, key="x_plot_order", bind="query-params", width=270
         )
+    looked.remember(
+        view,
+        "plots",
+        genes=genes[:MAX_GENES],
+        by=by,
+        kind=kind,
+        only_selected=only_selected,
+        scaling=scaling,
+        order=order,
+    )
     if not genes:
         _say_how_to_begin(view, by)
         return
@@ -124,13 +134,13 @@ def _suggest(view: View, by: str) -> None:
     grouping = make_groups(view, by).grouping
     counts = AlignedExpression(describe.open_aligned(view.source, state.gene_column())[0])
     per_group = max(1, min(3, 24 // len(grouping.names)))
-    gene_list.add_genes(suggest_genes(counts, _on_all_cells(view, grouping), per_group=per_group)[0])
+    gene_list.add_genes(suggest_genes(counts, on_all_cells(view, grouping), per_group=per_group)[0])
 
 
 def _show_picture(view: View, asked: list[str], groups: Groups, look: _Look) -> None:
     genes, kind, scaling = asked[:MAX_GENES], look.kind, look.scaling
     summary = _summarise((*groups.key, tuple(genes)), view, groups.grouping, genes)
-    at_groups, at_genes = _order(summary, look.order)
+    at_groups, at_genes = find_order(summary, look.order)
     summary = summary.take(at_groups, at_genes)
     names = [groups.counted_names[i] for i in at_groups]
     if kind == "violins":
@@ -155,7 +165,7 @@ def _show_picture(view: View, asked: list[str], groups: Groups, look: _Look) -> 
     caption = (
         f"{view.source.title}: {_KINDS[kind].lower()} of {plural(len(genes), 'gene')} by {groups.title}, {counted}. "
         + ("Distributions of ln(1 + counts per 10,000); dots are medians, each row has its own scale."
-           if kind == "violins" else f"Colour: {_VALUE_TITLES[scaling]}.")
+           if kind == "violins" else f"Colour: {VALUE_TITLES[scaling]}.")
     )  # fmt: skip
     _show_numbers(view, picture, caption)
 
@@ -168,7 +178,7 @@ def _show_numbers(view: View, picture: _Picture, caption: str) -> None:
     )  # fmt: skip
 
 
-def _order(summary: GroupSummary, order: str) -> tuple[np.ndarray, np.ndarray]:
+def find_order(summary: GroupSummary, order: str) -> tuple[np.ndarray, np.ndarray]:
     """Positions of groups and genes in the order that was asked for; similar by z-scores, so that each gene counts."""
     scores = summary.standardised()
     groups = np.arange(len(summary.groups)) if order == "listed" else order_by_similarity(scores)
@@ -178,7 +188,7 @@ def _order(summary: GroupSummary, order: str) -> tuple[np.ndarray, np.ndarray]:
 
 def _grid_picture(summary: GroupSummary, names: list[str], kind: str, scaling: str) -> _Picture:
     values = {"mean": summary.mean, "scaled": summary.scaled(), "z": summary.standardised()}[scaling]
-    title, diverging = _VALUE_TITLES[scaling], scaling == "z"
+    title, diverging = VALUE_TITLES[scaling], scaling == "z"
     table = summary.as_table() if scaling == "mean" else summary.as_table().assign(**{scaling: values.ravel()})
     draw = plot_figures.draw_dots if kind == "dots" else plot_figures.draw_heatmap
     return _Picture(
@@ -216,19 +226,19 @@ def _choose_from_table(table: pd.DataFrame) -> None:
 
 @st.cache_resource(max_entries=32, show_spinner="Reading genes …")
 def _summarise(key: tuple, _view: View, _grouping: Grouping, _genes: list[str]) -> GroupSummary:
-    return summarise_groups(_expression(_view), _genes, _on_all_cells(_view, _grouping))
+    return summarise_groups(_expression(_view), _genes, on_all_cells(_view, _grouping))
 
 
 @st.cache_resource(max_entries=32, show_spinner="Reading genes …")
 def _violins(key: tuple, _view: View, _grouping: Grouping, _genes: list[str]) -> list[Violin]:
-    return make_violins(_expression(_view), _genes, _on_all_cells(_view, _grouping))
+    return make_violins(_expression(_view), _genes, on_all_cells(_view, _grouping))
 
 
 def _expression(view: View):
     return open_expression(describe.open_aligned(view.source, state.gene_column())[0], view.store)
 
 
-def _on_all_cells(view: View, grouping: Grouping) -> Grouping:
+def on_all_cells(view: View, grouping: Grouping) -> Grouping:
     """The groups of the shown cells as groups of the file's cells."""
     codes = np.full(view.data.context.n_obs, -1, np.int32)
     codes[view.data.shown] = grouping.codes

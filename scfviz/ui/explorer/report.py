@@ -11,13 +11,13 @@ from scfviz.errors import ScfvizError
 from scfviz.jobs import JobStatus, Workspace, result_dir
 from scfviz.jobs.label_store import labels_used, list_labels
 from scfviz.jobs.workspace import read_json
-from scfviz.tasks.methods import Compared, Work
-from scfviz.tasks.report import Figure, write_report
+from scfviz.tasks.report import Pictures, write_report
 from scfviz.tasks.script import as_notebook, as_python, script_cells
 from scfviz.tasks.selection import Rule, from_json
 from scfviz.tasks.session_file import SavedSession
+from scfviz.tasks.work import Compared, Composed, Pictured, Work
 from scfviz.ui import describe, figure, job_panel, models, scores, state
-from scfviz.ui.explorer import comparison, session
+from scfviz.ui.explorer import comparison, report_panels, result_figures, session
 from scfviz.ui.explorer.view import View
 from scfviz.ui.text import plural
 
@@ -30,6 +30,7 @@ class Handed:
     model: str
     embed_job: JobStatus | None
     comparisons: tuple[JobStatus, ...]
+    looks: report_panels.Looks
     session: SavedSession
 
 
@@ -61,7 +62,8 @@ def show(view: View) -> None:
         )  # fmt: skip
         st.caption(
             "What was done in order, the maps as they are coloured now, selections with their rules, the last "
-            "comparison, versions, a methods paragraph and what to cite. One file that opens without a network."
+            "comparison with its gene sets, the pictures of genes and of composition as you last saw them, versions, a "
+            "methods paragraph and what to cite. One file that opens without a network."
         )
         st.markdown("##### To do it again")
         with st.container(horizontal=True):
@@ -74,8 +76,9 @@ def show(view: View) -> None:
                 "application/x-ipynb+json", on_click="ignore", icon=":material/menu_book:", key="x_notebook",
             )  # fmt: skip
         st.caption(
-            "Python that opens the file, embeds, draws the maps, evaluates the selections and compares. It stops where "
-            "a number differs from this view. It needs scfviz and the dataset."
+            "Python that opens the file, embeds, computes the maps, evaluates the selections, compares, and counts "
+            "again what the report shows. It stops where a number differs from this view. It needs scfviz and the "
+            "dataset."
         )
 
 
@@ -89,32 +92,52 @@ def take(view: View) -> Handed:
         job for job in jobs
         if job is not None and job.state == "done" and (job.options["embed_job"], job.options["gene_column"]) == same
     )  # fmt: skip
-    return Handed(state.gene_column(), state.model(), embed_job, finished, session.save(view, last))
+    looks = report_panels.take(view)
+    return Handed(state.gene_column(), state.model(), embed_job, finished, looks, session.save(view, last))
 
 
 def report_html(view: View, handed: Handed, author: str = "") -> str:
     """The report of this view."""
-    maps = []
+    maps, captions = [], []
     for start in range(0, len(view.chosen.maps), 2):
         names = view.chosen.maps[start : start + 2]
         shown = {view.data.titles[name]: view.data.maps[name] for name in names}
         n_cells = plural(len(view.data.shown), "cell")
-        picture = figure.draw_maps(shown, view.chosen.coloring, "svg", selected=view.mask, caption=n_cells)
+        maps.append(figure.draw_maps(shown, view.chosen.coloring, "svg", selected=view.mask, caption=n_cells))
         text = f"{' and '.join(shown)}: {view.caption}."
         if view.mask is not None:
             text += f" {plural(int(view.mask.sum()), 'cell is', 'cells are')} selected, the others are faint."
-        maps.append(Figure(picture, text, text))
-    tables = [pd.read_parquet(result_dir(Workspace(), job.id) / "table.parquet") for job in handed.comparisons]
-    return write_report(gather(view, handed), maps, tables, scores=_scores(handed), author=author)
+        captions.append(text)
+    genes = report_panels.read_genes(view, handed.looks, handed.gene_column)
+    parts = report_panels.read_parts(view, handed.looks)
+    work = _gather(view, handed, None if genes is None else genes[0], None if parts is None else parts[0])
+    pictures = Pictures(
+        maps,
+        captions,
+        [result_figures.print_volcano(compared.table, "svg", "") for compared in work.comparisons],
+        None if work.enriched is None else report_panels.draw_enriched(work.enriched),
+        None if genes is None else genes[1](),
+        None if parts is None else parts[1](),
+    )
+    return write_report(work, pictures, scores=_scores(handed), author=author)
 
 
 def gather(view: View, handed: Handed) -> Work:
     """What was really done, from results and rules."""
+    genes = report_panels.read_genes(view, handed.looks, handed.gene_column)
+    parts = report_panels.read_parts(view, handed.looks)
+    return _gather(view, handed, None if genes is None else genes[0], None if parts is None else parts[0])
+
+
+def _gather(view: View, handed: Handed, pictured: Pictured | None, composed: Composed | None) -> Work:
     data, history, embed_job = view.data, view.history, handed.embed_job
     about = describe.describe(view.source, handed.gene_column)
     rules = [kept.rule for kept in history.named] + ([history.current] if history.current is not None else [])
     for job in handed.comparisons:
         rules += [from_json(job.options[side]) for side in ("group", "reference") if job.options[side] is not None]
+    groups = [pictured.groups] if pictured is not None else []
+    groups += [composed.groups, composed.parts] if composed is not None else []
+    rules += [rule for found in groups for _, rule in found.rules]
     used = labels_used(Workspace(), data.dataset, rules)
     own = {name: found for name, found in list_labels(Workspace(), data.dataset).items() if name in used}
     return Work(
@@ -137,8 +160,17 @@ def gather(view: View, handed: Handed) -> Work:
         n_now=tuple(_count(view, kept.rule) for kept in history.named),
         current=history.current,
         n_current=0 if view.mask is None else int(view.mask.sum()),
-        comparisons=tuple(Compared(job.options, _report_of(job), job.finished_at) for job in handed.comparisons),
+        comparisons=tuple(
+            Compared(job.options, _report_of(job), _table_of(job), job.finished_at) for job in handed.comparisons
+        ),
+        enriched=report_panels.read_enriched(handed.looks, handed.comparisons),
+        pictured=pictured,
+        composed=composed,
     )
+
+
+def _table_of(job: JobStatus) -> pd.DataFrame:
+    return pd.read_parquet(result_dir(Workspace(), job.id) / "table.parquet")
 
 
 def _report_of(job: JobStatus) -> dict:

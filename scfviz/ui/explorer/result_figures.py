@@ -186,7 +186,7 @@ def print_bars(table: pd.DataFrame, way: str, n_sets: int, kind: str, caption: s
     def draw(figure) -> None:
         axes = figure.add_axes((0.46, 0.9 / height, 0.5, 1 - 1.1 / height))
         axes.barh(range(len(bars.names)), bars.length, color=_colors(bars), height=0.75)
-        axes.set_yticks(range(len(bars.names)), [_plain(name, 52) for name in bars.names], fontsize=8)
+        axes.set_yticks(range(len(bars.names)), [_plain(name, 76) for name in bars.names], fontsize=8)
         axes.invert_yaxis()
         axes.set(xlabel=bars.unit)
         axes.spines[["top", "right"]].set_visible(False)
@@ -213,7 +213,9 @@ def _save(draw: Callable, size: tuple[float, float], kind: str, caption: str) ->
         figure.text(0.015, 0.015, _plain(caption, 220), color=_INK, fontsize=7, wrap=True)
         out = BytesIO()
         metadata = {"Date": None} if kind == "svg" else None
-        figure.savefig(out, format=kind, dpi=300, facecolor="white", metadata=metadata)
+        figure.savefig(
+            out, format=kind, dpi=300, facecolor="white", bbox_inches="tight", pad_inches=0.1, metadata=metadata
+        )
     return out.getvalue()
 
 

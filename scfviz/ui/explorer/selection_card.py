@@ -98,11 +98,11 @@ def show(view: View) -> None:
             share = 100 * n_selected / max(1, len(data.shown))
             text = f"**{n_selected:,} of {plural(len(data.shown), 'cell')}** ({share:.3g} %)"
             st.markdown(f"{text} · {plain(shorten(history.current.describe(), 200))}")
-        _step("Undo", ":material/undo:", data, history.undo, not history.past, "Ctrl+Z")
-        _step("Redo", ":material/redo:", data, history.redo, not history.future, "Ctrl+Shift+Z")
+        _step("Undo", ":material/undo:", data, SelectionHistory.undo, not history.past, "Ctrl+Z")
+        _step("Redo", ":material/redo:", data, SelectionHistory.redo, not history.future, "Ctrl+Shift+Z")
         rule = history.current
-        _step("Invert", ":material/invert_colors:", data, lambda: history.select(Invert(rule)), rule is None)
-        _step("Clear", ":material/close:", data, lambda: history.select(None), rule is None)
+        _step("Invert", ":material/invert_colors:", data, _invert, rule is None)
+        _step("Clear", ":material/close:", data, lambda now: now.select(None), rule is None)
     left, right = st.columns([1.7, 1], gap="large")
     with left, st.form("x_rule", border=False), st.container(horizontal=True, vertical_alignment="bottom"):
         text = st.text_input(
@@ -125,6 +125,10 @@ def show(view: View) -> None:
         _show_named(data, history)
 
 
+def _invert(history: SelectionHistory) -> SelectionHistory:
+    return history if history.current is None else history.select(Invert(history.current))
+
+
 def _checked(rule: Rule, data: Explored) -> Rule:
     """A rule that can be evaluated: what is wrong with it is said before it becomes a step."""
     data.mask(rule)
@@ -135,13 +139,15 @@ def _step(
     label: str,
     icon: str,
     data: Explored,
-    act: Callable[[], SelectionHistory],
+    act: Callable[[SelectionHistory], SelectionHistory],
     disabled: bool,
     shortcut: str | None = None,
 ) -> None:
-    if st.button(label, icon=icon, disabled=disabled, type="tertiary", key=f"x_{label.lower()}", shortcut=shortcut):
-        keep(data, act())
-        draw_anew()
+    # A callback runs before the maps are drawn: they are sent once, not twice.
+    st.button(
+        label, icon=icon, disabled=disabled, type="tertiary", key=f"x_{label.lower()}", shortcut=shortcut,
+        on_click=lambda: keep(data, act(selections.load(data.dataset))),
+    )  # fmt: skip
 
 
 def draw_anew() -> None:

@@ -1,0 +1,21 @@
+"""What was looked at last in a panel, for whoever hands it on: only the choices, kept while other panels are open."""
+
+from typing import Any
+
+import streamlit as st
+
+from scfviz.ui.explorer.view import View
+
+
+def remember(view: View, panel: str, **choices: Any) -> None:
+    """Keep the choices of a panel; the next ones take their place."""
+    st.session_state[_key(view, panel)] = choices
+
+
+def recall(view: View, panel: str) -> dict[str, Any] | None:
+    """The choices of a panel as it was open last; `None` where it was not."""
+    return st.session_state.get(_key(view, panel))
+
+
+def _key(view: View, panel: str) -> str:
+    return f"scfviz.looked.{view.data.dataset}.{panel}"
