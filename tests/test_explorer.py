@@ -241,6 +241,18 @@ def test_figures_open_and_say_what_they_show(dataset, tmp_path, kind):
         assert content.startswith(b"%PDF")
 
 
+def test_names_in_a_figure_stay_inside_and_apart():
+    from matplotlib.figure import Figure
+
+    axes = Figure(figsize=(4, 4)).add_subplot()
+    axes.set(xlim=(0, 1), ylim=(0, 1))
+    figure._write_labels(axes, [(f"a long name of group {i}", (0.02, 0.5)) for i in range(9)])
+    boxes, frame = [text.get_window_extent() for text in axes.texts], axes.get_window_extent()
+    assert 3 <= len(boxes) < 9 and axes.texts[0].get_text().endswith("0")
+    assert all(frame.x0 <= box.x0 and box.x1 <= frame.x1 for box in boxes)
+    assert not any(one.shrunk(0.98, 0.98).overlaps(other) for i, one in enumerate(boxes) for other in boxes[:i])
+
+
 def test_figures_of_values_and_blends_are_drawn(dataset):
     open_page()
     data = explorer_data.explore(source(), None, None)

@@ -91,14 +91,34 @@ def _draw_map(axes, title: str, xy: np.ndarray, cells: raster.Cells, coloring: C
     for side in axes.spines.values():
         side.set(color="#c9d2d2", linewidth=0.6)
     if isinstance(coloring, Labels):
-        from matplotlib.patheffects import withStroke
-
         places = map_layout.find_places(xy, cells.codes, len(coloring.names), box) or []
-        for code, place in enumerate(places):
-            if place is not None and code not in cells.hidden:
-                effects = [withStroke(linewidth=2, foreground="white")]
-                name = _plain(coloring.names[code], 30)
-                axes.text(*place, name, ha="center", va="center", fontsize=7, color=_INK, path_effects=effects)
+        sizes = np.bincount(cells.codes[cells.codes >= 0], minlength=len(places))
+        shown = [code for code in np.argsort(-sizes, kind="stable") if code < len(places) and code not in cells.hidden]
+        _write_labels(axes, [(coloring.names[code], places[code]) for code in shown if places[code] is not None])
+
+
+def _write_labels(axes, labels: list[tuple[str, tuple[float, float]]]) -> None:
+    """Names of groups inside the map and beside each other; the first go first, and what finds no room is left out."""
+    from matplotlib.patheffects import withStroke
+
+    axes.apply_aspect()
+    effects, taken = [withStroke(linewidth=2, foreground="white")], []
+    frame, to_map = axes.get_window_extent(), axes.transData.inverted()
+    for name, place in labels:
+        text = axes.text(
+            *place, _plain(name, 30), ha="center", va="center", fontsize=7, color=_INK, path_effects=effects
+        )
+        box = text.get_window_extent()
+        right = np.clip(0.0, frame.x0 + 2 - box.x0, max(frame.x1 - 2 - box.x1, frame.x0 + 2 - box.x0))
+        for steps in (0, 1, -1, 2, -2):
+            moved = box.translated(right, steps * box.height)
+            fits = frame.y0 < moved.y0 and moved.y1 < frame.y1
+            if fits and not any(moved.overlaps(other) for other in taken):
+                taken.append(moved)
+                text.set_position(to_map.transform(((moved.x0 + moved.x1) / 2, (moved.y0 + moved.y1) / 2)))
+                break
+        else:
+            text.remove()
 
 
 def _draw_legend(axes, coloring: Coloring, cells: raster.Cells) -> None:
