@@ -208,7 +208,9 @@ def score_depth(
         alone = {name: predict(prepared, None) for name, predict in models.items()}
         joined, notes = {}, {}
         for name, predict in {ALONE: None, **models}.items():
-            enhanced = enhancer.enhance(scored, now.totals, enhancer.learn(now.totals, predict), predict)
+            # `alone` has answered this very question
+            known = None if predict is None else lambda _cells, _hidden, answer=alone[name]: answer
+            enhanced = enhancer.enhance(scored, now.totals, enhancer.learn(now.totals, predict), known)
             joined[name] = enhanced.median
             inside = (enhanced.low <= truth + 1e-6) & (truth <= enhanced.high + 1e-6)
             notes[name] = f"90 % interval holds {100 * inside[:, now.is_measured].mean():.0f} % of the entries"
