@@ -199,7 +199,8 @@ class Enhancer:
     ) -> dict[str, np.ndarray]:
         """Logarithm of each measured gene's share, float64 (n, n_measured) by view.
 
-        The dataset's views leave the cell itself out, so that its two halves stay independent; the model sees `seen`.
+        The dataset's views leave the cell itself out, so that its two halves stay independent (but for the choice of
+        its neighbours, which takes the whole cell); the model sees `seen`.
         """
         others = self._sums[None] - self._measured[rows].toarray()
         n_measured = others.shape[1]
@@ -262,7 +263,10 @@ def _fit(
     from scipy.special import digamma, gammaln
 
     drawn = rng.choice(seen.size, min(seen.size, _MOST_ENTRIES), replace=False)
-    table = np.stack([*(view.ravel()[drawn] for view in views), np.ones(len(drawn))], axis=1)
+    centres = np.array([view.mean() for view in views])  # else exponents and offset would pull at each other
+    table = np.stack(
+        [*(v.ravel()[drawn] - c for v, c in zip(views, centres, strict=True)), np.ones(len(drawn))], axis=1
+    )
     x, x_seen = held_back.ravel()[drawn], seen.ravel()[drawn]
     t, t_seen = (np.repeat(part.sum(axis=1), part.shape[1])[drawn] for part in (held_back, seen))
 
@@ -279,6 +283,11 @@ def _fit(
         return -float(likelihood.mean()), -np.concatenate(slopes) / len(x)
 
     n = len(views)
-    start = np.concatenate([np.full(n, 1 / n), [0.0, 0.0, 0.0]])
-    bounds = [(0.0, 2.0)] * n + [(-10.0, 10.0), _CONCENTRATIONS, (-1.0, 1.0)]
-    return minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds).x
+    bounds = [(0.0, 2.0)] * n + [(-30.0, 0.0), _CONCENTRATIONS, (-1.0, 1.0)]
+    exponents = np.full(n, 1 / n)
+    found = minimize(
+        loss, [*exponents, centres @ exponents, 0.0, 0.0], jac=True, method="L-BFGS-B", bounds=bounds,
+        options={"ftol": 1e-10, "maxiter": 200},
+    ).x  # fmt: skip
+    found[n] -= centres @ found[:n]
+    return found
