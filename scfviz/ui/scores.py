@@ -34,7 +34,8 @@ def show_scores(info: "CheckpointInfo") -> None:
     st.markdown(
         f"Measured on {plural(n_datasets, 'dataset or pair of datasets', 'datasets and pairs of datasets')}, each "
         "number beside the best of several simple methods that got the same cells. **Ahead** and **behind** mean that "
-        "the 95 % interval of the difference leaves out zero."
+        "the 95 % interval of the difference leaves out zero. **With the dataset**, the model's guess is combined with "
+        "what these methods see; **Model adds** says how often that is better, and how often worse, than without it."
     )
     st.dataframe(
         {
@@ -43,7 +44,7 @@ def show_scores(info: "CheckpointInfo") -> None:
             "Ahead": [entry["ahead"] for entry in summary],
             "No clear difference": [entry["no clear difference"] for entry in summary],
             "Behind": [entry["behind"] for entry in summary],
-            "Against the same without the model": [_adds(entry.get("model_adds")) for entry in summary],
+            "Model adds": [_adds(entry.get("model_adds")) for entry in summary],
         },
         hide_index=True,
         key="scores_summary",
