@@ -63,14 +63,20 @@ def one_thread():
 
 
 @pytest.fixture
-def visit(browser, server):
-    """Opens pages in a real browser, each call as another visitor; a module brings its own `browser` and `server`."""
+def visitor_type() -> type:
+    """What a module's visitors are."""
     from test_browser import Visitor
 
+    return Visitor
+
+
+@pytest.fixture
+def visit(browser, server, visitor_type):
+    """Opens pages in a real browser, each call as another visitor; a module brings its own `browser` and `server`."""
     visitors = []
 
-    def visit(**context) -> Visitor:
-        visitors.append(Visitor(browser, server, **context))
+    def visit(**context):
+        visitors.append(visitor_type(browser, server, **context))
         return visitors[-1]
 
     yield visit

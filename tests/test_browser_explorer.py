@@ -137,16 +137,8 @@ class Explorer(Visitor):
 
 
 @pytest.fixture
-def visit(browser, server):  # noqa: F811
-    visitors = []
-
-    def visit(**context) -> Explorer:
-        visitors.append(Explorer(browser, server, **context))
-        return visitors[-1]
-
-    yield visit
-    for visitor in visitors:
-        visitor.context.close()
+def visitor_type() -> type:
+    return Explorer
 
 
 @pytest.mark.timeout(400)

@@ -35,7 +35,7 @@ def show_scores(info: "CheckpointInfo") -> None:
         f"Measured on {plural(n_datasets, 'dataset or pair of datasets', 'datasets and pairs of datasets')}, each "
         "number beside the best of several simple methods that got the same cells. **Ahead** and **behind** mean that "
         "the 95 % interval of the difference leaves out zero. **With the dataset**, the model's guess is combined with "
-        "what these methods see; **Model adds** says how often that is better, and how often worse, than without it."
+        "what these methods see; **Adds** says how often that is better (+) or worse (−) than without the model."
     )
     st.dataframe(
         {
@@ -44,7 +44,7 @@ def show_scores(info: "CheckpointInfo") -> None:
             "Ahead": [entry["ahead"] for entry in summary],
             "No clear difference": [entry["no clear difference"] for entry in summary],
             "Behind": [entry["behind"] for entry in summary],
-            "Model adds": [_adds(entry.get("model_adds")) for entry in summary],
+            "Adds": [_adds(entry.get("model_adds")) for entry in summary],
         },
         hide_index=True,
         key="scores_summary",
@@ -101,7 +101,7 @@ def read_scores(info: "CheckpointInfo") -> dict[str, Any] | None:
 
 def _adds(counts: dict[str, int] | None) -> str:
     """Where a method can be run with and without the model: how often the model made it better, and worse."""
-    return "" if counts is None else f"better {counts['ahead']}, worse {counts['behind']}"
+    return "" if counts is None else f"+{counts['ahead']} −{counts['behind']}"
 
 
 def _upper(text: str) -> str:
