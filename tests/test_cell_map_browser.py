@@ -354,8 +354,13 @@ def test_fingers_draw_pinch_and_drag(open_page):
     touch("touchMove", (320, 200))
     touch("touchMove", (360, 230))
     touch("touchEnd")
+
+    def moved_with_the_finger() -> bool:
+        after = label_place()
+        return abs(after[0] - before[0] - 60) < 3 and abs(after[1] - before[1] - 30) < 3
+
+    wait_until(page, moved_with_the_finger)
     after = label_place()
-    assert abs(after[0] - before[0] - 60) < 3 and abs(after[1] - before[1] - 30) < 3
 
     labels = page.locator(STAGE).locator(".labels text:not([visibility=hidden])")
     n_before = labels.count()
