@@ -7,7 +7,7 @@ from scipy.sparse import csr_matrix
 from torch.nn import functional as F
 
 from scfviz.model import packed_linear, prepared_decoder
-from scfviz.model.attention import attend_packed
+from scfviz.model.attention import SHORT_CELL, attend_packed
 from scfviz.model.packed_linear import PackedLinear
 from scfviz.model.prepared import PreparedModel, attend, choose_precision
 from scfviz.model.tokens import prepare_cells, tokenise
@@ -61,6 +61,25 @@ def test_packed_attention_has_the_gradient_of_a_stock_layer():
     torch.manual_seed(0)
     q, k, v = (torch.randn(9, 2, 8, dtype=torch.float64, requires_grad=True) for _ in range(3))
     assert torch.autograd.gradcheck(lambda *qkv: attend_packed(*qkv, (4, 5)), (q, k, v))
+
+
+@pytest.mark.parametrize("lengths", [(5, 300, 40), (SHORT_CELL + 1, 7)])
+def test_training_in_bf16_attends_as_in_fp32(lengths):
+    """Forth and back, where scores are kept and where the fused kernel takes over; keys share a large part, as they do in models."""
+    torch.manual_seed(0)
+    q, k, v = torch.randn(3, sum(lengths), 4, 16)
+    rounded = torch.stack([q, k + 3 * torch.randn(4, 16), v]).to(torch.bfloat16)
+    wanted = torch.randn(sum(lengths), 4, 16)
+    found = []
+    for dtype in (torch.float32, torch.bfloat16):
+        inputs = rounded.to(dtype).requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+            attended = attend_packed(*inputs, lengths)
+        assert attended.dtype == dtype
+        (attended.float() * wanted).sum().backward()
+        found.append((attended.float(), *inputs.grad.float()))
+    for exact, close in zip(*found, strict=True):
+        assert (close - exact).norm() < 0.02 * exact.norm()
 
 
 @torch.inference_mode()
