@@ -145,8 +145,8 @@ def look(view: View, compare_job: str, way: str = "list", **genes) -> str:
     job_id = compute(jobs.Workspace(), "enrichment", options | {"min_change": 0.0}, work_off=work_off)
     st.session_state[f"scfviz.enrichment.{view.data.dataset}"] = job_id
     shown = {"genes": list(names[:4]), "by": "cell_type", "kind": "dots", "only_selected": False, "scaling": "z"}
-    looked.remember(view, "plots", **(shown | {"order": "both"} | genes))
-    looked.remember(view, "composition", what="cell_type", by="donor", length="share", only_selected=True)
+    looked.remember(view.data, "plots", **(shown | {"order": "both"} | genes))
+    looked.remember(view.data, "composition", what="cell_type", by="donor", length="share", only_selected=True)
     return job_id
 
 
@@ -282,12 +282,12 @@ def test_panels_whose_label_or_selection_is_gone_are_left_out(worked):
     _, view, _ = worked
     shown = {"genes": [view.data.genes[0]], "kind": "dots", "scaling": "mean", "order": "listed"}
     for choices in ({"by": "not_here", "only_selected": False}, {"by": "(named)", "only_selected": True}):
-        looked.remember(view, "plots", **shown, **choices)
-        looked.remember(view, "composition", what="cell_type", length="share", **choices)
+        looked.remember(view.data, "plots", **shown, **choices)
+        looked.remember(view.data, "composition", what="cell_type", length="share", **choices)
         bare = replace(view, history=SelectionHistory(), mask=None)
         work = report.gather(bare, report.take(bare))
         assert work.pictured is None and work.composed is None
-    looked.remember(view, "plots", **(shown | {"genes": ["NOT A GENE"]}), by="cell_type", only_selected=False)
+    looked.remember(view.data, "plots", **(shown | {"genes": ["NOT A GENE"]}), by="cell_type", only_selected=False)
     assert report.gather(view, report.take(view)).pictured is None
 
 
@@ -491,6 +491,10 @@ def test_linked_selection_that_needs_a_missing_map_leaves_the_page_whole(with_ho
 def saved_session(view: View) -> SavedSession:
     for name, value in {"x_color": "gene", "x_gene": view.data.genes[3], "x_panel": "report"}.items():
         st.session_state[name] = value
+    kinds = {"by": view.data.labels[0], "only_selected": False}
+    shown = {"genes": list(view.data.genes[:4]), "kind": "violins", "scaling": "mean", "order": "groups"}
+    looked.remember(view.data, "plots", **shown | kinds)
+    looked.remember(view.data, "composition", what=view.data.labels[0], length="cells", **kinds)
     return read_session(session.with_labels(report.take(view).session).to_bytes())
 
 
@@ -526,6 +530,10 @@ def test_session_file_restores_view_selections_and_comparison_elsewhere(worked, 
     assert app.selectbox(key="x_named").options == newest_first
     assert app.session_state[f"scfviz.comparison.{saved.dataset}"] == compare_job, "the result is found, not made anew"
     assert not app.error and "differ:" not in text_of(app)
+    restored = {"x_plot_kind": "violins", "x_plot_order": "groups", "x_length": "cells", "x_parts": view.data.labels[0]}
+    assert {key: app.session_state[key] for key in restored} == restored
+    assert app.session_state["x_plot_genes"] == list(view.data.genes[:4]), "so that the report shows them at once"
+    assert looked._key(view.data, "plots") in app.session_state
     assert link_of(app)["x_color"] == ["Gene"] and link_of(app)["x_gene"] == [view.data.genes[3]]
 
 

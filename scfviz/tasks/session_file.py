@@ -27,6 +27,10 @@ _ID, _JOB = re.compile(r"[0-9a-f]{16}"), re.compile(r"[0-9a-f]{16}")
 _VIEW = {"maps": list, "genes": list, "color": str, "label": str, "value": str, "gene": str, "panel": str}
 _FILTERS = ("min_counts", "min_genes", "max_pct_mt")
 _EMBEDDING = {"target_depth": float, "depth_fold": float, "pooling": str, "precision": str, "label_columns": list}
+_PANELS = {
+    "plots": {"genes": list, "by": str, "kind": str, "scaling": str, "order": str, "only_selected": bool},
+    "composition": {"what": str, "by": str, "length": str, "only_selected": bool},
+}
 _COMPARISON = ("method", "donor_column")
 
 
@@ -52,6 +56,8 @@ class SavedSession:
         Columns of labels of one's own: `name`, `labels`, and `codes`, int (n_obs,), -1 for none.
     comparison
         The last comparison: `group` and `reference` as rules, `method`, `donor_column`.
+    panels
+        What was looked at last in `plots` (genes in groups) and `composition`, where they were open.
     """
 
     dataset: str
@@ -65,6 +71,7 @@ class SavedSession:
     selections: SelectionHistory = SelectionHistory()
     labels: list[dict[str, Any]] = field(default_factory=list)
     comparison: dict[str, Any] | None = None
+    panels: dict[str, dict[str, Any]] = field(default_factory=dict)
     saved_at: str = ""
 
     def to_bytes(self) -> bytes:
@@ -82,6 +89,7 @@ class SavedSession:
             "selections": present.as_dict(),
             "labels": [entry | {"codes": pack_codes(entry["codes"])} for entry in self.labels],
             "comparison": self.comparison,
+            "panels": self.panels,
         }
         return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False).encode("utf-8")
 
@@ -125,6 +133,7 @@ def read_session(content: bytes) -> SavedSession:
             selections=replace(read_history(fields["selections"]), past=(), future=()),
             labels=[_read_labels(entry, about["n_obs"]) for entry in _list(fields["labels"], 200)],
             comparison=_read_comparison(fields["comparison"]),
+            panels=_read_panels(fields.get("panels") or {}),
             saved_at=_text(fields["saved_at"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
@@ -189,6 +198,15 @@ def _read_view(given: dict[str, Any]) -> dict[str, Any]:
         if given.get(name) is not None:
             view[name] = [_text(part) for part in _list(given[name], 10)] if kind is list else _text(given[name])
     return view
+
+
+def _read_panels(given: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    read = {bool: bool, str: _text, list: lambda value: [_text(part) for part in _list(value, 100)]}
+    return {
+        panel: {name: read[kind](given[panel][name]) for name, kind in kinds.items()}
+        for panel, kinds in _PANELS.items()
+        if given.get(panel) is not None
+    }
 
 
 def _read_embedding(given: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -10,12 +10,13 @@ from scfviz.tasks.selection import Intersection, combine
 from scfviz.tasks.summaries import Composition, Grouping, compose
 from scfviz.ui import coloring
 from scfviz.ui.explorer import handout, looked, plot_figures, plot_prints, selection_card, selections
-from scfviz.ui.explorer.data import title_of
+from scfviz.ui.explorer.data import Explored, title_of
 from scfviz.ui.explorer.groups import (
     Groups,
     categories_of,
     choose_cells,
     choose_groups,
+    chosen_cells,
     identity,
     make_groups,
     rule_of,
@@ -25,6 +26,19 @@ from scfviz.ui.text import plain, plural
 
 _LENGTHS = {"share": "Share (%)", "cells": "Number of cells"}
 _UNLABELLED = "no label"
+
+
+def restore(data: Explored, choices: dict[str, Any]) -> bool:
+    """Open the panel as it was where these choices were made; returns whether all of them are known here."""
+    if choices["what"] not in data.labels or choices["length"] not in _LENGTHS:
+        return False
+    given = {
+        "x_parts": choices["what"], "x_within": choices["by"], "x_length": choices["length"],
+        "x_composition_cells": chosen_cells(choices["only_selected"]),
+    }  # fmt: skip
+    st.session_state.update(given)
+    looked.remember(data, "composition", **choices)
+    return True
 
 
 def show(view: View) -> None:
@@ -43,7 +57,7 @@ def show(view: View) -> None:
             bind="query-params", width="content",
         )  # fmt: skip
         only_selected = choose_cells(view, "x_composition_cells", by)
-    looked.remember(view, "composition", what=what, by=by, length=length, only_selected=only_selected)
+    looked.remember(view.data, "composition", what=what, by=by, length=length, only_selected=only_selected)
     groups = make_groups(view, by, only_selected=only_selected)
     if not groups.grouping.names:
         st.info("No cell takes part: the selection is empty.", icon=":material/lasso_select:")

@@ -104,6 +104,11 @@ def choose_cells(view: View, key: str, by: str | None) -> bool:
     return chosen == "selected"
 
 
+def chosen_cells(only_selected: bool) -> str:
+    """What `choose_cells` holds for an answer."""
+    return "selected" if only_selected else "all"
+
+
 def make_groups(view: View, by: str, *, only_selected: bool = False) -> Groups:
     """The groups of the shown cells, or of those that are selected."""
     rule = view.history.current

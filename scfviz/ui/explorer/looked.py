@@ -4,18 +4,18 @@ from typing import Any
 
 import streamlit as st
 
-from scfviz.ui.explorer.view import View
+from scfviz.ui.explorer.data import Explored
 
 
-def remember(view: View, panel: str, **choices: Any) -> None:
+def remember(data: Explored, panel: str, **choices: Any) -> None:
     """Keep the choices of a panel; the next ones take their place."""
-    st.session_state[_key(view, panel)] = choices
+    st.session_state[_key(data, panel)] = choices
 
 
-def recall(view: View, panel: str) -> dict[str, Any] | None:
+def recall(data: Explored, panel: str) -> dict[str, Any] | None:
     """The choices of a panel as it was open last; `None` where it was not."""
-    return st.session_state.get(_key(view, panel))
+    return st.session_state.get(_key(data, panel))
 
 
-def _key(view: View, panel: str) -> str:
-    return f"scfviz.looked.{view.data.dataset}.{panel}"
+def _key(data: Explored, panel: str) -> str:
+    return f"scfviz.looked.{data.dataset}.{panel}"

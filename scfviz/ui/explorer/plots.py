@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -22,7 +22,8 @@ from scfviz.tasks.summaries import (
 )
 from scfviz.ui import describe, palette, state
 from scfviz.ui.explorer import compare, gene_list, handout, looked, plot_figures, plot_prints
-from scfviz.ui.explorer.groups import Groups, choose_cells, choose_groups, make_groups
+from scfviz.ui.explorer.data import Explored
+from scfviz.ui.explorer.groups import Groups, choose_cells, choose_groups, chosen_cells, make_groups
 from scfviz.ui.explorer.view import View
 from scfviz.ui.text import plural
 
@@ -94,15 +95,9 @@ def show(view: View) -> None:
             "Order", list(_ORDERS), format_func=_ORDERS.get, key="x_plot_order", bind="query-params", width=270
         )
     looked.remember(
-        view,
-        "plots",
-        genes=genes[:MAX_GENES],
-        by=by,
-        kind=kind,
-        only_selected=only_selected,
-        scaling=scaling,
+        view.data, "plots", genes=genes[:MAX_GENES], by=by, kind=kind, only_selected=only_selected, scaling=scaling,
         order=order,
-    )
+    )  # fmt: skip
     if not genes:
         _say_how_to_begin(view, by)
         return
@@ -113,6 +108,22 @@ def show(view: View) -> None:
         st.info("No cell takes part: the selection is empty.", icon=":material/lasso_select:")
         return
     _show_picture(view, genes, groups, _Look(kind, scaling, order))
+
+
+def restore(data: Explored, choices: dict[str, Any]) -> bool:
+    """Open the panel as it was where these choices were made; returns whether all of them are known here."""
+    if not (choices["kind"] in _KINDS and choices["scaling"] in _VALUES and choices["order"] in _ORDERS):
+        return False
+    measured = set(data.genes)
+    genes = [gene for gene in choices["genes"] if gene in measured]
+    given = {
+        gene_list.KEY: genes, "x_plot_by": choices["by"], "x_plot_kind": choices["kind"],
+        "x_plot_value": choices["scaling"], "x_plot_order": choices["order"],
+        "x_plot_cells": chosen_cells(choices["only_selected"]),
+    }  # fmt: skip
+    st.session_state.update(given)
+    looked.remember(data, "plots", **choices | {"genes": genes})
+    return genes == choices["genes"]
 
 
 def _say_how_to_begin(view: View, by: str) -> None:

@@ -40,13 +40,13 @@ class Looks:
 def take(view: View) -> Looks:
     """What the session says now."""
     genes, parts = None, None
-    choices = recall(view, "plots")
+    choices = recall(view.data, "plots")
     if choices is not None and _can_read(view):
         measured = set(view.data.genes)
         choices = choices | {"genes": [gene for gene in choices["genes"] if gene in measured]}
         groups = _groups(view, choices)
         genes = None if groups is None or not choices["genes"] else (choices, groups)
-    choices = recall(view, "composition")
+    choices = recall(view.data, "composition")
     if choices is not None and choices["what"] in view.data.labels:
         groups = _groups(view, choices)
         parts = None if groups is None else (choices, groups, *composition.count_parts(view, choices["what"], groups))

@@ -19,7 +19,7 @@ from scfviz.tasks.selection import Rule, from_json, rule_id, to_json
 from scfviz.tasks.selection_history import SelectionHistory
 from scfviz.tasks.session_file import SavedSession, merge_named, read_session
 from scfviz.ui import embedding, job_panel, models, routes, sources, state
-from scfviz.ui.explorer import colors, selections
+from scfviz.ui.explorer import colors, composition, looked, plots, selections
 from scfviz.ui.explorer.data import Explored, title_of
 from scfviz.ui.explorer.view import View
 from scfviz.ui.text import plain, plural
@@ -29,6 +29,7 @@ _RULE_ID = re.compile(r"[0-9a-f]{12}")
 _MOST_RULES = 5_000  # of one dataset; the oldest links go first
 _PENDING, _NOTES = "scfviz.session.pending", "scfviz.session.notes"
 _COMPARISON = ("group", "reference", "method", "donor_column")
+_PANELS = {"plots": plots, "composition": composition}
 _CONTROLS = ("maps", "color", "label", "value", "gene", "genes", "panel")  # in the session as x_maps, ...
 
 
@@ -115,10 +116,14 @@ def _as_shown(view: View, name: str, value: str) -> str:
     if name == "color":
         return colors.KINDS.get(value, value)
     if name == "panel":
-        from scfviz.ui.explorer import layout  # it draws this panel
-
-        return layout.panel_title(value)
+        return _panel_title(value)
     return value
+
+
+def _panel_title(name: str) -> str:
+    from scfviz.ui.explorer import layout  # it draws this panel
+
+    return layout.panel_title(name)
 
 
 def _id_of(dataset: str, rule: Rule, seen: dict[str, Rule | None]) -> str:
@@ -183,6 +188,7 @@ def save(view: View, comparison: JobStatus | None) -> SavedSession:
         embedding=_embedding_of(view.embed_job),
         selections=view.history,
         comparison=None if comparison is None else {name: comparison.options.get(name) for name in _COMPARISON},
+        panels={name: choices for name in _PANELS if (choices := looked.recall(data, name)) is not None},
     )
 
 
@@ -253,6 +259,9 @@ def apply_pending(source: sources.Source, data: Explored, embed_job: str | None,
     rule = saved.selections.current
     if rule is not None:
         _select(data, selections.load(data.dataset), lambda: rule)
+    for name, choices in saved.panels.items():
+        if not _PANELS[name].restore(data, choices):
+            _note(data, f"What the session shows under '{_panel_title(name)}' is not all here, and was left out.")
     _compare_counts(data, saved)
     if saved.comparison is not None:
         _ask_comparison(saved.comparison, source, data, embed_job, store)
