@@ -29,7 +29,7 @@ from scfviz.model.tokens import SCALE
 from scfviz.tasks.benchmark_data import load_cells
 from scfviz.tasks.comparison import Comparison
 from scfviz.tasks.recovery import predictor, score_depth, score_masked
-from scfviz.tasks.representation import score_probes
+from scfviz.tasks.representation import WITHIN, score_probes
 from scfviz.training.options import BatchOptions, MaskingOptions, TrainingOptions
 from scfviz.training.pretrain import PretrainOptions, describe_hardware, pretrain
 from scfviz.training.trainer import Ranks
@@ -110,7 +110,7 @@ def score(models: dict[str, ScFoundation], n_scored: int, seed: int) -> list[Com
         if name in LABELLED:
             rows = np.sort(np.random.default_rng(seed).permutation(cells.n_obs)[:300])
             embedded = {n: embed_cells(cells.counts[rows], m, precision="bf16").values for n, m in models.items()}
-            found += score_probes(cells, rows, embedded, seed=seed)
+            found += [part for part in score_probes(cells, rows, embedded, seed=seed) if part.score == WITHIN]
         print(f"scored {name}", flush=True)
     return found
 

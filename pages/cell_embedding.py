@@ -1,4 +1,4 @@
-"""The model's map of the cells beside the baseline's."""
+"""The model's map of the cells, the baseline's, and that of both together."""
 
 import streamlit as st
 
@@ -6,7 +6,7 @@ from scfviz.ui import embedding, job_panel, page
 
 LEAD = (
     "The cells as the model sees them, beside the standard analysis of the same cells: log-normalised counts, "
-    "variable genes, principal components. Both maps are drawn by UMAP and always coloured alike."
+    "variable genes, principal components. The third map takes both together. All are UMAPs, coloured alike."
 )
 
 with page.screen("cell_embedding", LEAD):
@@ -15,7 +15,7 @@ with page.screen("cell_embedding", LEAD):
     if job is None:
         embedding.show_request(source)
     elif job.state != "done":
-        job_panel.show_progress(job.id, "Computing both maps")
+        job_panel.show_progress(job.id, "Computing the maps")
     else:
         from scfviz.ui import maps
 
@@ -24,12 +24,14 @@ with page.screen("cell_embedding", LEAD):
         st.markdown(
             "**A point is a cell.** Cells with similar expression lie close together. Only neighbourhoods mean "
             "something in a UMAP: distances between far groups, their sizes and the directions do not.\n\n"
-            "**Why two maps.** The left one comes from the model, the right one from a method of a few lines. "
-            "Where both agree, the structure is robust. Where only the model separates cells of known types, it "
-            "adds something; where only the baseline does, it loses something. The scores say it in numbers, and "
-            "neither side is tuned to the labels.\n\n"
+            "**Why three maps.** The first comes from the model, the second from a method of a few lines that knows "
+            "this dataset only. Where both agree, the structure is robust. Where only the model separates cells of "
+            "known types, it adds something; where only the baseline does, it loses something. The third puts the "
+            "model's view beside the baseline's components, with a quarter of their weight: the way to use the model "
+            "without giving up what the dataset says. The scores say it in numbers, and none is tuned to the "
+            "labels.\n\n"
             "**Clusters** are found by the Leiden method among each map's own neighbours. **ARI** and **NMI** "
-            "compare clusters with labels; both change with the resolution, so compare both maps at several. "
+            "compare clusters with labels; both change with the resolution, so compare the maps at several. "
             "**Silhouette** needs no clusters: it asks whether cells of one label lie closer to each other than to "
             "other labels.\n\n"
             "**Genes** are coloured by ln(1 + counts per 10,000). A gene that the file does not hold is *not "

@@ -15,6 +15,7 @@ _WHERE = {
     "embed_cells": "scfviz.model.infer",
     "embed_genes": "scfviz.model.infer",
     "import_official": "scfviz.model.official",
+    "join_embeddings": "scfviz.tasks.embedding",
     "load_checkpoint": "scfviz.model.checkpoint",
     "predict_expression": "scfviz.model.infer",
     "read_dataset": "scfviz.data.read",

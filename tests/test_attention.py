@@ -65,7 +65,7 @@ def test_packed_attention_has_the_gradient_of_a_stock_layer():
 
 @pytest.mark.parametrize("lengths", [(5, 300, 40), (SHORT_CELL + 1, 7)])
 def test_training_in_bf16_attends_as_in_fp32(lengths):
-    """Forth and back, where scores are kept and where the fused kernel takes over; keys share a large part, as they do in models."""
+    """Forth and back, where scores are kept and where the fused kernel takes over; keys share a large part."""
     torch.manual_seed(0)
     q, k, v = torch.randn(3, sum(lengths), 4, 16)
     rounded = torch.stack([q, k + 3 * torch.randn(4, 16), v]).to(torch.bfloat16)

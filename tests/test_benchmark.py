@@ -34,7 +34,15 @@ from scfviz.tasks.comparison import (
     table_of,
 )
 from scfviz.tasks.embedding import embed_baseline
-from scfviz.tasks.recovery import METRICS, predictor, recovery_errors, score_depth, score_masked, thin
+from scfviz.tasks.recovery import (
+    METRICS,
+    WITH_DATASET,
+    predictor,
+    recovery_errors,
+    score_depth,
+    score_masked,
+    thin,
+)
 
 N_CELLS, N_GENES = 60, 64
 
@@ -119,8 +127,11 @@ def test_perfect_embedding_scores_perfectly_and_noise_does_not(cells):
         *representation.score_clusters(cells, np.arange(cells.n_obs), embeddings),
     ]:
         assert comparison.values["perfect"] == pytest.approx(1), comparison.metric
-        assert comparison.values["noise"] < 0.6, comparison.metric
-        assert comparison.verdict("perfect", "noise") == AHEAD
+        if comparison.score.endswith(WITH_DATASET):  # a model that knows nothing takes little away
+            assert comparison.values["noise"] > comparison.values[representation.PCA] - 0.05, comparison.metric
+        else:
+            assert comparison.values["noise"] < 0.6, comparison.metric
+            assert comparison.verdict("perfect", "noise") == AHEAD
 
 
 # ---- baselines
@@ -398,10 +409,8 @@ def report(place):
 def test_every_row_is_flat_and_stands_beside_a_baseline(report):
     again = json.loads(json.dumps(report, allow_nan=False))
     recovery = {"masked recovery", "read-depth recovery"}
-    assert {row["score"] for row in again["rows"]} == recovery | {
-        *(f"{score}, with the dataset" for score in recovery),
-        "cell representation",
-    }
+    alone = recovery | {"cell representation"}
+    assert {row["score"] for row in again["rows"]} == alone | {f"{score}, with the dataset" for score in alone}
     for row in again["rows"]:
         assert row["baselines"] and row["best_baseline"] in row["baselines"]
         better = max if row["higher_is_better"] else min

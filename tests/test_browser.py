@@ -310,7 +310,7 @@ def test_make_app_opens_soon_on_the_demo_and_pages_switch_fast(browser, server, 
         visitor.open()
         opened = time.monotonic() - start
         visitor.see("Median counts per cell")
-        visitor.go("Cell embedding", "Both maps are drawn by UMAP")
+        visitor.go("Cell embedding", "The third map takes both together")
         visitor.page.locator(".js-plotly-plot .legend").wait_for(timeout=JOB_MS)
         switches = {}
         signs = {"Home": "Where to go next", "Dataset": "Quality of the cells", "Model": "Bring the official weights"}

@@ -12,7 +12,7 @@ from scfviz.data import matrix
 from scfviz.data.align import align_genes
 from scfviz.errors import DatasetError, OptionError
 from scfviz.tasks import embedding as task
-from scfviz.tasks.embedding import build_map, cluster_cells, embed_baseline
+from scfviz.tasks.embedding import JointEmbedding, build_map, cluster_cells, embed_baseline, join_embeddings
 from scfviz.tasks.metrics import choose_labels, score_agreement
 
 
@@ -203,3 +203,36 @@ def test_columns_of_labels_are_found_by_content():
     assert chosen == ["cell_type", "batch", "doublet"]
     assert set(left_out) == {"constant", "barcode", "clone", "nothing"}
     assert "same value" in left_out["constant"] and "no values" in left_out["nothing"]
+
+
+# ---- both together
+
+
+def test_the_joint_embedding_is_the_components_and_a_quarter_as_much_of_the_model(monkeypatch):
+    rng = np.random.default_rng(0)
+    components = rng.normal(size=(90, 6)).astype(np.float32) * [5, 3, 2, 1, 1, 1]
+    seen = rng.normal(size=(90, 4)) @ rng.normal(size=(4, 40)) + 0.01 * rng.normal(size=(90, 40))
+    joint = join_embeddings(components, seen)
+    np.testing.assert_array_equal(joint[:, :6], components.astype(np.float32))
+    assert joint.shape == (90, 26) and joint.dtype == np.float32
+    assert joint[:, 6:].var(axis=0).sum() == pytest.approx(0.25 * components.var(axis=0).sum(), rel=0.01)
+    moved = join_embeddings(components, seen * rng.uniform(0.1, 10, 40) + 1e3)  # units of its dimensions do not matter
+    np.testing.assert_allclose(moved, joint, atol=1e-3)
+    monkeypatch.setattr(task, "_ROWS", 7)
+    np.testing.assert_allclose(join_embeddings(components, seen), joint, atol=1e-5)
+
+
+def test_a_model_that_sees_no_difference_leaves_the_components_as_they_are():
+    components = np.random.default_rng(0).normal(size=(30, 5)).astype(np.float32)
+    joint = join_embeddings(components, np.full((30, 8), 3.3, np.float32))
+    np.testing.assert_array_equal(joint[:, :5], components)
+    assert not joint[:, 5:].any()
+    assert np.isfinite(join_embeddings(np.zeros((1, 1), np.float32), np.ones((1, 8), np.float32))).all()
+
+
+def test_cells_that_were_not_there_are_placed_as_those_that_were():
+    rng = np.random.default_rng(1)
+    components, seen = rng.normal(size=(40, 3)), rng.normal(size=(40, 10))
+    joint = JointEmbedding().fit(components, seen)
+    np.testing.assert_array_equal(joint.transform(components, seen)[5:9], joint.transform(components[5:9], seen[5:9]))
+    assert joint.transform(components[:0], seen[:0]).shape == (0, 13)

@@ -101,14 +101,17 @@ def test_result_is_whole_and_says_how_it_was_made(done, options):
     embedding, baseline = np.load(result / "embedding.npy"), np.load(result / "baseline.npy")
     assert embedding.shape == (N_OBS, 512) and embedding.dtype == np.float32 and np.isfinite(embedding).all()
     assert baseline.shape == (N_OBS, 50)
-    for way in ("model", "baseline"):
+    joint = np.load(result / "joint.npy")
+    assert joint.shape == (N_OBS, 70) and np.array_equal(joint[:, :50], baseline)
+    for way in ("model", "baseline", "joint"):
         umap = np.load(result / f"umap_{way}.npy")
         assert umap.shape == (N_OBS, 2) and np.isfinite(umap).all()
         assert sparse.load_npz(result / f"neighbors_{way}.npz").shape == (N_OBS, N_OBS)
     cells, obs = pd.read_parquet(result / "cells.parquet"), pd.read_parquet(result / "obs.parquet")
     expected = make_cells(N_OBS)
     assert list(cells.index) == list(obs.index) == list(expected.obs_names)
-    assert set(cells) == {"total_counts", "n_genes", "pct_counts_mt", "clusters_model", "clusters_baseline"}
+    clusters = {"clusters_model", "clusters_baseline", "clusters_joint"}
+    assert set(cells) == {"total_counts", "n_genes", "pct_counts_mt"} | clusters
     np.testing.assert_array_equal(cells["total_counts"], np.asarray(expected.X.sum(axis=1)).ravel())
     assert list(obs) == ["cell_type", "sample", "age", "mixed"] and obs["cell_type"].isna().sum() == 40
     report = json.loads((result / "report.json").read_text())
@@ -232,7 +235,7 @@ def test_few_cells_work(done, options, tmp_path):
         assert np.load(result / "embedding.npy").shape == (n, 512)
         assert np.isfinite(np.load(result / "umap_model.npy")).all() == (n >= 3)
         report = json.loads((result / "report.json").read_text())
-        assert any(note.startswith("Model: ") for note in report["notes"])
+        assert any(note.startswith("All maps: ") for note in report["notes"])
 
 
 def test_dataset_that_changed_after_the_request_is_refused(workspaces, options, tmp_path, monkeypatch):

@@ -194,7 +194,7 @@ def test_script_gives_the_same_numbers_as_the_app(worked, tmp_path):
         assert found[f"cells in {kept.name!r}"] == str(kept.n_cells)
     embedded, compared = (jobs.result_dir(jobs.Workspace(), job) for job in (view.embed_job, compare_job))
     results = tmp_path / "scfviz_results"
-    for name in ("embedding", "baseline", "umap_model", "umap_baseline"):
+    for name in ("embedding", "baseline", "joint", "umap_model", "umap_baseline", "umap_joint"):
         expected, got = np.load(embedded / f"{name}.npy"), np.load(results / f"{name}.npy")
         np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4, err_msg=name)
     expected = pd.read_parquet(compared / "table.parquet").reset_index(drop=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scfviz.errors import JobError
+from scfviz.jobs.embed import FILES
 from scfviz.jobs.label_store import list_labels, with_labels
 from scfviz.jobs.workspace import Workspace, read_json
 from scfviz.tasks.selection import SelectionContext
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from scfviz.data.align import AlignedCounts
     from scfviz.tasks.expression import Expression
 
-MAPS = ("umap_model", "umap_baseline")
+MAPS = tuple(f"umap_{way}" for way in FILES)
 
 
 def open_expression(counts: "AlignedCounts", store: str | Path | None) -> "Expression":
@@ -48,7 +49,7 @@ def read_context(
     expression
         Opens its expression, once, when the first rule asks for a gene: aligning the genes of a large file takes long.
     result
-        Result folder of the job `embed`: adds the maps `umap_model` and `umap_baseline` and the columns of
+        Result folder of the job `embed`: adds its maps (see `MAPS`) and the columns of
         `cells.parquet` that the file doesn't have. Cells that were filtered out have no position and no value there,
         and take no part.
     workspace
@@ -84,7 +85,7 @@ def read_context(
         takes_part[kept] = True
         place = np.full(n_obs, -1)
         place[kept] = np.arange(len(kept))
-        for name in MAPS:
+        for name in (name for name in MAPS if (result / f"{name}.npy").exists()):
             positions = np.full((n_obs, 2), np.nan, dtype=np.float32)
             positions[kept] = np.load(result / f"{name}.npy", allow_pickle=False)
             maps[name] = positions

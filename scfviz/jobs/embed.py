@@ -1,10 +1,10 @@
-"""The job `embed`: cells through the model and the baseline, maps and clusters of both, agreement with labels.
+"""The job `embed`: cells through the model, the baseline, and both together; maps and clusters of each, agreement with
+labels.
 
-Result files: `embedding.npy` (n_obs, D) and `baseline.npy` (n_obs, components), float32; `umap_model.npy`,
-`umap_baseline.npy` (n_obs, 2) float32, NaN where there is none; `neighbors_model.npz`,
-`neighbors_baseline.npz` (sparse, for clusters at another resolution); `obs.parquet` (the file's own columns),
-`cells.parquet` (total_counts, n_genes, pct_counts_mt, clusters_model, clusters_baseline); `kept.npy` (row
-numbers of the embedded cells in the file); `report.json`.
+Result files: `embedding.npy` (n_obs, D), `baseline.npy` (n_obs, components) and `joint.npy` (n_obs, components + 20),
+float32. For each way of `FILES`: `umap_WAY.npy` (n_obs, 2) float32, NaN where there is none, and `neighbors_WAY.npz`
+(sparse, for clusters at another resolution). `obs.parquet` (the file's own columns), `cells.parquet` (total_counts,
+n_genes, pct_counts_mt, clusters_WAY); `kept.npy` (row numbers of the embedded cells in the file); `report.json`.
 """
 
 import os
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from scfviz.model.infer import CellEmbedding
     from scfviz.model.scfoundation import ScFoundation
 
-VERSION = 1  # part of the identity: raise it when the same options give other results
+VERSION = 2  # part of the identity: raise it when the same options give other results
 DEFAULTS: dict[str, Any] = {
     "dataset": None,
     "checkpoint": None,
@@ -43,7 +43,8 @@ DEFAULTS: dict[str, Any] = {
 }
 FILTERS = {"min_counts", "min_genes", "max_pct_mt"}
 EMBEDDING = "Embedding the cells with the model"
-WAYS = ("model", "baseline")
+FILES = {"model": "embedding", "baseline": "baseline", "joint": "joint"}  # by way; results of old had no joint one
+_NAMES = {"model": "Model", "baseline": "Baseline", "joint": "Both together"}
 # Seconds that imports, and UMAP per cell, take on two common cores: only to give the stages sensible shares
 # of the bar.
 SECONDS_PER_MAP, SECONDS_PER_MAPPED_CELL, FLOP_PER_SECOND = 6.0, 2e-3, 1e11
@@ -83,11 +84,11 @@ def prepare(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def memory(options: dict[str, Any]) -> Need:
-    """Embedding with a copy for the neighbour search, variable genes at 15 % density, components, graphs of both."""
+    """Embedding with a copy for the neighbour search, variable genes at 15 % density, components, graphs of all."""
     from scfviz.model.checkpoint import checkpoint_info
 
     info = checkpoint_info(options["checkpoint"])
-    per_cell = 3 * 4 * info.config.cell_embedding_width + 8 * 300 + 2 * 4 * 50 + 2 * 12 * 30
+    per_cell = 3 * 4 * info.config.cell_embedding_width + 8 * 300 + 4 * 4 * 60 + 3 * 12 * 30
     return Need(1.2e9 + 8 * info.n_parameters, per_cell, "Embeddings, neighbours and maps")
 
 
@@ -96,7 +97,7 @@ def run(folder: Path, options: dict[str, Any], report: Report, should_stop: Shou
     from scfviz.data.align import align_genes
     from scfviz.data.read import read_dataset
     from scfviz.model.checkpoint import checkpoint_info, load_checkpoint
-    from scfviz.tasks.embedding import build_map, embed_baseline
+    from scfviz.tasks.embedding import build_map, embed_baseline, join_embeddings
 
     steps = _Steps(folder / "work", report, should_stop)
     result = folder / "result.partial"
@@ -115,36 +116,34 @@ def run(folder: Path, options: dict[str, Any], report: Report, should_stop: Shou
         embedding = _embed(aligned, model, options, steps, shares)
     with steps.step(shares[1], "Computing the baseline: variable genes and principal components"):
         baseline = steps.keep("baseline", lambda: embed_baseline(aligned))
+        joint = steps.keep("joint", lambda: join_embeddings(baseline, embedding.values))
+    embeddings = {"model": embedding.values, "baseline": baseline, "joint": joint}
     maps = {}
-    for way, values, share in zip(WAYS, (embedding.values, baseline), shares[2:], strict=True):
-        name = "model's embedding" if way == "model" else "baseline"
-        with steps.step(share, f"Drawing the map and finding clusters of the {name}"):
+    for (way, values), share in zip(embeddings.items(), shares[2:], strict=True):
+        with steps.step(share, f"Drawing the map and finding clusters: {_NAMES[way].lower()}"):
             maps[way] = build_map(values)
     with steps.step(0.96, "Scoring the agreement with known labels"):
         agreement, skipped, label_notes = _agreement(
             aligned.obs,
             options["label_columns"],
-            {
-                "model": (embedding.values, maps["model"].clusters),
-                "baseline": (baseline, maps["baseline"].clusters),
-            },
+            {way: (values, maps[way].clusters) for way, values in embeddings.items()},
         )
     with steps.step(0.98, "Writing the result"):
         import pandas as pd
         from scipy import sparse
 
-        np.save(result / "embedding.npy", np.asarray(embedding.values, dtype=np.float32))
-        np.save(result / "baseline.npy", baseline)
+        for way, values in embeddings.items():
+            np.save(result / f"{FILES[way]}.npy", np.asarray(values, dtype=np.float32))
         np.save(result / "kept.npy", kept)
         cells = metrics.reset_index(drop=True).set_index(aligned.obs.index)
-        for way in WAYS:
+        for way in FILES:
             np.save(result / f"umap_{way}.npy", maps[way].umap)
             sparse.save_npz(result / f"neighbors_{way}.npz", maps[way].neighbors)
             clusters = maps[way].clusters
             cells[f"clusters_{way}"] = pd.Categorical(clusters, categories=sorted(set(clusters), key=int))
         cells.to_parquet(result / "cells.parquet")
         storable(aligned.obs).to_parquet(result / "obs.parquet")
-        notes = [f"{'Model' if way == 'model' else 'Baseline'}: {note}" for way in WAYS for note in maps[way].notes]
+        notes = _collect_notes({way: of.notes for way, of in maps.items()})
         write_json(
             result / "report.json",
             {
@@ -245,13 +244,14 @@ def _check_columns(obs: "pd.DataFrame", columns: list[str] | None) -> None:
         )
 
 
-def _shares(aligned: "AlignedCounts", info: "CheckpointInfo") -> tuple[float, float, float, float]:
-    """Where on the bar, 0 to 1, start: the model, the baseline, the model's map, the baseline's map."""
+def _shares(aligned: "AlignedCounts", info: "CheckpointInfo") -> tuple[float, ...]:
+    """Where on the bar, 0 to 1, start: the model, the baseline, and the map of each way."""
     # two operations per weight and token; the gene table is looked up, not multiplied
     weights = 12 * info.config.encoder_layers * info.config.encoder_width**2
     tokens = float(np.sum(aligned.n_expressed, dtype=np.float64)) + 2 * aligned.n_obs
     one_map = SECONDS_PER_MAP + SECONDS_PER_MAPPED_CELL * aligned.n_obs
-    seconds = np.array([2 * weights * tokens / FLOP_PER_SECOND + 3.0, 3.0 + 1e-3 * aligned.n_obs, one_map, one_map])
+    first = [2 * weights * tokens / FLOP_PER_SECOND + 3.0, 3.0 + 1e-3 * aligned.n_obs]
+    seconds = np.array([*first, *[one_map] * len(FILES)])
     starts = 0.03 + 0.93 * np.concatenate([[0.0], np.cumsum(seconds)[:-1]]) / seconds.sum()
     return tuple(float(start) for start in starts)
 
@@ -282,6 +282,15 @@ def _embed(
         progress=progress,
         should_stop=steps.should_stop,
     )
+
+
+def _collect_notes(by_way: dict[str, tuple[str, ...]]) -> list[str]:
+    """Each note once, with the maps that it is about."""
+    ways: dict[str, list[str]] = {}
+    for way, notes in by_way.items():
+        for note in notes:
+            ways.setdefault(note, []).append(_NAMES[way])
+    return [f"{'All maps' if len(of) == len(by_way) else ', '.join(of)}: {note}" for note, of in ways.items()]
 
 
 def _agreement(

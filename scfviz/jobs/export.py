@@ -1,6 +1,6 @@
 """The job `export`: a dataset, or the selected cells of it, as one .h5ad that scanpy and cellxgene open.
 
-What is known of the cells goes with them: labels, named selections, clusters, the model's embedding, both maps, the
+What is known of the cells goes with them: labels, named selections, clusters, the model's embedding, its maps, the
 colours on screen, and in `uns["scfviz"]` how all of it was made. Result files: `NAME.h5ad`, `report.json`.
 """
 
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scfviz.errors import JobError, OptionError, ScfvizError, Stopped
+from scfviz.jobs.embed import FILES
 from scfviz.jobs.kinds import Report, ShouldStop, fill_options
 from scfviz.jobs.workspace import Workspace, read_json, write_json
 
@@ -35,7 +36,7 @@ DEFAULTS: dict[str, Any] = {
     "gene_column": None,
     "gene_store": None,
 }
-WAYS = {"model": "scfoundation", "baseline": "baseline"}
+WAYS = {"model": "scfoundation", "baseline": "baseline", "joint": "joint"}
 STORED_RESOLUTION = 1.0
 MAX_ANCESTORS = 50
 
@@ -219,11 +220,12 @@ def embedding_parts(
     place[kept] = np.arange(len(kept))
     table = pd.read_parquet(result / "cells.parquet") if clusters is None else None
     obs, obsm = {}, {}
-    files = {"X_scfoundation": "embedding", "X_scfviz_baseline": "baseline"}
-    files |= {f"X_umap_{name}": f"umap_{way}" for way, name in WAYS.items()}
+    ways = {way: name for way, name in WAYS.items() if (result / f"umap_{way}.npy").exists()}
+    files = {"X_scfoundation" if way == "model" else f"X_scfviz_{name}": FILES[way] for way, name in ways.items()}
+    files |= {f"X_umap_{name}": f"umap_{way}" for way, name in ways.items()}
     for key, name in files.items():
         obsm[key] = SomeRows(np.load(result / f"{name}.npy", mmap_mode="r", allow_pickle=False), place)
-    for way, name in WAYS.items():
+    for way, name in ways.items():
         groups = clusters[way] if table is None else table[f"clusters_{way}"].astype(str)
         found = np.full(n_obs, None, object)
         found[kept] = groups

@@ -20,7 +20,15 @@ from scfviz.tasks.selection import Categories, Difference, Intersection, Invert,
 from scfviz.tasks.selection import SelectionContext as Context
 
 # Columns that the app itself adds to the table of cells, so that a name of theirs would be hidden later.
-RESERVED = ("total_counts", "n_genes", "pct_counts_mt", "clusters_model", "clusters_baseline", "selected")
+RESERVED = (
+    "total_counts",
+    "n_genes",
+    "pct_counts_mt",
+    "clusters_model",
+    "clusters_baseline",
+    "clusters_joint",
+    "selected",
+)
 MAX_COLUMNS = 50
 
 

@@ -42,10 +42,9 @@ def attend_packed(
 
 
 def _attend_short(q_HLd: torch.Tensor, k_HLd: torch.Tensor, v_HLd: torch.Tensor) -> torch.Tensor:
-    """Attention of one cell with all scores in memory: on a CPU, forth and back in half the time of the fused kernel."""
-    k_HLd = k_HLd - k_HLd.mean(
-        1, keepdim=True
-    )  # what all keys share does not matter, and bf16 scores lose the rest to it
+    """One cell with all scores in memory: on a CPU, forth and back in half the time of the fused kernel."""
+    # What all keys share changes no softmax, and the rounding of scores would drown the rest in it.
+    k_HLd = k_HLd - k_HLd.mean(1, keepdim=True)
     scores_HLL = (q_HLd * q_HLd.shape[-1] ** -0.5) @ k_HLd.transpose(1, 2)
     return scores_HLL.softmax(-1, dtype=q_HLd.dtype) @ v_HLd
 

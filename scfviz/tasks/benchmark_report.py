@@ -11,7 +11,7 @@ import numpy as np
 from scfviz.tasks.benchmark import BenchmarkResult
 from scfviz.tasks.comparison import AHEAD, BEHIND, UNCLEAR, Comparison
 from scfviz.tasks.recovery import DEPTH, INPUT, MASKED, WITH_DATASET
-from scfviz.tasks.representation import ACROSS_SEEN
+from scfviz.tasks.representation import ACROSS, ACROSS_SEEN, WITHIN
 
 FORMAT = 1
 FILE_NAMES = ("scores.json", "scores.md")
@@ -19,11 +19,14 @@ _QUESTIONS = {
     MASKED: "Filling in hidden expression (the model sees one cell; the baselines see the whole dataset)",
     MASKED + WITH_DATASET: "The same, with the model's guess and means over the dataset summed by what each is worth",
     DEPTH: "Making a shallow cell deep (the model sees one cell; smoothing sees the whole dataset)",
-    DEPTH
-    + WITH_DATASET: "The same, with the model as one of several views of a cell beside its counts and the dataset",
-    "cell representation": "Telling cell types apart within a dataset",
-    "across datasets": "Telling cell types apart in another dataset",
-    ACROSS_SEEN: "The same, learned from datasets whose cells (not their labels) were in the pretraining corpus",
+    f"{DEPTH}{WITH_DATASET}": "The same, with the model as one of several views of a cell beside its counts and the "
+    "dataset",
+    WITHIN: "Telling cell types apart within a dataset",
+    WITHIN + WITH_DATASET: "The same, with the model's embedding beside the dataset's own components",
+    ACROSS: "Telling cell types apart in another dataset",
+    ACROSS + WITH_DATASET: "The same, with the model's embedding beside the components of the dataset learned from",
+    ACROSS_SEEN: "The same, learned from datasets whose cells (not labels) were in the pretraining corpus",
+    ACROSS_SEEN + WITH_DATASET: "The same, with the model's embedding beside the components of that dataset",
 }
 _ADDS = {AHEAD: "so it helps", BEHIND: "so it harms", UNCLEAR: "no clear difference"}
 

@@ -31,7 +31,7 @@ class Comparison:
         What else a reader must know.
     without_model
         The method among `values` that does the same as the checkpoints without any, so that the difference is what they
-        add. It is no simple method and not among the baselines.
+        add. It is among the baselines only where it is the only one.
     """
 
     score: str
@@ -48,8 +48,8 @@ class Comparison:
 
     def row(self, model: str) -> dict[str, Any]:
         """The result of one checkpoint beside the baselines, as flat plain values."""
-        others = {*self.models, self.without_model}
-        baselines = {name: value for name, value in self.values.items() if name not in others}
+        simple = {name: value for name, value in self.values.items() if name not in self.models}
+        baselines = {name: value for name, value in simple.items() if name != self.without_model} or simple
         best = (max if self.higher_is_better else min)(baselines, key=baselines.__getitem__)
         low, high = self.difference(model, best)
         return {

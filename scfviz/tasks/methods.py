@@ -96,8 +96,8 @@ def steps(work: Work) -> list[tuple[str, str]]:
     if work.embed_report is not None:
         report, filters = work.embed_report, describe_filters((work.embed_options or {}).get("filters"))
         kept = f"Kept cells with {filters}: {report['n_removed']:,} of {work.n_obs:,} removed. " if filters else ""
-        text = f"{kept}Embedded {report['n_obs']:,} cells with {report['checkpoint']['name']} and with the baseline"
-        timed.append((_time(work.embedded_at), f"{text}; made neighbours, UMAP and clusters of both"))
+        text = f"{kept}Embedded {report['n_obs']:,} cells with {report['checkpoint']['name']}, the baseline, and both"
+        timed.append((_time(work.embedded_at), f"{text}; made neighbours, UMAP and clusters of each"))
     timed += [
         (kept.created_at[:19].replace("T", " "), f"Named the selection '{kept.name}': {kept.rule.describe()}")
         for kept in work.named
@@ -222,8 +222,10 @@ def _embedding_sentences(work: Work) -> str:
         f"'{checkpoint['name']}' (content {checkpoint['hash']}; Hao et al. 2024) with {depth}; {pooling} "
         f"(precision {provenance['precision']}). As a baseline, counts were normalised to 10,000 per cell and "
         "log-transformed, up to 2,000 highly variable genes were chosen, and up to 50 principal components were "
-        "computed with scanpy (Wolf et al. 2018). For both representations, 15 nearest neighbours, a UMAP (McInnes et "
-        "al. 2018) and Leiden clusters at resolution 1 (Traag et al. 2019) were computed with random seed 0."
+        "computed with scanpy (Wolf et al. 2018). As a third representation, the embedding was standardised and "
+        "reduced to up to 20 principal components, which were given a quarter of the variance of the baseline's and "
+        "put beside them. For each representation, 15 nearest neighbours, a UMAP (McInnes et al. 2018) and Leiden "
+        "clusters at resolution 1 (Traag et al. 2019) were computed with random seed 0."
     )
 
 

@@ -328,7 +328,9 @@ def _model(work: Work, scores: Sequence[dict]) -> str:
 def _agreement(agreement: dict) -> str:
     rows = []
     for label, ways in agreement.items():
-        for way, name in (("model", "model"), ("baseline", "variable genes + PCA")):
+        for way, name in (("model", "model"), ("baseline", "variable genes + PCA"), ("joint", "both together")):
+            if way not in ways:  # a result of an older version
+                continue
             scores = ways[way]
             numbers = ["–" if scores.get(k) is None else f"{scores[k]:.2f}" for k in ("ari", "nmi", "silhouette")]
             rows.append((label, name, *numbers, f"{scores['n']:,}"))

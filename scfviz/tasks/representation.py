@@ -1,6 +1,6 @@
 """Do embeddings tell cell types apart: within a dataset, as clusters, and from one dataset to another?"""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -9,7 +9,8 @@ import numpy as np
 from scfviz.errors import DatasetError
 from scfviz.tasks.baselines import N_NEIGHBORS, Cells, VariableGenePca
 from scfviz.tasks.comparison import Comparison, macro_f1, mutual_information, rand_index, resample_labels
-from scfviz.tasks.embedding import cluster_cells
+from scfviz.tasks.embedding import JointEmbedding, cluster_cells
+from scfviz.tasks.recovery import WITH_DATASET
 
 if TYPE_CHECKING:
     from scipy import sparse
@@ -23,14 +24,16 @@ N_FOLDS = 5
 N_CLUSTER_RUNS = 3
 _BISECTIONS = 10
 
+_Sides = tuple[np.ndarray, np.ndarray]  # float (n_train, D) and (n_test, D)
 Embeddings = Mapping[str, np.ndarray]  # by name of the checkpoint: float32 (n_obs, D), rows as in the cells
 
 
 def score_probes(cells: Cells, embedded: np.ndarray, embeddings: Embeddings, *, seed: int = 0) -> list[Comparison]:
     """Macro-F1 of cell types predicted from the embedding, by stratified cross-validation.
 
-    All probes learn from the labels of the same cells. The baseline chooses its genes and components without labels, on
-    all cells but the test cells of the fold, as a user would, and projects the test cells.
+    Scored alone, and together with the baseline's components (see `JointEmbedding`). All probes learn from the labels
+    of the same cells. The baseline chooses its genes and components without labels, on all cells but the test cells of
+    the fold, as a user would, and projects the test cells.
 
     Parameters
     ----------
@@ -48,17 +51,16 @@ def score_probes(cells: Cells, embedded: np.ndarray, embeddings: Embeddings, *, 
 
     rows, truth, note = labelled_rows(cells.take(embedded), N_FOLDS)
     values, members = cells.values, embedded[rows]
-    predicted = {metric: {name: np.empty_like(truth) for name in (*embeddings, PCA)} for metric in PROBES}
+    names = (*embeddings, *map(_joint, embeddings), PCA)
+    predicted = {metric: {name: np.empty_like(truth) for name in names} for metric in PROBES}
     for train, test in StratifiedKFold(N_FOLDS, shuffle=True, random_state=seed).split(truth, truth):
         pca = VariableGenePca(seed=seed).fit(values[np.setdiff1d(np.arange(cells.n_obs), members[test])])
-        points = {PCA: (pca.transform(values[members[train]]), pca.transform(values[members[test]]))}
-        points |= {name: (part[rows[train]], part[rows[test]]) for name, part in embeddings.items()}
+        simple = pca.transform(values[members[train]]), pca.transform(values[members[test]])
+        points = _points(simple, {name: (part[rows[train]], part[rows[test]]) for name, part in embeddings.items()})
         for name, (of_train, of_test) in points.items():
             for metric, labels in probe(of_train, truth[train], of_test).items():
                 predicted[metric][name][test] = labels
-    return [
-        _macro_f1(WITHIN, cells, metric, tuple(embeddings), predicted[metric], truth, note, seed) for metric in PROBES
-    ]
+    return _macro_f1(WITHIN, cells, tuple(embeddings), predicted, truth, note, seed)
 
 
 def score_clusters(cells: Cells, embedded: np.ndarray, embeddings: Embeddings, *, seed: int = 0) -> list[Comparison]:
@@ -80,27 +82,14 @@ def score_clusters(cells: Cells, embedded: np.ndarray, embeddings: Embeddings, *
     Source: protocol after Hao et al. 2024, doi:10.1038/s41592-024-02305-7.
     """
     rows, truth, note = labelled_rows(cells.take(embedded), N_FOLDS)
-    points = {name: part[rows] for name, part in embeddings.items()}
-    points[PCA] = VariableGenePca(seed=seed).fit(cells.values).transform(cells.values[embedded[rows]])
-    runs = {name: cluster_into(part, int(truth.max()) + 1, seed=seed) for name, part in points.items()}
-    comparisons = []
-    for metric, statistic in CLUSTERINGS.items():
-        values, resampled = resample_labels(runs, truth, statistic, seed=seed)
-        comparisons.append(
-            Comparison(
-                WITHIN,
-                cells.name,
-                metric,
-                values,
-                resampled,
-                tuple(embeddings),
-                len(truth),
-                cells.n_available,
-                True,
-                note,
-            )
-        )
-    return comparisons
+    simple = VariableGenePca(seed=seed).fit(cells.values).transform(cells.values[embedded[rows]])
+    points = _points((simple, simple[:0]), {name: (part[rows], part[:0]) for name, part in embeddings.items()})
+    runs = {name: cluster_into(part, int(truth.max()) + 1, seed=seed) for name, (part, _) in points.items()}
+    return [
+        comparison
+        for metric, statistic in CLUSTERINGS.items()
+        for comparison in _compare(WITHIN, cells, metric, tuple(embeddings), runs, truth, statistic, note, seed)
+    ]
 
 
 def score_across(
@@ -152,16 +141,13 @@ def score_across(
     train_values, test_values = train.values[of_train][:, both], test.values[of_test][:, both]
     all_values = train_values if unlabelled is None else unlabelled.values[:, both]
     pca = VariableGenePca(seed=seed).fit(all_values)
-    points = {PCA: (pca.transform(train_values), pca.transform(test_values))}
-    points |= {n: (part[of_train], test_embeddings[n][of_test]) for n, part in train_embeddings.items()}
-    predicted = {n: probe(a, train_y, b) for n, (a, b) in points.items()}
+    simple = pca.transform(train_values), pca.transform(test_values)
+    points = _points(simple, {n: (p[of_train], test_embeddings[n][of_test]) for n, p in train_embeddings.items()})
+    found = {name: probe(a, train_y, b) for name, (a, b) in points.items()}
+    predicted = {metric: {name: labels[metric] for name, labels in found.items()} for metric in PROBES}
     said = f"trained on {len(train_y):,} cells; labels {', '.join(words)}" + (f"; {note}" if note else "")
     pair = replace(test, name=f"{train.name} → {test.name}")
-    models = tuple(train_embeddings)
-    return [
-        _macro_f1(score, pair, metric, models, {n: of[metric] for n, of in predicted.items()}, truth, said, seed)
-        for metric in PROBES
-    ]
+    return _macro_f1(score, pair, tuple(train_embeddings), predicted, truth, said, seed)
 
 
 def probe(train: np.ndarray, labels: np.ndarray, test: np.ndarray) -> dict[str, np.ndarray]:
@@ -256,16 +242,59 @@ def labelled_rows(cells: Cells, fewest: int) -> tuple[np.ndarray, np.ndarray, st
     return rows, np.array([codes[label] for label in cells.labels[rows]], dtype=np.int64), note
 
 
+def _joint(name: str) -> str:
+    """What a checkpoint is called among the methods where the baseline's components stand beside it."""
+    return name + WITH_DATASET
+
+
+def _points(simple: _Sides, embeddings: Mapping[str, _Sides]) -> dict[str, _Sides]:
+    """Every method's points of both sides: the baseline, each model alone, and each with the baseline.
+
+    Parameters
+    ----------
+    simple, embeddings
+        Of training and test cells. Weights of the joint embedding come from the training cells.
+    """
+    points = {PCA: simple, **embeddings}
+    for name, (of_train, of_test) in embeddings.items():
+        joint = JointEmbedding().fit(simple[0], of_train)
+        points[_joint(name)] = joint.transform(simple[0], of_train), joint.transform(simple[1], of_test)
+    return points
+
+
 def _macro_f1(
+    score: str,
+    cells: Cells,
+    models: tuple[str, ...],
+    predicted: Mapping[str, Mapping[str, np.ndarray]],
+    truth: np.ndarray,
+    note: str,
+    seed: int,
+) -> list[Comparison]:
+    return [
+        comparison
+        for metric, labels in predicted.items()
+        for comparison in _compare(score, cells, metric, models, labels, truth, macro_f1, note, seed)
+    ]
+
+
+def _compare(
     score: str,
     cells: Cells,
     metric: str,
     models: tuple[str, ...],
-    predicted: Mapping[str, np.ndarray],
+    labels: Mapping[str, np.ndarray],
     truth: np.ndarray,
+    statistic: Callable[[np.ndarray], float],
     note: str,
     seed: int,
-) -> Comparison:
-    values, resampled = resample_labels(predicted, truth, macro_f1, seed=seed)
+) -> list[Comparison]:
+    """The models alone against the baseline, and the models with it against it."""
+    values, resampled = resample_labels(labels, truth, statistic, seed=seed)
     n, available = len(truth), cells.n_available
-    return Comparison(score, cells.name, metric, values, resampled, models, n, available, True, note)
+    found = []
+    for name, method, without in ((score, str, None), (score + WITH_DATASET, _joint, PCA)):
+        methods = {PCA: PCA} | {model: method(model) for model in models}
+        of_methods = ({label: part[key] for label, key in methods.items()} for part in (values, resampled))
+        found.append(Comparison(name, cells.name, metric, *of_methods, models, n, available, True, note, without))
+    return found

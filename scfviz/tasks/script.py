@@ -168,25 +168,27 @@ check("cells that are kept", len(kept), {int(report["n_obs"])})
 cells = aligned.subset(kept)
 embedding = scfviz.embed_cells(cells, model, {given}).values
 baseline = scfviz.embed_baseline(cells)
+joint = scfviz.join_embeddings(baseline, embedding)
 np.save(RESULTS / "embedding.npy", embedding)
-np.save(RESULTS / "baseline.npy", baseline)"""
+np.save(RESULTS / "baseline.npy", baseline)
+np.save(RESULTS / "joint.npy", joint)"""
     words = describe_filters(filters)
     kept = f"Keep cells with {words}. " if words else ""
-    return Cell(f"{kept}Embed the cells with the model, and compute the baseline beside it.", code)
+    return Cell(f"{kept}Embed the cells with the model, and compute the baseline and both together.", code)
 
 
 def _maps() -> Cell:
     code = """\
 table = metrics.iloc[kept].set_index(cells.obs.index)
 maps = {}
-for way, values in (("model", embedding), ("baseline", baseline)):
+for way, values in (("model", embedding), ("baseline", baseline), ("joint", joint)):
     drawn = scfviz.build_map(values)
     maps[f"umap_{way}"] = np.full((counts.n_obs, 2), np.nan, dtype=np.float32)
     maps[f"umap_{way}"][kept] = drawn.umap
     np.save(RESULTS / f"umap_{way}.npy", drawn.umap)
     order = sorted(set(drawn.clusters), key=int)
     table[f"clusters_{way}"] = pd.Categorical(drawn.clusters, categories=order)"""
-    return Cell("Neighbours, UMAP and clusters of both.", code)
+    return Cell("Neighbours, UMAP and clusters of each.", code)
 
 
 def _context(work: Work) -> Cell:
@@ -197,7 +199,7 @@ def _context(work: Work) -> Cell:
 obs = counts.obs.join(table[[name for name in table if name not in counts.obs]])
 takes_part = np.isin(np.arange(counts.n_obs), kept)
 """
-    own = sorted(_maps_in([to_json(rule) for rule in _rules(work)]) - {"umap_model", "umap_baseline"})
+    own = sorted(_maps_in([to_json(rule) for rule in _rules(work)]) - {"umap_model", "umap_baseline", "umap_joint"})
     if own:
         code += f"maps |= {{name: np.asarray(adata.obsm[name])[:, :2] for name in {own!r}}}\n"
     for name, (labels, codes) in work.labels.items():

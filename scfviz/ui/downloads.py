@@ -8,7 +8,7 @@ import streamlit as st
 
 from scfviz.jobs import Workspace
 from scfviz.ui import results, sources
-from scfviz.ui.results import WAYS, EmbeddingResult
+from scfviz.ui.results import EmbeddingResult
 
 MAX_BROWSER_BYTES = 1_000_000_000
 
@@ -51,14 +51,14 @@ def show(result: EmbeddingResult, source: sources.Source, figure, resolution: fl
             st.caption("The dataset is too large for the browser: use `scfviz embed FILE OUT.h5ad` on the server.")
         st.caption(
             "The camera above the maps saves the picture as SVG or PNG (choose it with the wheel). The h5ad is your "
-            "own file plus `obsm['X_scfoundation']`, both maps, the clusters, and their making in `uns['scfviz']`."
+            "own file plus `obsm['X_scfoundation']`, the maps, the clusters, and their making in `uns['scfviz']`."
         )
 
 
 def cell_table(result: EmbeddingResult, resolution: float) -> pd.DataFrame:
-    """One row per cell: both maps, both clusterings at this resolution, quality, and the file's own columns."""
+    """One row per cell: maps, clusters of each at this resolution, quality, and the file's own columns."""
     table = pd.DataFrame(index=result.obs.index.rename("cell"))
-    for way in WAYS:
+    for way in result.umap:
         for axis in (0, 1):
             table[f"umap_{way}_{axis + 1}"] = result.umap[way][:, axis]
         table[f"clusters_{way}"] = results.clusters_of(result, way, resolution)
@@ -81,7 +81,7 @@ def dataset_bytes(result: EmbeddingResult, source: sources.Source, resolution: f
     from scfviz.jobs.export import embedding_parts
 
     n_file = read_dataset(source.path, folders=sources.allowed_folders()).n_obs
-    clusters = {way: results.clusters_of(result, way, resolution) for way in WAYS}
+    clusters = {way: results.clusters_of(result, way, resolution) for way in result.umap}
     parts = embedding_parts(result.folder, n_file, clusters, resolution)
     about = parts.pop("uns")
     with tempfile.TemporaryDirectory(dir=Workspace().root) as folder:

@@ -43,7 +43,7 @@ def show_dataset() -> None:
     with st.container(border=True, key="card-dataset"):
         _show_card(state.dataset())
     if state.job() and job_panel.status_of(state.job()).state != "done":
-        job_panel.show_progress(state.job(), _TITLE if state.dataset().startswith("demo:") else "Computing both maps")
+        job_panel.show_progress(state.job(), _TITLE if state.dataset().startswith("demo:") else "Computing the maps")
 
 
 def _show_welcome() -> None:

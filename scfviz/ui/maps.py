@@ -1,4 +1,4 @@
-"""The maps of a finished embedding, their colours, the clusters, and how both sides agree with known labels."""
+"""The maps of a finished embedding, their colours, the clusters, and how each agrees with known labels."""
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,11 @@ _QUALITY = {
     "n_genes": ("Genes per cell", "genes"),
     "pct_counts_mt": ("Mitochondrial share", "% of counts"),
 }
-_CLUSTERS = {"model": "Clusters of scFoundation's map", "baseline": "Clusters of the baseline's map"}
+_CLUSTERS = {
+    "model": "Clusters of scFoundation's map",
+    "baseline": "Clusters of the baseline's map",
+    "joint": "Clusters of both together",
+}
 _KINDS = {"label": "Label", "gene": "Gene", "value": "Quality"}
 
 
@@ -51,7 +55,7 @@ def show_facts(result: EmbeddingResult, job: JobStatus) -> None:
 
 @st.fragment
 def show_maps(result: EmbeddingResult, source: sources.Source) -> None:
-    """Both maps with their controls, the agreement with labels, and the downloads."""
+    """The maps with their controls, the agreement with labels, and the downloads."""
     with page.guard():
         with st.container(border=True, key="card-maps"):
             chosen, resolution, look = _controls(result, source)
@@ -69,7 +73,7 @@ def show_maps(result: EmbeddingResult, source: sources.Source) -> None:
                 figure,
                 config=charts.toolbar(f"umap_{source.title}", look["format"]),
                 key="maps",
-                alt=f"Two maps of the same cells, coloured by {chosen.title}.",
+                alt=f"{len(result.umap)} maps of the same cells, coloured by {chosen.title}.",
             )
             st.caption(_describe_drawing(chosen, len(shown), len(result.cells)))
         show_agreement(result, resolution)
@@ -113,7 +117,7 @@ def _controls(result: EmbeddingResult, source: sources.Source):
         elif kind == "value":
             chosen = _by_value(result)
         else:
-            labels = {f"clusters_{way}": title for way, title in _CLUSTERS.items()}
+            labels = {f"clusters_{way}": title for way, title in _CLUSTERS.items() if way in result.umap}
             columns = label_columns(result)
             name = st.selectbox(
                 "Label",
@@ -138,9 +142,9 @@ def _controls(result: EmbeddingResult, source: sources.Source):
 
 
 def titles_of(result: EmbeddingResult) -> dict[str, str]:
-    """What both maps are called; the model's says so when its weights are random."""
-    trained = result.report["checkpoint"]["is_trained"]
-    return WAYS if trained else WAYS | {"model": f"{WAYS['model']} (untrained model)"}
+    """What the maps are called; those with a model behind them say so when its weights are random."""
+    untrained = () if result.report["checkpoint"]["is_trained"] else ("model", "joint")
+    return {way: WAYS[way] + " (untrained model)" * (way in untrained) for way in result.umap}
 
 
 def label_columns(result: EmbeddingResult) -> list[str]:
@@ -150,7 +154,7 @@ def label_columns(result: EmbeddingResult) -> list[str]:
 
 
 def _labels_of(result: EmbeddingResult, source: sources.Source, name: str, resolution: float):
-    for way in WAYS:
+    for way in result.umap:
         if name == f"clusters_{way}":
             return pd.Series(results.clusters_of(result, way, resolution)), None
     return result.obs[name], describe.colors(source, state.gene_column()).get(name)
@@ -211,7 +215,7 @@ def _describe_drawing(chosen, n_shown: int, n_cells: int) -> str:
 
 
 def show_agreement(result: EmbeddingResult, resolution: float) -> None:
-    """Scores of both maps against a column of labels."""
+    """Scores of the maps against a column of labels."""
     columns = label_columns(result)
     with st.container(border=True, key="card-agreement"):
         left, right = st.columns([2, 1], vertical_alignment="bottom")
@@ -251,5 +255,5 @@ def show_agreement(result: EmbeddingResult, resolution: float) -> None:
             f" · clusters at resolution {resolution:g}"
             + (f" · {counted['n_unlabelled']:,} without a label left out" if counted["n_unlabelled"] else "")
         )
-        for note in dict.fromkeys(note for way in WAYS for note in scores[way]["notes"]):
+        for note in dict.fromkeys(note for way in scores for note in scores[way]["notes"]):
             st.caption(f":material/info: {plain(note)}")

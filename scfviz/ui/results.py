@@ -9,9 +9,10 @@ import pandas as pd
 import streamlit as st
 
 from scfviz.jobs import Workspace, result_dir
+from scfviz.jobs.embed import FILES
 from scfviz.jobs.workspace import read_json
 
-WAYS = {"model": "scFoundation", "baseline": "Baseline: variable genes + PCA"}
+WAYS = {"model": "scFoundation", "baseline": "Baseline: variable genes + PCA", "joint": "Both together"}
 STORED_RESOLUTION = 1.0
 
 
@@ -24,11 +25,11 @@ class EmbeddingResult:
     obs
         The file's own columns, one row per embedded cell.
     cells
-        `total_counts`, `n_genes`, `pct_counts_mt`, `clusters_model`, `clusters_baseline`.
+        `total_counts`, `n_genes`, `pct_counts_mt`, and `clusters_WAY` of every way.
     kept
         int64 (n_cells,): row of each embedded cell in the file.
     umap
-        By way: float32 (n_cells, 2).
+        By way, of those that the result has: float32 (n_cells, 2).
     report
         `report.json` of the computation.
     """
@@ -43,8 +44,7 @@ class EmbeddingResult:
 
     def embedding(self, way: str) -> np.ndarray:
         """float32 (n_cells, width), read from disk where it is used."""
-        name = "embedding" if way == "model" else "baseline"
-        return np.load(self.folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+        return np.load(self.folder / f"{FILES[way]}.npy", mmap_mode="r", allow_pickle=False)
 
 
 def load_embedding(job_id: str) -> EmbeddingResult:
@@ -65,7 +65,7 @@ def agreement_of(result: EmbeddingResult, label: str, resolution: float) -> dict
     stored = result.report["agreement"].get(label)
     if stored and resolution == STORED_RESOLUTION:
         return stored
-    return {way: _score(result.job_id, str(result.folder), way, label, resolution) for way in WAYS}
+    return {way: _score(result.job_id, str(result.folder), way, label, resolution) for way in result.umap}
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
@@ -77,7 +77,7 @@ def _load(job_id: str, folder_name: str, stamp: int) -> EmbeddingResult:
         pd.read_parquet(folder / "obs.parquet"),
         pd.read_parquet(folder / "cells.parquet"),
         np.load(folder / "kept.npy", allow_pickle=False),
-        {way: np.load(folder / f"umap_{way}.npy", allow_pickle=False) for way in WAYS},
+        {way: np.load(path, allow_pickle=False) for way in WAYS if (path := folder / f"umap_{way}.npy").exists()},
         read_json(folder / "report.json") or {},
     )
 

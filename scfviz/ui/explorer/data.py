@@ -13,12 +13,13 @@ from scfviz.jobs import JobStatus, Workspace, result_dir
 from scfviz.jobs.label_store import labels_version, list_labels, with_labels
 from scfviz.jobs.workspace import read_json
 from scfviz.tasks.selection import Rule, SelectionContext, evaluate
-from scfviz.ui import describe, job_panel, palette, sources, state
+from scfviz.ui import describe, job_panel, palette, results, sources, state
 
-MAP_TITLES = {"umap_model": "scFoundation", "umap_baseline": "Baseline: variable genes + PCA"}
+MAP_TITLES = {f"umap_{way}": title for way, title in results.WAYS.items()}
 COLUMN_TITLES = {
     "clusters_model": "Clusters of scFoundation's map",
     "clusters_baseline": "Clusters of the baseline's map",
+    "clusters_joint": "Clusters of both together",
     "total_counts": "Counts per cell",
     "n_genes": "Genes per cell",
     "pct_counts_mt": "Mitochondrial share",
@@ -137,7 +138,7 @@ def _explore(path: str, stamp: str, gene_column: str | None, embed_job: str | No
     report = read_json(result / "report.json") if result else None
     is_trained = report is None or bool(report["checkpoint"]["is_trained"])
     if not is_trained:
-        titles["umap_model"] += " (untrained model)"
+        titles |= {name: f"{titles[name]} (untrained model)" for name in ("umap_model", "umap_joint") if name in maps}
     labels, values = _columns(obs)
     genes = tuple(sorted(aligned.genes[aligned.is_measured]))
     stored, lineage = describe.own_colors(adata), tuple(read_lineage(adata.uns))
@@ -167,7 +168,7 @@ def _with_labels(
 
 
 def _order(maps) -> list[str]:
-    """The model's map, the baseline's, then the file's own: those made for looking at before principal components."""
+    """Maps of the embedding, then the file's own: those made for looking at before principal components."""
     own = [name for name in maps if name not in MAP_TITLES]
     own.sort(key=lambda name: not any(word in name.lower() for word in ("umap", "tsne", "spatial", "draw", "phate")))
     return [name for name in MAP_TITLES if name in maps] + own
