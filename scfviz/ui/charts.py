@@ -84,8 +84,9 @@ def _lay_out(figure: go.Figure, coloring: Labels | Values) -> None:
     names = coloring.names if isinstance(coloring, Labels) else ()
     per_row = max(1, 880 // (46 + 6 * min(max(map(len, names), default=0), 32)))
     rows = -(-len(names) // per_row)
+    maps = 530 if len(figure.layout.annotations) < 3 else 430  # three are narrower, and as high as they are wide
     figure.update_layout(
-        height=530 + (24 * rows if rows else 50),
+        height=maps + (24 * rows if rows else 50),
         margin={"l": 4, "r": 4, "t": 62, "b": 8 if rows else 66},
         dragmode="pan",
         hovermode="closest",
