@@ -11,6 +11,8 @@ from scfviz.ui.text import plain, plural
 if TYPE_CHECKING:
     from scfviz.model.checkpoint import CheckpointInfo
 
+# Of the summary, in pixels: the last column is the one that tells most, and has to be in sight.
+_WIDTHS = {"Question": 330, "Measure": 190, "Ahead": 60, "No clear difference": 130, "Behind": 60, "Adds": 70}
 _COMMAND = "scfviz benchmark --checkpoint DIR --data FOLDER --out DIR"
 
 
@@ -47,6 +49,7 @@ def show_scores(info: "CheckpointInfo") -> None:
             "Adds": [_adds(entry.get("model_adds")) for entry in summary],
         },
         hide_index=True,
+        column_config={name: st.column_config.Column(width=width) for name, width in _WIDTHS.items()},
         key="scores_summary",
     )
     with st.expander(f"All {len(rows):,} comparisons", icon=":material/table_rows:"):
