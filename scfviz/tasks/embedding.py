@@ -100,7 +100,7 @@ class JointEmbedding:
     """A dataset's principal components with a model's embedding beside them: what both see, in one space.
 
     The embedding is standardised and brought to its leading components, which together get a quarter of the
-    variance of the dataset's. Neither side knows labels; the quarter was chosen on datasets that score no checkpoint
+    variance of the dataset's. Neither side knows labels; the quarter was chosen on datasets outside the evaluation
     (`benchmarks/NOTES.md`).
     """
 
