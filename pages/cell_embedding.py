@@ -27,7 +27,7 @@ with page.screen("cell_embedding", LEAD):
             "**Why three maps.** The first comes from the model, the second from a method of a few lines that knows "
             "this dataset only. Where both agree, the structure is robust. Where only the model separates cells of "
             "known types, it adds something; where only the baseline does, it loses something. The third puts the "
-            "model's view beside the baseline's components, with a quarter of their weight: the way to use the model "
+            "model's view beside the baseline's components, with a quarter of their variance: the way to use the model "
             "without giving up what the dataset says. The scores say it in numbers, and none is tuned to the "
             "labels.\n\n"
             "**Clusters** are found by the Leiden method among each map's own neighbours. **ARI** and **NMI** "

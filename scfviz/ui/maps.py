@@ -14,11 +14,6 @@ _QUALITY = {
     "n_genes": ("Genes per cell", "genes"),
     "pct_counts_mt": ("Mitochondrial share", "% of counts"),
 }
-_CLUSTERS = {
-    "model": "Clusters of scFoundation's map",
-    "baseline": "Clusters of the baseline's map",
-    "joint": "Clusters of both together",
-}
 _KINDS = {"label": "Label", "gene": "Gene", "value": "Quality"}
 
 
@@ -117,7 +112,7 @@ def _controls(result: EmbeddingResult, source: sources.Source):
         elif kind == "value":
             chosen = _by_value(result)
         else:
-            labels = {f"clusters_{way}": title for way, title in _CLUSTERS.items() if way in result.umap}
+            labels = {name: title for name, title in results.CLUSTERS.items() if name in result.cells}
             columns = label_columns(result)
             name = st.selectbox(
                 "Label",

@@ -13,6 +13,11 @@ from scfviz.jobs.embed import FILES
 from scfviz.jobs.workspace import read_json
 
 WAYS = {"model": "scFoundation", "baseline": "Baseline: variable genes + PCA", "joint": "Both together"}
+CLUSTERS = {
+    "clusters_model": "Clusters of scFoundation's map",
+    "clusters_baseline": "Clusters of the baseline's map",
+    "clusters_joint": "Clusters of both together",
+}
 STORED_RESOLUTION = 1.0
 
 

@@ -17,9 +17,7 @@ from scfviz.ui import describe, job_panel, palette, results, sources, state
 
 MAP_TITLES = {f"umap_{way}": title for way, title in results.WAYS.items()}
 COLUMN_TITLES = {
-    "clusters_model": "Clusters of scFoundation's map",
-    "clusters_baseline": "Clusters of the baseline's map",
-    "clusters_joint": "Clusters of both together",
+    **results.CLUSTERS,
     "total_counts": "Counts per cell",
     "n_genes": "Genes per cell",
     "pct_counts_mt": "Mitochondrial share",

@@ -65,7 +65,7 @@ def show(source: sources.Source, embed_job: str | None) -> None:
 @st.fragment
 def _show_all(source: sources.Source, data: Explored, embed_job: str | None, store: str | None, store_job: str) -> None:
     if store is None and (store := explorer_data.store_folder(job_panel.status_of(store_job))):
-        # Ordered since the page was drawn. Not by running the page again: that would lose the click that came here.
+        # Ordered since the page was drawn, which need not run again for it.
         data = explorer_data.explore(source, embed_job, store)
     with page.guard():
         with st.container(border=True, key="card-explorer"):

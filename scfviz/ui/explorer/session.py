@@ -261,7 +261,10 @@ def apply_pending(source: sources.Source, data: Explored, embed_job: str | None,
         _select(data, selections.load(data.dataset), lambda: rule)
     for name, choices in saved.panels.items():
         if not _PANELS[name].restore(data, choices):
-            _note(data, f"What the session shows under '{_panel_title(name)}' is not all here, and was left out.")
+            _note(
+                data,
+                f"What the session shows under '{_panel_title(name)}' is not all here; what is missing was left out.",
+            )
     _compare_counts(data, saved)
     if saved.comparison is not None:
         _ask_comparison(saved.comparison, source, data, embed_job, store)
