@@ -70,8 +70,20 @@ def visitor_type() -> type:
     return Visitor
 
 
+_FAILED = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Fixtures learn whether their test failed."""
+    report = yield
+    if report.failed:
+        item.stash[_FAILED] = True
+    return report
+
+
 @pytest.fixture
-def visit(browser, server, visitor_type):
+def visit(request, browser, server, visitor_type):
     """Opens pages in a real browser, each call as another visitor; a module brings its own `browser` and `server`."""
     visitors = []
 
@@ -81,4 +93,6 @@ def visit(browser, server, visitor_type):
 
     yield visit
     for visitor in visitors:
+        if request.node.stash.get(_FAILED, False):
+            print(visitor.describe())
         visitor.context.close()

@@ -120,6 +120,8 @@ class Visitor:
         self.page.on("pageerror", lambda error: self.trouble.append(f"page error: {error}"))
         self.page.on("dialog", lambda dialog: (self.trouble.append(f"dialog: {dialog.message}"), dialog.dismiss()))
         self.page.on("request", self._watch)
+        self.page.on("websocket", self._follow)
+        self.is_waiting = False  # whether the app has been asked for something that it has not finished
 
     def _listen(self, message) -> None:
         # Streamlit's own search for the root of the app below a deep link; it finds it one step later.
@@ -131,6 +133,22 @@ class Visitor:
         host = urlsplit(request.url).hostname
         if host not in (None, "localhost"):
             self.trouble.append(f"asked the internet: {request.url}")
+
+    def _follow(self, socket) -> None:
+        from streamlit.proto.BackMsg_pb2 import BackMsg
+        from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+
+        def sent(payload) -> None:
+            self.is_waiting |= BackMsg.FromString(payload).WhichOneof("type") == "rerun_script"
+
+        def received(payload) -> None:
+            message = ForwardMsg.FromString(payload)
+            if message.WhichOneof("type") == "script_finished":
+                self.is_waiting &= message.script_finished == ForwardMsg.FINISHED_EARLY_FOR_RERUN
+
+        socket.on("framesent", sent)
+        socket.on("framereceived", received)
+        socket.on("close", lambda _: setattr(self, "is_waiting", False))
 
     def open(self, path: str = "/") -> None:
         self.page.goto(self.url + path)
@@ -151,12 +169,24 @@ class Visitor:
         assert self.page.get_by_text("Something went wrong in scfviz").count() == 0
         assert not self.trouble, self.trouble
 
+    def describe(self) -> str:
+        """What this visitor sees, for the report of a test that failed."""
+        try:
+            seen = self.page.locator("body").aria_snapshot(timeout=5_000)
+        except Exception as error:
+            seen = f"the page does not answer: {error}"
+        return f"{self.page.url}\nis waiting: {self.is_waiting}, trouble: {self.trouble}\n{seen[:8_000]}"
+
     def points(self) -> int:
         return self.page.locator(".js-plotly-plot .scatterlayer .point").count()
 
     def settle(self) -> None:
-        """Until the app has stopped running."""
+        """Until the app has answered what it was asked and has stopped running, however slow the machine."""
+        until = time.monotonic() + JOB_MS / 1000
         self.page.wait_for_timeout(300)
+        while self.is_waiting:
+            assert time.monotonic() < until, "the app did not finish its answer"
+            self.page.wait_for_timeout(50)
         self.page.wait_for_function("document.querySelector('.stApp').dataset.testScriptState !== 'running'")
 
 

@@ -85,7 +85,7 @@ class Explorer(Visitor):
     def choose(self, name: str, text: str) -> None:
         """Write into a list and take what it then offers first."""
         self.page.get_by_role("combobox", name=name).first.fill(text)
-        self.page.get_by_role("option").first.wait_for()
+        self.page.get_by_role("listbox").get_by_role("option").first.wait_for()
         self.page.keyboard.press("Enter")
         self.settle()
 

@@ -124,6 +124,7 @@ def test_a_rule_in_words_selects_and_a_wrong_one_is_explained(dataset):
     app.text_input(key="x_query").set_value('nothing_there == "B"')
     check(next(b for b in app.button if b.label == "Select").click().run())
     assert app.error and "nothing" in app.error[0].value
+    assert app.button(key="x_compare"), "the panels stay"
     app.text_input(key="x_query").set_value("__import__('os')")
     check(next(b for b in app.button if b.label == "Select").click().run())
     assert app.error
@@ -140,6 +141,8 @@ def test_a_name_lasts_and_two_sessions_keep_each_others_names(dataset):
     assert third.selectbox(key="x_named").options == ["B cells (40 cells)", "left cells (40 cells)"]
     check(third.button(key="x_apply").click().run())
     assert n_selected(third) == 40
+    name_selection(third, "left cells")
+    assert "already a selection" in third.error[0].value and third.button(key="x_compare")
 
 
 def name_selection(app: AppTest, name: str) -> None:

@@ -224,10 +224,12 @@ def test_broken_files_are_explained_on_every_page(tmp_path):
     whole = (tmp_path / "data" / "whole.h5ad").read_bytes()
     (tmp_path / "data" / "cut.h5ad").write_bytes(whole[: len(whole) // 2])
     for file in ("empty", "page", "cut"):
-        app = open_page("dataset", dataset=f"folder:0/{file}.h5ad")
-        assert_sound(app)
-        assert len(app.error) == 1 and "**Found**" in app.error[0].value, text_of(app)
-        assert f"{file}" in app.error[0].value
+        for name in ("dataset", "cell_embedding", "explorer"):
+            app = open_page(name, dataset=f"folder:0/{file}.h5ad")
+            assert_sound(app)
+            assert len(app.error) == 1 and "**Found**" in app.error[0].value, text_of(app)
+            assert f"{file}" in app.error[0].value
+            assert "Compute the map" not in [button.label for button in app.button]
     app = open_page("home", dataset="folder:0/empty.h5ad")
     assert_sound(app)
     assert len(app.error) == 1

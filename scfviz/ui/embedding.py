@@ -43,7 +43,15 @@ def start(source: sources.Source, **options: Any) -> None:
 
 
 def show_request(source: sources.Source) -> None:
-    """The form that asks for an embedding."""
+    """The form that asks for an embedding; a file that cannot be read is said before it is asked for.
+
+    Raises
+    ------
+    DatasetError, GeneError
+        The file cannot be used.
+    """
+    about = describe.known(source, state.gene_column())
+    n_obs = about["n_obs"] if about else describe.open_aligned(source, state.gene_column())[0].n_obs
     depth_kinds = ("As it is", "A number of counts", "Times its own depth")
     with st.container(border=True, key="card-request"):
         st.markdown("#### Make the map")
@@ -76,9 +84,7 @@ def show_request(source: sources.Source) -> None:
                 key="precision",
                 captions=("what is fast and safe here", "exact, slower", "rounded, faster"),
             )
-        about = describe.known(source, state.gene_column())
-        if about is not None:
-            job_panel.show_memory("embed", request_of(source), about["n_obs"])
+        job_panel.show_memory("embed", request_of(source), n_obs)
         if st.button("Compute the map", type="primary", icon=":material/play_arrow:"):
             start(source, target_depth=target, depth_fold=fold, pooling=pooling, precision=precision)
             st.rerun()

@@ -9,7 +9,7 @@ from streamlit.errors import StreamlitAPIException
 
 from scfviz.tasks.selection import Categories, Invert, Query, Rule, combine
 from scfviz.tasks.selection_history import SelectionHistory
-from scfviz.ui import coloring
+from scfviz.ui import coloring, page
 from scfviz.ui.cell_map import MapEvent, read_event
 from scfviz.ui.explorer import selections
 from scfviz.ui.explorer.colors import Chosen
@@ -110,19 +110,23 @@ def show(view: View) -> None:
             help="Columns, numbers, texts and gene(\"…\"), joined by and, or, not; names with spaces in backticks.",
         )  # fmt: skip
         how = st.selectbox("What it does", list(_HOW), format_func=_HOW.get, key="x_query_how", width=150)
-        if st.form_submit_button("Select") and text.strip():
-            keep(data, history.select(combine(how, history.current, _checked(Query(text), data))))
-            draw_anew()
+        asks = st.form_submit_button("Select")
     with right, st.form("x_keep", border=False, clear_on_submit=True):
         with st.container(horizontal=True, vertical_alignment="bottom"):
             name = st.text_input("Name", placeholder="Give this selection a name", disabled=history.current is None)
-            if st.form_submit_button("Keep", disabled=history.current is None):
-                kept = history.keep(name, n_selected, len(data.shown))
-                keep(data, kept)
-                st.session_state["x_named"] = kept.named[-1].name  # the one that is offered below
-                st.rerun()
+            names = st.form_submit_button("Keep", disabled=history.current is None)
+    with page.guard():  # what is wrong with a rule or a name is said here, and the panels below stay
+        if asks and text.strip():
+            keep(data, history.select(combine(how, history.current, _checked(Query(text), data))))
+            draw_anew()
+        if names:
+            kept = history.keep(name, n_selected, len(data.shown))
+            keep(data, kept)
+            st.session_state["x_named"] = kept.named[-1].name  # the one that is offered below
+            st.rerun()
     if history.named:
-        _show_named(data, history)
+        with page.guard():
+            _show_named(data, history)
 
 
 def _invert(history: SelectionHistory) -> SelectionHistory:
