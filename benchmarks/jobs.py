@@ -74,7 +74,7 @@ class Queue:
         self.queue = queue
 
     def _start_worker(self, workspace) -> None:
-        if not self.queue.worker_is_alive(workspace) and self.queue.queued_jobs(workspace):
+        if not self.queue.worker_is_alive(workspace, "quick") and self.queue.queued_jobs(workspace, "quick"):
             command = [sys.executable, str(HERE), "--worker", str(workspace.root)]
             subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, start_new_session=True)
 
@@ -299,7 +299,7 @@ def main(argv: list[str]) -> int:
         from scfviz.jobs import kinds, worker
 
         kinds.KINDS["bench"] = "jobs"
-        return worker.main([args.worker[0], "20"])
+        return worker.main([args.worker[0], "quick", "20"])
     if args.serve:
         serve(args.serve[0], Path(args.serve[1]))
     elif args.waiting:

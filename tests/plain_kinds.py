@@ -1,6 +1,6 @@
 """Jobs without science, so that queue, worker and cancel can be tested in real processes without loading torch.
 
-Run as a script it is a worker that knows them: `python plain_kinds.py <workspace> <idle seconds>`.
+Run as a script it is a worker that knows them: `python plain_kinds.py <workspace> <lane> <idle seconds>`.
 """
 
 import subprocess
@@ -41,6 +41,7 @@ def run(folder, options, report, should_stop):
 if __name__ == "__main__":
     from scfviz.jobs import worker
 
-    kinds.KINDS["plain"] = "plain_kinds"
+    kinds.KINDS |= {"plain": "plain_kinds", "slow": "plain_kinds"}
+    kinds.LONG.add("slow")
     worker.start_worker = lambda _: subprocess.Popen([sys.executable, *sys.argv], start_new_session=True)
     raise SystemExit(worker.main(sys.argv[1:]))

@@ -188,6 +188,7 @@ class Visitor:
             assert time.monotonic() < until, "the app did not finish its answer"
             self.page.wait_for_timeout(50)
         self.page.wait_for_function("document.querySelector('.stApp').dataset.testScriptState !== 'running'")
+        self.page.wait_for_timeout(100)  # what the run left out is taken away, and the page takes its place
 
 
 @pytest.mark.timeout(600)

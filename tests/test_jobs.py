@@ -151,8 +151,8 @@ def test_same_content_under_another_name_is_the_same_job(done, options, tmp_path
 def test_killed_job_resumes_to_the_same_bits_and_outlives_who_asked_for_it(done, workspaces, options):
     workspace = workspaces("killed")
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    eager = subprocess.Popen([sys.executable, TESTS / "eager_worker.py", workspace.root, "60"], env=environment)
-    while not queue.worker_is_alive(workspace):
+    eager = subprocess.Popen([sys.executable, TESTS / "eager_worker.py", workspace.root, "long", "60"], env=environment)
+    while not queue.worker_is_alive(workspace, "long"):
         time.sleep(0.02)
     job_id = jobs.submit(workspace, "embed", options)
     assert job_id == done[1]

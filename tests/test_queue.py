@@ -30,8 +30,8 @@ def start(workspace, monkeypatch):
     """Workers that know the kind `plain`; whatever still runs is ended with the test."""
     started = []
 
-    def start_plain(_workspace=None, *, idle=0.3):
-        command = [sys.executable, str(TESTS / "plain_kinds.py"), str(workspace.root), str(idle)]
+    def start_plain(_workspace=None, *, lane="quick", idle=0.3):
+        command = [sys.executable, str(TESTS / "plain_kinds.py"), str(workspace.root), lane, str(idle)]
         environment = os.environ | {"PYTHONPATH": str(TESTS.parent)}
         started.append(subprocess.Popen(command, env=environment, start_new_session=True))
         return started[-1]
@@ -66,6 +66,32 @@ def test_jobs_run_one_at_a_time_in_the_order_they_came(workspace, start):
     assert [job.id for job in jobs.list_jobs(workspace)] == ids[::-1]
 
 
+def test_what_a_click_asks_for_does_not_wait_behind_a_long_computation(workspace, start, monkeypatch):
+    monkeypatch.setitem(kinds.KINDS, "slow", "plain_kinds")
+    monkeypatch.setattr(kinds, "LONG", {"slow"})
+    long = start(lane="long")
+    slow, behind = (jobs.submit(workspace, "slow", {"steps": 60, "name": n}) for n in range(2))
+    wait_for(workspace, slow, "running")
+    quick = jobs.submit(workspace, "plain", {"steps": 2})
+    wait_for(workspace, quick, "done")
+    assert jobs.status(workspace, slow).state == "running" and jobs.status(workspace, behind).state == "queued"
+    long.kill()
+    long.wait()
+    assert jobs.status(workspace, slow).state == "interrupted", "the other lane's worker does not hide it"
+    jobs.cancel(workspace, slow)
+    assert jobs.status(workspace, slow).state == "cancelled"
+
+
+def test_a_new_worker_leaves_the_jobs_of_the_other_lane_alone(workspace, start, monkeypatch):
+    monkeypatch.setitem(kinds.KINDS, "slow", "plain_kinds")
+    monkeypatch.setattr(kinds, "LONG", {"slow"})
+    start(lane="long")
+    slow = jobs.submit(workspace, "slow", {"steps": 60})
+    wait_for(workspace, slow, "running")
+    assert start(idle=0.1).wait(timeout=10) == 0
+    assert jobs.status(workspace, slow).state == "running"
+
+
 def test_same_request_is_the_same_job(workspace, start):
     first = jobs.submit(workspace, "plain", {"steps": 1, "a": 1})
     assert jobs.submit(workspace, "plain", {"a": 1, "steps": 1}) == first
@@ -82,7 +108,9 @@ def test_result_is_there_only_when_it_is_whole(workspace, start):
     while (now := jobs.status(workspace, job_id)).is_active:
         seen.add(now.fraction)
         if now.state == "running":
-            assert not (workspace.jobs / job_id / "result").exists() or jobs.status(workspace, job_id).state == "done"
+            with queue.queue_lock(workspace):  # result and state change together, under this lock
+                is_there = (workspace.jobs / job_id / "result").exists()
+                assert is_there == (jobs.status(workspace, job_id).state == "done")
             with pytest.raises(JobError, match="running|done"):
                 jobs.result_dir(workspace, job_id)
                 raise JobError("done")  # it finished between the two looks
@@ -162,7 +190,7 @@ def test_second_worker_leaves_at_once(workspace, start):
 
 def test_idle_worker_leaves(workspace, start):
     assert start(idle=0.1).wait(timeout=10) == 0
-    assert not queue.worker_is_alive(workspace)
+    assert not queue.worker_is_alive(workspace, "quick")
 
 
 def test_removed_job_is_gone_and_a_running_one_cannot_be_removed(workspace, start):

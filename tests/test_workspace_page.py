@@ -270,7 +270,7 @@ def test_after_everything_was_killed_the_page_finds_and_resumes_all(workspace):
         "from scfviz import jobs; from scfviz.jobs import kinds, queue; kinds.KINDS['plain'] = 'plain_kinds';"
         "queue.start_worker = lambda w: None; w = jobs.Workspace(sys.argv[1]);"
         "jobs.submit(w, 'plain', {'steps': 40}); jobs.submit(w, 'plain', {'steps': 1});"
-        "worker = [sys.executable, sys.argv[2] + '/plain_kinds.py', sys.argv[1], '20'];"
+        "worker = [sys.executable, sys.argv[2] + '/plain_kinds.py', sys.argv[1], 'quick', '20'];"
         "subprocess.Popen(worker, start_new_session=True);"
         "time.sleep(600)"
     )
@@ -299,7 +299,7 @@ def test_after_everything_was_killed_the_page_finds_and_resumes_all(workspace):
         choose_job(app, running.id)
         check(app.button(key="ws_resume").click().run())
         assert jobs.status(workspace, running.id).state == "queued"
-        command = [sys.executable, str(TESTS / "plain_kinds.py"), str(workspace.root), "0.3"]
+        command = [sys.executable, str(TESTS / "plain_kinds.py"), str(workspace.root), "quick", "0.3"]
         started.append(subprocess.Popen(command, env=environment))
         until = time.monotonic() + 60
         while not all(job.state == "done" for job in jobs.list_jobs(workspace)):

@@ -35,6 +35,10 @@ KINDS = {
     "export": "scfviz.jobs.export",
 }
 
+# What may take many minutes has a worker of its own, so that what a click asks for does not wait behind it.
+LONG = {"embed"}
+LANES = ("long", "quick")
+
 Report = Callable[[float, str], None]
 ShouldStop = Callable[[], bool]
 
@@ -60,6 +64,11 @@ def get_kind(name: str) -> Kind:
             f"'{name}' is no kind of computation.", f"There are: {', '.join(KINDS)}.", "Choose one of them."
         )
     return cast(Kind, importlib.import_module(KINDS[name]))
+
+
+def lane_of(kind: str) -> str:
+    """Which worker computes a kind: "long" or "quick"."""
+    return "long" if kind in LONG else "quick"
 
 
 def fill_options(given: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:

@@ -9,9 +9,10 @@ A job is a folder `<workspace>/jobs/<id>/`:
     work/            intermediate results, from which an interrupted job goes on
     result/          there only when the job is done, and then whole
 
-Two locks of the operating system keep order, and vanish with the process that holds them: `worker.lock` is
-held by the one worker for as long as it lives, so a worker that was killed is recognised at once;
-`queue.lock` is held for the moment in which a job changes its state.
+Jobs wait in two lanes, each with one worker: what may take many minutes, and what a click asks for, which does not
+wait behind it (`scfviz.jobs.kinds.LONG`). Locks of the operating system keep order, and vanish with the process that
+holds them: `worker-<lane>.lock` is held by a worker for as long as it lives, so one that was killed is recognised at
+once; `queue.lock` is held for the moment in which a job changes its state.
 """
 
 import hashlib
@@ -33,6 +34,7 @@ from typing import Any, Literal
 from filelock import FileLock, Timeout
 
 from scfviz.errors import JobError
+from scfviz.jobs.kinds import LANES, get_kind, lane_of
 from scfviz.jobs.workspace import Workspace, read_json, write_json
 
 State = Literal["queued", "running", "done", "failed", "cancelled", "interrupted"]
@@ -100,8 +102,6 @@ def submit(workspace: Workspace, kind: str, options: Mapping[str, Any]) -> str:
     DatasetError, CheckpointError
         The dataset or checkpoint isn't there.
     """
-    from scfviz.jobs.kinds import get_kind
-
     options, identity = get_kind(kind).prepare(dict(options))
     text = json.dumps({"kind": kind, **identity}, sort_keys=True, allow_nan=False)
     job_id = hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -131,13 +131,13 @@ def status(workspace: Workspace, job_id: str) -> JobStatus:
     """Where a job stands now; reads files only, so any process may ask."""
     folder = job_folder(workspace, job_id)
     job, now = read_json(folder / "job.json"), read_json(folder / "status.json")
-    if now is not None and now["state"] == "running" and not worker_is_alive(workspace):
-        # the worker may have finished and left between the two looks
-        now = read_json(folder / "status.json")
-        if now is not None and now["state"] == "running":
-            now |= {"state": "interrupted", "seconds_left": None}
     if job is None or now is None:
         raise JobError(f"There is no computation {job_id} here.", advice="It may have been removed; start it again.")
+    if now["state"] == "running" and not worker_is_alive(workspace, lane_of(job["kind"])):
+        # the worker may have finished and left between the two looks
+        now = read_json(folder / "status.json") or now
+        if now["state"] == "running":
+            now |= {"state": "interrupted", "seconds_left": None}
     stopping = now["state"] == "running" and (folder / "cancel").exists()
     return JobStatus(
         id=job_id,
@@ -221,43 +221,47 @@ def result_dir(workspace: Workspace, job_id: str) -> Path:
 
 
 def start_worker(workspace: Workspace) -> None:
-    """Start a worker process where jobs wait and none works; the app calls this when it starts.
+    """Start a worker process for each lane where jobs wait and none works; the app calls this when it starts.
 
-    The worker is its own process in its own session: it neither blocks a page nor ends with the server.
+    A worker is its own process in its own session: it neither blocks a page nor ends with the server.
     """
     with queue_lock(workspace):
-        if worker_is_alive(workspace) or not queued_jobs(workspace):
-            return
-        environment = dict(os.environ)
-        # the worker must find the same scfviz, also where it runs from a folder and is not installed
-        paths = [str(PACKAGE_PARENT), environment.get("PYTHONPATH", "")]
-        environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
-        new_session: dict[str, Any] = {"start_new_session": True}
-        if sys.platform == "win32":
-            new_session = {"creationflags": subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP}
-        with open(workspace.jobs / "worker.log", "ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "scfviz.jobs.worker", str(workspace.root)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=workspace.root,
-                env=environment,
-                **new_session,
-            )
+        for lane in LANES:
+            if queued_jobs(workspace, lane) and not worker_is_alive(workspace, lane):
+                _start_worker(workspace, lane)
+
+
+def _start_worker(workspace: Workspace, lane: str) -> None:
+    environment = dict(os.environ)
+    # the worker must find the same scfviz, also where it runs from a folder and is not installed
+    paths = [str(PACKAGE_PARENT), environment.get("PYTHONPATH", "")]
+    environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
+    new_session: dict[str, Any] = {"start_new_session": True}
+    if sys.platform == "win32":
+        new_session = {"creationflags": subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP}
+    with open(workspace.jobs / "worker.log", "ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "scfviz.jobs.worker", str(workspace.root), lane],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd=workspace.root,
+            env=environment,
+            **new_session,
+        )
     # somebody has to take note of its end, or it stays in the process table as a zombie
     threading.Thread(target=process.wait, daemon=True).start()
 
 
-def worker_lock(workspace: Workspace) -> FileLock:
-    """The lock that the one worker of a workspace holds while it lives."""
-    return FileLock(workspace.jobs / "worker.lock", thread_local=False)
+def worker_lock(workspace: Workspace, lane: str) -> FileLock:
+    """The lock that the one worker of a lane holds while it lives."""
+    return FileLock(workspace.jobs / f"worker-{lane}.lock", thread_local=False)
 
 
-def worker_is_alive(workspace: Workspace) -> bool:
-    """Whether a worker process lives; one that was killed has lost its lock."""
+def worker_is_alive(workspace: Workspace, lane: str) -> bool:
+    """Whether the worker process of a lane lives; one that was killed has lost its lock."""
     try:
-        with worker_lock(workspace).acquire(blocking=False):
+        with worker_lock(workspace, lane).acquire(blocking=False):
             return False
     except Timeout:
         return True
@@ -283,14 +287,20 @@ def job_folder(workspace: Workspace, job_id: str) -> Path:
     return workspace.jobs / job_id
 
 
-def queued_jobs(workspace: Workspace) -> list[Path]:
-    """Folders of the waiting jobs, the one that waits longest first."""
+def queued_jobs(workspace: Workspace, lane: str) -> list[Path]:
+    """Folders of the jobs that wait in a lane, the one that waits longest first."""
     waiting = []
     for path in workspace.jobs.glob("*/status.json"):
-        now = read_json(path)
-        if JOB_ID.fullmatch(path.parent.name) and now is not None and now["state"] == "queued":
+        now = read_json(path) if JOB_ID.fullmatch(path.parent.name) else None
+        if now is not None and now["state"] == "queued" and is_in(path.parent, lane):
             waiting.append((now["queued_at"], path.parent))
     return [folder for _, folder in sorted(waiting)]
+
+
+def is_in(folder: Path, lane: str) -> bool:
+    """Whether the job of a folder belongs to a lane."""
+    job = read_json(folder / "job.json")
+    return job is not None and lane_of(job["kind"]) == lane
 
 
 def write_status(folder: Path, **changes: Any) -> None:

@@ -1,6 +1,6 @@
-"""The worker: one process per workspace that works through the waiting jobs, one at a time.
+"""The worker: one process per workspace and lane that works through the waiting jobs, one at a time.
 
-Started by `queue.start_worker` as `python -m scfviz.jobs.worker <workspace> [idle seconds]`.
+Started by `queue.start_worker` as `python -m scfviz.jobs.worker <workspace> <lane> [idle seconds]`.
 """
 
 import errno
@@ -19,7 +19,7 @@ from filelock import Timeout
 
 from scfviz.errors import JobError, ScfvizError, Stopped
 from scfviz.jobs.kinds import get_kind
-from scfviz.jobs.queue import queue_lock, queued_jobs, start_worker, worker_lock, write_status
+from scfviz.jobs.queue import is_in, queue_lock, queued_jobs, start_worker, worker_lock, write_status
 from scfviz.jobs.workspace import Workspace, read_json
 
 IDLE_SECONDS = 20.0
@@ -112,23 +112,25 @@ def finish(folder: Path, **changes: Any) -> None:
 
 
 class Worker:
-    """The one process that computes for a workspace.
+    """The one process that computes what waits in a lane of a workspace.
 
     Parameters
     ----------
     workspace
         Where the jobs are.
+    lane
+        Which of them, a name in `scfviz.jobs.kinds.LANES`.
     idle_seconds
         How long to wait for another job before leaving; meanwhile torch and scanpy are loaded, so the next
         job starts at once.
     """
 
-    def __init__(self, workspace: Workspace, idle_seconds: float = IDLE_SECONDS):
-        self.workspace, self.idle_seconds = workspace, idle_seconds
-        self._lock = worker_lock(workspace)
+    def __init__(self, workspace: Workspace, lane: str, idle_seconds: float = IDLE_SECONDS):
+        self.workspace, self.lane, self.idle_seconds = workspace, lane, idle_seconds
+        self._lock = worker_lock(workspace, lane)
 
     def work(self) -> None:
-        """Work through the queue until nothing waits any more; returns at once where another worker lives."""
+        """Work through the lane until nothing waits any more; returns at once where it has another worker."""
         try:
             self._lock.acquire(timeout=2)  # a look of `worker_is_alive` holds it for an instant
         except Timeout:
@@ -137,7 +139,7 @@ class Worker:
         idle_since = time.monotonic()
         while True:
             with queue_lock(self.workspace):
-                waiting = queued_jobs(self.workspace)
+                waiting = queued_jobs(self.workspace, self.lane)
                 if waiting:
                     folder = waiting[0]
                     (folder / "cancel").unlink(missing_ok=True)
@@ -195,7 +197,7 @@ class Worker:
         """Note the jobs that a dead worker left behind: only the holder of the lock can be running one."""
         with queue_lock(self.workspace):
             for path in self.workspace.jobs.glob("*/status.json"):
-                if (read_json(path) or {}).get("state") == "running":
+                if (read_json(path) or {}).get("state") == "running" and is_in(path.parent, self.lane):
                     finish(path.parent, state="interrupted")
             for pattern in (".new-*", ".removed-*"):
                 for leftover in self.workspace.jobs.glob(pattern):
@@ -227,20 +229,20 @@ def _redirect_output(path: Path) -> None:
         os.dup2(file.fileno(), 2)
 
 
-def _be_considerate() -> None:
-    """Leave the computer usable: the app answers first, and on larger machines one core stays free."""
+def _be_considerate(lane: str) -> None:
+    """Leave the computer usable: the app comes first, then what a click asked for; larger machines keep a core free."""
     if hasattr(os, "nice"):
-        os.nice(10)
+        os.nice(10 if lane == "long" else 5)
     n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
         os.environ.setdefault(name, str(n_cores if n_cores <= 4 else n_cores - 1))
 
 
 def main(argv: list[str]) -> int:
-    """Work for the workspace `argv[0]`, and leave after `argv[1]` idle seconds."""
+    """Work for the workspace `argv[0]` in the lane `argv[1]`, and leave after `argv[2]` idle seconds."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", stream=sys.stderr)
-    _be_considerate()
-    Worker(Workspace(argv[0]), *map(float, argv[1:2])).work()
+    _be_considerate(argv[1])
+    Worker(Workspace(argv[0]), argv[1], *map(float, argv[2:3])).work()
     return 0
 
 

@@ -9,6 +9,7 @@ import streamlit as st
 
 from scfviz.errors import JobError
 from scfviz.jobs import JobStatus, Workspace, cancel, list_jobs, resume, status, submit
+from scfviz.jobs.kinds import lane_of
 from scfviz.jobs.memory import estimate
 from scfviz.ui import page, state
 from scfviz.ui.text import duration, plain
@@ -112,8 +113,11 @@ def _follow(job_id: str, place: str) -> None:
         if not job.is_active:
             st.rerun(scope="app")
         if job.state == "queued":
-            ahead = sum(other.is_active and other.created_at < job.created_at for other in list_jobs(Workspace()))
-            text = "Waiting for another computation to end" if ahead else "Starting"
+            is_behind = any(
+                other.is_active and other.created_at < job.created_at and lane_of(other.kind) == lane_of(job.kind)
+                for other in list_jobs(Workspace())
+            )
+            text = "Waiting for another computation to end" if is_behind else "Starting"
         else:
             left = "" if job.seconds_left is None else f" · about {duration(job.seconds_left)} left"
             text = f"{job.stage}{left}"
