@@ -7,6 +7,8 @@ from pathlib import Path
 from streamlit.testing.v1 import AppTest
 
 from scfviz import jobs
+from scfviz.jobs.kinds import LANES
+from scfviz.jobs.worker import Worker
 
 EXPLORER = Path(__file__).resolve().parents[1] / "pages" / "explorer.py"
 
@@ -22,12 +24,19 @@ def open_explorer(file: str, session: dict | None = None, **query: str) -> AppTe
     return check(app.run())
 
 
-def compute(workspace: jobs.Workspace, kind: str, options: dict, *, work_off=lambda: None) -> str:
-    """The id of a finished computation, done by a real worker or by `work_off`."""
+def work_off(workspace: jobs.Workspace | None = None) -> None:
+    """What the workers do with all waiting jobs, in this process."""
+    for lane in LANES:
+        Worker(workspace or jobs.Workspace(), lane, 0).work()
+
+
+def compute(workspace: jobs.Workspace, kind: str, options: dict, *, here: bool = False) -> str:
+    """The id of a finished computation, done by a real worker, or in this process."""
     job_id = jobs.submit(workspace, kind, options)
     until = time.monotonic() + 200
     while jobs.status(workspace, job_id).is_active and time.monotonic() < until:
-        work_off()
+        if here:
+            work_off()
         time.sleep(0.1)
     done = jobs.status(workspace, job_id)
     assert done.state == "done", done

@@ -105,8 +105,12 @@ class Explorer(Visitor):
         self.page.mouse.up()
 
     def panel(self, title: str) -> None:
-        self.page.locator(".st-key-x_panel").get_by_text(title, exact=True).click()
+        choice = self.page.locator(".st-key-x_panel")
+        choice.get_by_text(title, exact=True).scroll_into_view_if_needed()
+        before = choice.bounding_box()["y"]
+        choice.get_by_text(title, exact=True).click()
         self.settle()
+        assert abs(choice.bounding_box()["y"] - before) < 2, "the choice of panels stays under the mouse"
 
     def click_volcano(self) -> str:
         """Click the gene that lies farthest to the right, and return its name."""

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import test_explorer as explorer
+from app_pages import work_off
 from datasets import some_genes
 from streamlit.proto.WidgetStates_pb2 import WidgetState
 from streamlit.testing.v1.element_tree import Selectbox
@@ -248,15 +249,9 @@ def test_comparisons_speak_of_labels_and_follow_their_changes(dataset):
     assert second != first
     change_labels(workspace, found, "mine", lambda a: a.undo())
     assert jobs.submit(workspace, "differential_expression", options) == first
-    explorer_data_job_runs(workspace)
+    work_off(workspace)
     assert jobs.status(workspace, second).state == "failed"
     assert "have changed" in jobs.status(workspace, second).error["found"]
-
-
-def explorer_data_job_runs(workspace) -> None:
-    from scfviz.jobs import worker
-
-    worker.main([str(workspace.root), "0"])
 
 
 def ask_subset(view: View, name: str) -> str:
@@ -306,7 +301,7 @@ def test_genes_are_aligned_only_for_a_rule_that_names_one(dataset, monkeypatch):
 
     asked, align_genes = [], align.align_genes
     open_page()
-    explorer_data_job_runs(jobs.Workspace())  # the store of genes, which needs them
+    work_off()  # the store of genes, which needs them
     views = [view_of(rule) for rule in (LASSO, Query('cell_type == "B"'), Query(f'gene("{some_genes()[7]}") > 1'))]
     monkeypatch.setattr(align, "align_genes", lambda *a, **k: asked.append(1) or align_genes(*a, **k))
     lasso, query, gene = (ask_subset(view, f"part {number}") for number, view in enumerate(views))
@@ -336,7 +331,7 @@ def test_the_page_opens_what_was_selected_as_a_dataset(dataset):
     act(app, kind="lasso", map="X_umap", polygon=LEFT)
     next(t for t in app.text_input if t.label == "Name of the new dataset").set_value("Left $cells$")
     submit(app, "Open as a dataset")
-    explorer_data_job_runs(jobs.Workspace())
+    work_off()
     app.run()
     assert not app.exception
     assert app.query_params["dataset"].endswith("/Left _cells.h5ad")
@@ -468,7 +463,7 @@ def test_a_large_file_is_exported_by_a_job_with_the_same_content(dataset, monkey
     selections_of = SelectionHistory().select(LASSO).keep("left", 40, N)
     app = open_page({f"scfviz.selections.{data.dataset}": selections_of})
     click(app, "x_selected_h5ad_ask")
-    explorer_data_job_runs(jobs.Workspace())
+    work_off()
     check(app.run())
     job = next(j for j in jobs.list_jobs(jobs.Workspace()) if j.kind == "export")
     path = jobs.result_dir(jobs.Workspace(), job.id) / "i_own_i_ _cells_selected.h5ad"

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scanpy as sc
-from app_pages import check, open_explorer, spec_of, text_of
+from app_pages import check, open_explorer, spec_of, text_of, work_off
 from datasets import make_counts, some_genes
 from PIL import Image
 from streamlit.testing.v1 import AppTest
@@ -21,7 +21,7 @@ from scfviz.data.align import align_genes
 from scfviz.data.read import read_dataset
 from scfviz.errors import JobError, OptionError
 from scfviz.jobs import enrichment as enrichment_job
-from scfviz.jobs import set_score, worker
+from scfviz.jobs import set_score
 from scfviz.tasks.enrichment import enrich_list, enrich_ranking, top_genes
 from scfviz.tasks.expression import AlignedExpression, log_normalise
 from scfviz.tasks.gene_sets import GeneSet, score_set
@@ -90,8 +90,8 @@ def lasso(app: AppTest) -> AppTest:
 
 
 def work(app: AppTest) -> AppTest:
-    """What the worker does with all waiting jobs, in this process; then the page once more."""
-    assert worker.main([str(jobs.Workspace().root), "0"]) in (0, None)
+    """All waiting jobs done in this process; then the page once more."""
+    work_off()
     for job in jobs.list_jobs(jobs.Workspace()):
         assert job.state in ("done", "failed"), job
     return check(app.run())

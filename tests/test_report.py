@@ -73,13 +73,6 @@ def with_home(home, monkeypatch):
     st.session_state.clear()
 
 
-def work_off() -> None:
-    """What the worker does with waiting jobs, in this process."""
-    from scfviz.jobs import worker
-
-    worker.main([str(jobs.Workspace().root), "0"])
-
-
 def make_view(job_id: str, history: SelectionHistory | None = None) -> View:
     source = sources.resolve(f"folder:0/{FILE}")
     data = explorer_data.explore(source, job_id, None)
@@ -116,7 +109,7 @@ def compare(view: View, method: str = "wilcoxon") -> str:
         "gene_store": None,
     }
     # or the worker of the embedding does it, while it still waits for more
-    job_id = compute(jobs.Workspace(), "differential_expression", options, work_off=work_off)
+    job_id = compute(jobs.Workspace(), "differential_expression", options, here=True)
     if method != "pseudobulk":
         st.session_state[f"scfviz.comparison.{view.data.dataset}"] = job_id
     return job_id
@@ -142,7 +135,7 @@ def look(view: View, compare_job: str, way: str = "list", **genes) -> str:
     lines = ["\t".join([name, "about", *sorted(names)[start:end]]) for name, start, end in SETS]
     gmt.write_text("\n".join(lines) + "\n", encoding="utf-8")
     options = {"comparison": compare_job, "way": way, "gmt": str(gmt) if way == "ranking" else None, "max_padj": 0.9}
-    job_id = compute(jobs.Workspace(), "enrichment", options | {"min_change": 0.0}, work_off=work_off)
+    job_id = compute(jobs.Workspace(), "enrichment", options | {"min_change": 0.0}, here=True)
     st.session_state[f"scfviz.enrichment.{view.data.dataset}"] = job_id
     shown = {"genes": list(names[:4]), "by": "cell_type", "kind": "dots", "only_selected": False, "scaling": "z"}
     looked.remember(view.data, "plots", **(shown | {"order": "both"} | genes))

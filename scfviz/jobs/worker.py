@@ -18,7 +18,7 @@ from typing import Any
 from filelock import Timeout
 
 from scfviz.errors import JobError, ScfvizError, Stopped
-from scfviz.jobs.kinds import get_kind
+from scfviz.jobs.kinds import LANES, get_kind
 from scfviz.jobs.queue import is_in, queue_lock, queued_jobs, start_worker, worker_lock, write_status
 from scfviz.jobs.workspace import Workspace, read_json
 
@@ -126,6 +126,8 @@ class Worker:
     """
 
     def __init__(self, workspace: Workspace, lane: str, idle_seconds: float = IDLE_SECONDS):
+        if lane not in LANES:
+            raise ValueError(f"'{lane}' is no lane; there are: {', '.join(LANES)}")
         self.workspace, self.lane, self.idle_seconds = workspace, lane, idle_seconds
         self._lock = worker_lock(workspace, lane)
 
