@@ -15,7 +15,7 @@ PANELS = ("Compare", "Gene sets", "Expression", "Composition", "Distributions", 
 def server(tmp_path_factory):
     folder = tmp_path_factory.mktemp("clicks")
     server = Server(folder)
-    # As a file of one's own: the demo itself would first be embedded, and the comparison would wait for that.
+    # As a file of one's own: the demo itself would be embedded meanwhile.
     demo_path("pbmc68k_reduced", folder / "data")
     yield server
     server.stop()

@@ -106,7 +106,7 @@ class Explorer(Visitor):
 
     def panel(self, title: str) -> None:
         choice = self.page.locator(".st-key-x_panel")
-        choice.get_by_text(title, exact=True).scroll_into_view_if_needed()
+        choice.scroll_into_view_if_needed()
         before = choice.bounding_box()["y"]
         choice.get_by_text(title, exact=True).click()
         self.settle()
