@@ -22,7 +22,7 @@ from scfviz.jobs.workspace import read_json
 ROOT = Path(__file__).resolve().parents[1]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 ARGUMENTS = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
-JOB_MS, STEP_MS = 240_000, 30_000
+JOB_MS, STEP_MS = 240_000, 60_000
 NASTY = "<img src=x onerror=alert(1)><b>B</b>"
 
 

@@ -80,7 +80,7 @@ def open_page(server):
             browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", *arguments])
             opened.append(browser)
             page = browser.new_page(viewport={"width": 1300, "height": 900}, **options)
-            page.set_default_timeout(30_000)
+            page.set_default_timeout(60_000)
             page.add_init_script(script)
             page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
             page.on("pageerror", lambda e: errors.append(str(e)))
