@@ -50,8 +50,11 @@ def show_request(source: sources.Source) -> None:
     DatasetError, GeneError
         The file cannot be used.
     """
-    about = describe.known(source, state.gene_column())
-    n_obs = about["n_obs"] if about else describe.open_aligned(source, state.gene_column())[0].n_obs
+    if about := describe.known(source, state.gene_column()):
+        n_obs = about["n_obs"]
+    else:
+        with st.spinner("Opening the file …"):
+            n_obs = describe.open_aligned(source, state.gene_column())[0].n_obs
     depth_kinds = ("As it is", "A number of counts", "Times its own depth")
     with st.container(border=True, key="card-request"):
         st.markdown("#### Make the map")

@@ -6,7 +6,7 @@ import streamlit as st
 
 from scfviz.jobs import JobStatus
 from scfviz.ui import charts, coloring, describe, downloads, page, results, sources, state
-from scfviz.ui.results import WAYS, EmbeddingResult
+from scfviz.ui.results import EmbeddingResult
 from scfviz.ui.text import duration, number, plain, plural
 
 _QUALITY = {
@@ -137,9 +137,8 @@ def _controls(result: EmbeddingResult, source: sources.Source):
 
 
 def titles_of(result: EmbeddingResult) -> dict[str, str]:
-    """What the maps are called; those with a model behind them say so when its weights are random."""
-    untrained = () if result.report["checkpoint"]["is_trained"] else ("model", "joint")
-    return {way: WAYS[way] + " (untrained model)" * (way in untrained) for way in result.umap}
+    """What the maps are called."""
+    return results.titles_of(result.umap, is_trained=result.report["checkpoint"]["is_trained"])
 
 
 def label_columns(result: EmbeddingResult) -> list[str]:

@@ -1,5 +1,6 @@
 """Results of finished computations, read from the workspace as they are needed."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,11 @@ class EmbeddingResult:
     def embedding(self, way: str) -> np.ndarray:
         """float32 (n_cells, width), read from disk where it is used."""
         return np.load(self.folder / f"{FILES[way]}.npy", mmap_mode="r", allow_pickle=False)
+
+
+def titles_of(ways: Iterable[str], *, is_trained: bool) -> dict[str, str]:
+    """What ways are called; those with a model behind them say so when its weights are random."""
+    return {way: WAYS[way] + " (untrained model)" * (way != "baseline" and not is_trained) for way in ways}
 
 
 def load_embedding(job_id: str) -> EmbeddingResult:

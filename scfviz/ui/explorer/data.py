@@ -132,11 +132,10 @@ def _explore(path: str, stamp: str, gene_column: str | None, embed_job: str | No
     shown = np.flatnonzero(takes_part)
     obs = context.obs if takes_part.all() else context.obs.iloc[shown]
     maps = {name: np.ascontiguousarray(context.maps[name][shown], np.float32) for name in _order(context.maps)}
-    titles = {name: MAP_TITLES.get(name, name) for name in maps}
     report = read_json(result / "report.json") if result else None
     is_trained = report is None or bool(report["checkpoint"]["is_trained"])
-    if not is_trained:
-        titles |= {name: f"{titles[name]} (untrained model)" for name in ("umap_model", "umap_joint") if name in maps}
+    of_ways = {f"umap_{way}": title for way, title in results.titles_of(results.WAYS, is_trained=is_trained).items()}
+    titles = {name: of_ways.get(name, name) for name in maps}
     labels, values = _columns(obs)
     genes = tuple(sorted(aligned.genes[aligned.is_measured]))
     stored, lineage = describe.own_colors(adata), tuple(read_lineage(adata.uns))

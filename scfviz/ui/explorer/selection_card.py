@@ -110,16 +110,16 @@ def show(view: View) -> None:
             help="Columns, numbers, texts and gene(\"…\"), joined by and, or, not; names with spaces in backticks.",
         )  # fmt: skip
         how = st.selectbox("What it does", list(_HOW), format_func=_HOW.get, key="x_query_how", width=150)
-        asks = st.form_submit_button("Select")
+        wants_rule = st.form_submit_button("Select")
     with right, st.form("x_keep", border=False, clear_on_submit=True):
         with st.container(horizontal=True, vertical_alignment="bottom"):
             name = st.text_input("Name", placeholder="Give this selection a name", disabled=history.current is None)
-            names = st.form_submit_button("Keep", disabled=history.current is None)
+            wants_name = st.form_submit_button("Keep", disabled=history.current is None)
     with page.guard():  # what is wrong with a rule or a name is said here, and the panels below stay
-        if asks and text.strip():
+        if wants_rule and text.strip():
             keep(data, history.select(combine(how, history.current, _checked(Query(text), data))))
             draw_anew()
-        if names:
+        if wants_name:
             kept = history.keep(name, n_selected, len(data.shown))
             keep(data, kept)
             st.session_state["x_named"] = kept.named[-1].name  # the one that is offered below
