@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from scfviz import __version__
 from scfviz.errors import OptionError, ScfvizError
+from scfviz.threads import prepare_threads
 from scfviz.training_commands import add_training_commands
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as stop:
         return int(stop.code or 0)
     try:
+        prepare_threads(getattr(args, "threads", None))  # before torch is loaded
         return args.run(args)
     except ScfvizError as error:
         print(f"scfviz: {error}", file=sys.stderr)

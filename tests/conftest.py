@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from scfviz.threads import prepare_threads
+
+prepare_threads()  # before any test loads torch
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-ORDER = ["errors", "data", "model", "training", "tasks", "jobs", "ui"]
+ORDER = ["errors", "threads", "data", "model", "training", "tasks", "jobs", "ui"]
 MODULES = sorted((ROOT / "scfviz").rglob("*.py"))
 PAGES = sorted((ROOT / "pages").glob("*.py"))
 

@@ -18,9 +18,11 @@ from typing import Any
 from filelock import Timeout
 
 from scfviz.errors import JobError, ScfvizError, Stopped
+from scfviz.jobs.cores import SharedCores
 from scfviz.jobs.kinds import LANES, get_kind
 from scfviz.jobs.queue import is_in, queue_lock, queued_jobs, start_worker, worker_lock, write_status
 from scfviz.jobs.workspace import Workspace, read_json
+from scfviz.threads import prepare_threads
 
 IDLE_SECONDS = 20.0
 HEARTBEAT_SECONDS = 0.5
@@ -164,9 +166,17 @@ class Worker:
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir()
         (folder / "work").mkdir(exist_ok=True)
-        with Progress(folder, lambda: self._end_in_the_middle_of(folder)) as progress:
+        with (
+            SharedCores(self.workspace, self.lane) as cores,
+            Progress(folder, lambda: self._end_in_the_middle_of(folder)) as progress,
+        ):
+
+            def report(fraction: float, stage: str) -> None:
+                cores.share()
+                progress.report(fraction, stage)
+
             try:
-                get_kind(job["kind"]).run(folder, job["options"], progress.report, progress.should_stop)
+                get_kind(job["kind"]).run(folder, job["options"], report, progress.should_stop)
                 ending: dict[str, Any] = {"state": "done", "fraction": 1.0, "stage": "Done"}
             except Stopped:
                 ending = {"state": "cancelled"}
@@ -235,9 +245,7 @@ def _be_considerate(lane: str) -> None:
     """Leave the computer usable: the app comes first, then what a click asked for; larger machines keep a core free."""
     if hasattr(os, "nice"):
         os.nice(10 if lane == "long" else 5)
-    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
-        os.environ.setdefault(name, str(n_cores if n_cores <= 4 else n_cores - 1))
+    prepare_threads(keep_free=1)
 
 
 def main(argv: list[str]) -> int:

@@ -9,6 +9,7 @@ import streamlit as st
 
 from scfviz.errors import ScfvizError
 from scfviz.jobs import Workspace, start_worker
+from scfviz.threads import prepare_threads
 from scfviz.ui import routes, sources, state
 from scfviz.ui.text import plain, shorten
 
@@ -53,6 +54,7 @@ def route() -> None:
     The icon of the browser's tab is set first: otherwise the browser fetches the menu's icon for it from the
     internet.
     """
+    prepare_threads()
     st.session_state[_ROUTED] = True
     configure("scfviz")
     st.navigation(routes.sections(), expanded=True).run()
