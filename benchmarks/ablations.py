@@ -19,6 +19,10 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from scfviz.benchmark.comparison import Comparison
+from scfviz.benchmark.data import load_cells
+from scfviz.benchmark.recovery import predictor, score_depth, score_masked
+from scfviz.benchmark.representation import WITHIN, score_probes
 from scfviz.data.corpus_reader import Corpus
 from scfviz.model.checkpoint import checkpoint_info, load_checkpoint
 from scfviz.model.config import PRESETS
@@ -26,10 +30,6 @@ from scfviz.model.embeddings import ValueEmbedding
 from scfviz.model.infer import embed_cells
 from scfviz.model.scfoundation import ScFoundation
 from scfviz.model.tokens import SCALE
-from scfviz.tasks.benchmark_data import load_cells
-from scfviz.tasks.comparison import Comparison
-from scfviz.tasks.recovery import predictor, score_depth, score_masked
-from scfviz.tasks.representation import WITHIN, score_probes
 from scfviz.training.options import BatchOptions, MaskingOptions, TrainingOptions
 from scfviz.training.pretrain import PretrainOptions, describe_hardware, pretrain
 from scfviz.training.trainer import Ranks

@@ -52,13 +52,13 @@ def main() -> None:
     import anndata as ad
     import scanpy as sc
 
+    from scfviz.analysis.differential_expression import compare_cells
+    from scfviz.analysis.expression import AlignedExpression, log_normalise
+    from scfviz.analysis.gene_sets import mean_expression, score_set
     from scfviz.data.align import align_genes
     from scfviz.data.gene_store import build_gene_store
     from scfviz.data.read import read_dataset
     from scfviz.data.vocabulary import load_vocabulary
-    from scfviz.tasks.differential_expression import compare_cells
-    from scfviz.tasks.expression import AlignedExpression, log_normalise
-    from scfviz.tasks.gene_sets import mean_expression, score_set
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cells", type=int, default=100_000)

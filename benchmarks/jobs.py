@@ -238,9 +238,9 @@ def make_dataset(path: Path, n_obs: int) -> None:
 
 def run_one(kind: str, dataset: str) -> dict:
     """One job in this process: its peak memory in bytes, and the estimate."""
+    from scfviz.analysis.selection.rules import Categories, to_json
     from scfviz.jobs.kinds import get_kind
     from scfviz.jobs.memory import estimate
-    from scfviz.tasks.selection import Categories, to_json
 
     options = {"dataset": dataset}
     if kind == "differential_expression":
@@ -283,8 +283,8 @@ def measure_beside() -> dict:
     In one queue the comparison would have ended after the embedding.
     """
     from scfviz import jobs
+    from scfviz.analysis.selection.rules import Categories, to_json
     from scfviz.data.catalog import demo_path
-    from scfviz.tasks.selection import Categories, to_json
 
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         workspace, dataset = jobs.Workspace(folder), str(demo_path("pbmc68k_reduced", Path(folder) / "data"))

@@ -146,8 +146,8 @@ def measure_genes(n: int = 1_000_000, n_genes: int = 200) -> dict[str, float]:
 
     from scfviz.data.align import align_genes
     from scfviz.data.gene_store import build_gene_store
-    from scfviz.ui import cell_map, quantise
-    from scfviz.ui.coloring import color_by_values
+    from scfviz.ui.drawing import cell_map, quantise
+    from scfviz.ui.drawing.coloring import color_by_values
 
     rng = np.random.default_rng(0)
     shares = np.append(1.0, rng.beta(0.6, 6.0, n_genes - 1))  # one gene is found in every cell

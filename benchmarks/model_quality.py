@@ -12,9 +12,9 @@ import argparse
 import sys
 from pathlib import Path
 
+from scfviz.benchmark.report import FILE_NAMES, as_report, write_report
+from scfviz.benchmark.run import run_benchmark
 from scfviz.model.checkpoint import default_checkpoint
-from scfviz.tasks.benchmark import run_benchmark
-from scfviz.tasks.benchmark_report import FILE_NAMES, as_report, write_report
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data"

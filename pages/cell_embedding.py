@@ -2,7 +2,8 @@
 
 import streamlit as st
 
-from scfviz.ui import embedding, job_panel, page
+from scfviz.ui.frame import job_panel, page
+from scfviz.ui.tasks import embedding
 
 LEAD = (
     "The cells as the model sees them, beside the standard analysis of the same cells: log-normalised counts, "
@@ -17,7 +18,7 @@ with page.screen("cell_embedding", LEAD):
     elif job.state != "done":
         job_panel.show_progress(job.id, "Computing the maps")
     else:
-        from scfviz.ui import maps
+        from scfviz.ui.tasks import maps
 
         maps.show(job, source)
     with st.expander("How to read this", icon=":material/help:"):

@@ -2,7 +2,8 @@
 
 import streamlit as st
 
-from scfviz.ui import dataset, filters, page, sources, state
+from scfviz.ui.frame import page, sources, state
+from scfviz.ui.screens import dataset, filters
 
 LEAD = "Choose the cells to work with. The file is checked, and every decision about counts and genes is said below."
 

@@ -2,7 +2,8 @@
 
 import streamlit as st
 
-from scfviz.ui import embedding, page, routes
+from scfviz.ui.frame import page, routes
+from scfviz.ui.tasks import embedding
 
 LEAD = "Colour the cells by anything that is known of them, select some with a lasso, and ask which genes differ."
 

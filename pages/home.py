@@ -2,7 +2,8 @@
 
 import streamlit as st
 
-from scfviz.ui import home, page
+from scfviz.ui.frame import page
+from scfviz.ui.screens import home
 
 LEAD = (
     "Open a single-cell dataset, check it, and see its cells through **scFoundation**, a foundation model of gene "

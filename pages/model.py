@@ -2,7 +2,8 @@
 
 import streamlit as st
 
-from scfviz.ui import model_card, models, page, scores, state
+from scfviz.ui.frame import models, page, state
+from scfviz.ui.screens import model_card, scores
 
 LEAD = "The weights behind every result: where they come from, how large they are, what they may be used for."
 

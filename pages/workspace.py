@@ -2,7 +2,8 @@
 
 import streamlit as st
 
-from scfviz.ui import page, workspace
+from scfviz.ui.frame import page
+from scfviz.ui.screens import workspace
 
 LEAD = "What scfviz keeps between two visits: your datasets, computations and results. Look, go on, share, clean up."
 

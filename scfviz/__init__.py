@@ -9,17 +9,17 @@ _WHERE = {
     "AlignedCounts": "scfviz.data.align",
     "ScfvizError": "scfviz.errors",
     "align_genes": "scfviz.data.align",
-    "build_map": "scfviz.tasks.embedding",
+    "build_map": "scfviz.tasks.embedding.compute",
     "check_counts": "scfviz.data.check",
-    "embed_baseline": "scfviz.tasks.embedding",
+    "embed_baseline": "scfviz.tasks.embedding.compute",
     "embed_cells": "scfviz.model.infer",
     "embed_genes": "scfviz.model.infer",
     "import_official": "scfviz.model.official",
-    "join_embeddings": "scfviz.tasks.embedding",
+    "join_embeddings": "scfviz.tasks.embedding.compute",
     "load_checkpoint": "scfviz.model.checkpoint",
     "predict_expression": "scfviz.model.infer",
     "read_dataset": "scfviz.data.read",
-    "score_agreement": "scfviz.tasks.metrics",
+    "score_agreement": "scfviz.analysis.metrics",
 }
 __all__ = ["__version__", *_WHERE]
 

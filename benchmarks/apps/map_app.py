@@ -5,10 +5,10 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from scfviz.tasks.selection import SelectionContext, evaluate
-from scfviz.ui import palette
-from scfviz.ui.cell_map import cell_map, read_event
-from scfviz.ui.coloring import color_by_labels, color_by_values
+from scfviz.analysis.selection.rules import SelectionContext, evaluate
+from scfviz.ui.drawing import palette
+from scfviz.ui.drawing.cell_map import cell_map, read_event
+from scfviz.ui.drawing.coloring import color_by_labels, color_by_values
 
 st.set_page_config(layout="wide")
 

@@ -91,7 +91,7 @@ class GeneStore:
         progress: Callable[[float], None] | None = None,
         should_stop: Callable[[], bool] | None = None,
     ) -> Iterator[tuple[np.ndarray, sp.csc_matrix]]:
-        """(positions of some genes, their ln(1 + counts per 10,000)), see `scfviz.tasks.expression.Expression.blocks`.
+        """(positions of some genes, their ln(1 + counts per 10,000)); see `Expression.blocks` of `analysis.expression`.
 
         A cell without any counts has zeros here.
         """

@@ -9,23 +9,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scfviz.analysis.selection.rules import SelectionContext
 from scfviz.errors import JobError
-from scfviz.jobs.embed import FILES
-from scfviz.jobs.label_store import list_labels, with_labels
+from scfviz.jobs.kinds.embed import FILES
+from scfviz.jobs.labels import list_labels, with_labels
 from scfviz.jobs.workspace import Workspace, read_json
-from scfviz.tasks.selection import SelectionContext
 
 if TYPE_CHECKING:
+    from scfviz.analysis.expression import Expression
     from scfviz.data.align import AlignedCounts
-    from scfviz.tasks.expression import Expression
 
 MAPS = tuple(f"umap_{way}" for way in FILES)
 
 
 def open_expression(counts: "AlignedCounts", store: str | Path | None) -> "Expression":
     """Expression by genes: from the store where it is there and belongs to these counts, else from the file itself."""
+    from scfviz.analysis.expression import AlignedExpression
     from scfviz.data.gene_store import open_gene_store
-    from scfviz.tasks.expression import AlignedExpression
 
     found = open_gene_store(Path(store)) if store else None
     if found is not None and found.n_obs == counts.n_obs and np.array_equal(found.genes, counts.genes):
@@ -66,9 +66,9 @@ def read_context(
     """
     import pandas as pd
 
+    from scfviz.analysis.expression import read_gene
     from scfviz.data.align import with_unique_names
     from scfviz.data.source import dataset_id
-    from scfviz.tasks.expression import read_gene
 
     obs, opened, n_obs = with_unique_names(adata.obs), cache(expression), adata.n_obs
     takes_part = np.ones(n_obs, dtype=bool)

@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from scfviz.tasks.selection import Polygon, SelectionContext, combine, evaluate
-from scfviz.ui import quantise
-from scfviz.ui.cell_map import cell_map, read_event
-from scfviz.ui.coloring import color_by_labels, color_by_values
+from scfviz.analysis.selection.rules import Polygon, SelectionContext, combine, evaluate
+from scfviz.ui.drawing import quantise
+from scfviz.ui.drawing.cell_map import cell_map, read_event
+from scfviz.ui.drawing.coloring import color_by_labels, color_by_values
 
 st.set_page_config(layout="wide")
 

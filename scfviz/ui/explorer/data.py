@@ -9,11 +9,13 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from scfviz.analysis.selection.rules import Rule, SelectionContext, evaluate
 from scfviz.jobs import JobStatus, Workspace, result_dir
-from scfviz.jobs.label_store import labels_version, list_labels, with_labels
+from scfviz.jobs.labels import labels_version, list_labels, with_labels
 from scfviz.jobs.workspace import read_json
-from scfviz.tasks.selection import Rule, SelectionContext, evaluate
-from scfviz.ui import describe, job_panel, palette, results, sources, state
+from scfviz.ui.drawing import palette
+from scfviz.ui.frame import describe, job_panel, sources, state
+from scfviz.ui.tasks import results
 
 MAP_TITLES = {f"umap_{way}": title for way, title in results.WAYS.items()}
 COLUMN_TITLES = {
@@ -51,9 +53,9 @@ class Explored:
     colors
         Colours of the groups of a column, in the order of its categories: the file's own, or those of the labels.
     lineage
-        Where its cells came from, the first dataset first; see `scfviz.jobs.export.read_lineage`.
+        Where its cells came from, the first dataset first; see `scfviz.jobs.kinds.export.read_lineage`.
     own, own_version
-        Columns of labels that people gave here, and the version that is shown; see `scfviz.jobs.label_store`.
+        Columns of labels that people gave here, and the version that is shown; see `scfviz.jobs.labels`.
     """
 
     dataset: str
@@ -123,7 +125,7 @@ def _explore(path: str, stamp: str, gene_column: str | None, embed_job: str | No
     from scfviz.data.read import read_dataset
     from scfviz.data.source import dataset_id
     from scfviz.jobs.context import open_expression, read_context
-    from scfviz.jobs.export import read_lineage
+    from scfviz.jobs.kinds.export import read_lineage
 
     aligned = describe.open_aligned(sources.Source("", Path(path), "", ""), gene_column)[0]
     adata = read_dataset(path, folders=sources.allowed_folders())

@@ -5,27 +5,16 @@ from collections.abc import Callable
 import numpy as np
 import streamlit as st
 
-from scfviz.ui import job_panel, lineage, page, routes, sources, tour
-from scfviz.ui.cell_map import cell_map
-from scfviz.ui.explorer import (
-    colors,
-    compare,
-    composition,
-    crossfilter,
-    downloads,
-    enrichment,
-    labels,
-    plots,
-    report,
-    selection_card,
-    selections,
-    session,
-    subset,
-)
+from scfviz.ui.drawing.cell_map import cell_map
 from scfviz.ui.explorer import data as explorer_data
 from scfviz.ui.explorer.data import Explored
+from scfviz.ui.explorer.maps import colors
+from scfviz.ui.explorer.panels import compare, composition, crossfilter, enrichment, labels, plots
+from scfviz.ui.explorer.reporting import downloads, report, session
+from scfviz.ui.explorer.selection import selection_card, selections, subset
 from scfviz.ui.explorer.view import View
-from scfviz.ui.text import plain, plural
+from scfviz.ui.frame import job_panel, lineage, page, routes, sources, tour
+from scfviz.ui.frame.text import plain, plural
 
 KEY = "explorer"
 # Only the chosen one is computed. By name: (word for the choice and the address, the question, what draws it).

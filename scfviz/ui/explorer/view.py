@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scfviz.tasks.selection_history import SelectionHistory
-from scfviz.ui import sources
-from scfviz.ui.explorer.colors import Chosen
+from scfviz.analysis.selection.history import SelectionHistory
 from scfviz.ui.explorer.data import Explored
-from scfviz.ui.text import plural
+from scfviz.ui.explorer.maps.colors import Chosen
+from scfviz.ui.frame import sources
+from scfviz.ui.frame.text import plural
 
 
 @dataclass(frozen=True)

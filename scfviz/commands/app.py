@@ -1,0 +1,50 @@
+"""The command `app`: the server of the browser app."""
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from scfviz.commands.shared import say
+from scfviz.errors import OptionError
+
+
+def add_app(commands: Any) -> None:
+    parser = commands.add_parser("app", help="open the app in the browser")
+    parser.add_argument("--port", type=int, help="port of the server; the first free one from 8501 when left out")
+    parser.add_argument("--data", type=Path, action="append", metavar="DIR", help="folder whose files may be opened")
+    parser.add_argument("--workspace", type=Path, metavar="DIR", help="folder for uploads and results (~/.scfviz)")
+    parser.add_argument("--checkpoint", type=Path, metavar="DIR", help="checkpoint folder (the one that ships)")
+    parser.add_argument("--headless", action="store_true", help="do not open a browser")
+    parser.set_defaults(run=_app)
+
+
+def _app(args: argparse.Namespace) -> int:
+    script = Path(__file__).resolve().parents[2] / "app.py"
+    if not script.is_file():
+        raise OptionError(
+            f"The app is not beside the package (there is no '{script}').",
+            "The app runs from its source folder.",
+            "Clone the project and run `make app` there.",
+        )
+    environment = dict(os.environ)
+    if args.data:
+        missing = [folder for folder in args.data if not folder.is_dir()]
+        if missing:
+            raise OptionError(f"There is no folder '{missing[0]}'.", "--data names a folder.", "Correct the path.")
+        environment["SCFVIZ_DATA"] = os.pathsep.join(str(folder.resolve()) for folder in args.data)
+    if args.checkpoint:
+        from scfviz.model.checkpoint import checkpoint_info
+
+        environment["SCFVIZ_CHECKPOINT"] = str(checkpoint_info(args.checkpoint).folder.resolve())
+    if args.workspace:
+        environment["SCFVIZ_WORKSPACE"] = str(args.workspace.resolve())
+    options = [f"--server.port={args.port}"] if args.port else []
+    options += ["--server.headless=true"] if args.headless else []
+    say("The app opens in the browser; the line below says at which address. Stop it with Ctrl-C.")
+    # its configuration (.streamlit) lies beside the script, and Streamlit looks for it in the current folder
+    return subprocess.call(
+        [sys.executable, "-m", "streamlit", "run", str(script), *options], cwd=script.parent, env=environment
+    )

@@ -1,0 +1,45 @@
+"""What commands share: arguments of files, reports, progress. With the other commands the only place that prints."""
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+
+def add_file(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, metavar="FILE", help="h5ad, zarr, 10x h5 or mtx, loom, csv, tsv")
+    parser.add_argument("--gene-column", metavar="COLUMN", help="column of var with the genes; found when left out")
+    add_json(parser)
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+
+
+def say(line: str) -> None:
+    """Print a line at once."""
+    print(line, flush=True)
+
+
+def show_report(args: argparse.Namespace, text: list[str], report: dict[str, Any]) -> None:
+    print(json.dumps(report, indent=1, default=str) if args.json else "\n".join(text))
+
+
+class Progress:
+    """A line on stderr that is written over, where somebody watches."""
+
+    def __init__(self, things: str):
+        self.things, self._start, self._first = things, 0.0, -1
+
+    def __call__(self, done: int, total: int) -> None:
+        if not sys.stderr.isatty():
+            return
+        now = time.monotonic()
+        if self._first < 0:  # what a resumed run finds done says nothing about its pace
+            self._start, self._first = now, done
+        pace = (done - self._first) / (now - self._start) if now > self._start else 0.0
+        left = f", {(total - done) / pace:,.0f} s left" if pace else ""
+        end = "\n" if done >= total else ""
+        print(f"\r\033[K{done:,} of {total:,} {self.things}{left}", end=end, file=sys.stderr, flush=True)

@@ -1,0 +1,233 @@
+"""The part of the command line that trains: `corpus build`, `corpus plan`, `pretrain`, `adapt`."""
+
+import argparse
+import dataclasses
+import json
+import types
+import typing
+from pathlib import Path
+from typing import Any
+
+from scfviz.commands.shared import say
+from scfviz.errors import OptionError
+
+_FORMATS = (".h5ad", ".zarr", ".h5", ".loom", ".csv", ".tsv", ".csv.gz", ".tsv.gz", ".zip")
+
+
+def add_training_commands(commands: Any) -> None:
+    """Register the commands with the parser of `scfviz`."""
+    corpus = commands.add_parser("corpus", help="build a training corpus, or plan a run on it")
+    actions = corpus.add_subparsers(required=True, metavar="ACTION")
+    _add_build(actions)
+    _add_plan(actions)
+    _add_pretrain(commands)
+    _add_adapt(commands)
+
+
+# ---- corpus build
+
+
+def _add_build(actions: Any) -> None:
+    parser = actions.add_parser("build", help="collect cells of many dataset files into a training corpus")
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="dataset files, or folders of them")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the corpus; run again to go on or add")
+    parser.add_argument("--hold-out", nargs="+", default=[], metavar="NAME", help="datasets kept whole for validation")
+    parser.add_argument(
+        "--exclude", nargs="+", default=[], type=Path, metavar="FILE", help="files whose cells must stay out"
+    )
+    parser.add_argument("--more-than-genes", type=int, metavar="N", help="expressed genes of a cell (default 200)")
+    parser.add_argument("--held-out-cells", type=float, metavar="SHARE", help="of every dataset (default 0.02)")
+    parser.add_argument("--held-out-datasets", type=float, metavar="SHARE", help="of the datasets (default 0.05)")
+    parser.add_argument("--json", action="store_true", help="print the manifest as JSON")
+    parser.set_defaults(run=_build)
+
+
+def _build(args: argparse.Namespace) -> int:
+    from scfviz.data.corpus import build_corpus
+    from scfviz.data.corpus_writer import CorpusOptions
+
+    given = {
+        field.name: value
+        for field in dataclasses.fields(CorpusOptions)
+        if (value := getattr(args, field.name)) is not None
+    }
+    manifest = build_corpus(
+        _expand(args.files),
+        args.out,
+        hold_out=args.hold_out,
+        exclude=_expand(args.exclude),
+        options=CorpusOptions(**given) if given else None,
+        report=None if args.json else say,
+    )
+    if args.json:
+        say(json.dumps(manifest, indent=1))
+        return 0
+    say(
+        f"{args.out}: {manifest['n_cells']:,} cells of {len(manifest['sources'])} datasets; {manifest['n_train']:,} "
+        f"for training, {manifest['n_held_out_cells']:,} held out cell by cell, "
+        f"{manifest['n_held_out_dataset_cells']:,} in datasets held out whole; {len(manifest['failed'])} files skipped."
+    )
+    if not manifest["n_held_out_dataset_cells"]:
+        say("No dataset is held out whole: name one with --hold-out to see how the model does on a new one.")
+    return 0
+
+
+def _expand(paths: list[Path]) -> list[Path]:
+    """Folders stand for the dataset files in them."""
+    files: list[Path] = []
+    for path in paths:
+        if path.is_dir() and path.suffix != ".zarr" and not any(path.glob("matrix.mtx*")):
+            files += sorted(file for file in path.iterdir() if file.name.endswith(_FORMATS))
+        else:
+            files.append(path)
+    return files
+
+
+# ---- corpus plan
+
+
+def _add_plan(actions: Any) -> None:
+    parser = actions.add_parser("plan", help="cells, tokens, arithmetic, memory and days of a run")
+    parser.add_argument("--corpus", type=Path, required=True, metavar="DIR")
+    _add_preset(parser)
+    parser.add_argument("--cells", type=int, metavar="N", help="cells of the planned corpus; this one stands for it")
+    parser.add_argument("--epochs", type=float, default=1.0, metavar="N")
+    parser.add_argument("--max-genes", type=int, default=0, metavar="N", help="visible genes per cell (default: all)")
+    parser.add_argument("--decoder-rows", type=int, default=0, metavar="N", help="rows of the decoder (default: all)")
+    parser.add_argument("--tflops", type=float, metavar="X", help="training rate of a device; measured here without it")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where the rate is measured")
+    parser.add_argument("--logs", nargs="+", type=Path, default=[], metavar="LOG", help="log.csv of runs: scaling law")
+    parser.add_argument("--json", action="store_true")
+    parser.set_defaults(run=_plan)
+
+
+def _plan(args: argparse.Namespace) -> int:
+    from scfviz.model.config import PRESETS
+    from scfviz.training.plan import fit_scaling_law, plan_training
+
+    plan = plan_training(
+        args.corpus, PRESETS[args.preset], n_cells=args.cells, epochs=args.epochs, max_genes=args.max_genes,
+        decoder_rows=args.decoder_rows, device_tflops=args.tflops, device=args.device,
+    )  # fmt: skip
+    law = fit_scaling_law(args.logs) if args.logs else None
+    if args.json:
+        say(json.dumps({**dataclasses.asdict(plan), "scaling_law": law}, indent=1))
+        return 0
+    say(
+        f"{plan.n_parameters:,} parameters; {plan.n_cells:,} cells; {plan.tokens:.3g} tokens "
+        f"({plan.tokens_per_cell:,.0f} per cell); {plan.flops:.3g} floating-point operations\n"
+        f"Memory: {plan.weights_gb:.2f} GB for weights and optimiser, and {plan.activations_gb_per_cell:.3f} GB per "
+        f"cell that is computed at once (less when layers are recomputed)\n"
+        f"Rate: {plan.flops_per_second / 1e12:.3g} TFLOP/s per device, {plan.rate_source}\n"
+        "Days, without losses between devices: " + ", ".join(f"{n}: {days:.3g}" for n, days in plan.days.items())
+    )
+    if law is not None:
+        expected = law["a"] * plan.flops ** -law["b"]
+        say(
+            f"Own runs follow validation = {law['a']:.4g} * FLOPs^-{law['b']:.4g} ({law['n_points']} points, "
+            f"{law['flops_from']:.2g} to {law['flops_to']:.2g} FLOPs); this run: {expected:.4f}"
+            + ("" if plan.flops <= 3 * law["flops_to"] else ", an extrapolation")
+        )
+    return 0
+
+
+# ---- pretrain and adapt
+
+
+def _add_pretrain(commands: Any) -> None:
+    parser = commands.add_parser("pretrain", help="train a model on a corpus (under torchrun: on many devices)")
+    parser.add_argument("--corpus", type=Path, required=True, metavar="DIR")
+    _add_preset(parser)
+    parser.add_argument("--start-from", type=Path, metavar="DIR", help="checkpoint to go on from; no new model")
+    parser.add_argument("--dropout", type=float, metavar="SHARE", help="of a new model (default: the preset's)")
+    _add_run(parser, steps=2000)
+    parser.set_defaults(run=_pretrain)
+
+
+def _pretrain(args: argparse.Namespace) -> int:
+    from scfviz.model.config import PRESETS
+    from scfviz.training.pretrain import pretrain
+
+    config = PRESETS[args.preset]
+    if args.dropout is not None:
+        config = dataclasses.replace(config, dropout=args.dropout)
+    options = dataclasses.replace(_run_options(args), start_from=args.start_from)
+    folder = pretrain(args.corpus, args.out, config, options, resume=args.resume, report=say)
+    say(f"{folder}: a checkpoint folder. Choose it on the app's Model page, or give it as --checkpoint.")
+    return 0
+
+
+def _add_adapt(commands: Any) -> None:
+    parser = commands.add_parser("adapt", help="continue pretraining on your own unlabelled cells")
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="dataset files, or folders of them")
+    parser.add_argument("--checkpoint", type=Path, metavar="DIR", help="where to start (default: the one that ships)")
+    parser.add_argument("--low-rank", type=int, metavar="RANK", help="train adapters of this rank, not all weights")
+    _add_run(parser, steps=300)
+    parser.set_defaults(run=_adapt)
+
+
+def _adapt(args: argparse.Namespace) -> int:
+    from scfviz.training.adapt import adapt
+
+    folder = adapt(
+        _expand(args.files), args.out, _run_options(args), checkpoint=args.checkpoint, rank=args.low_rank,
+        resume=args.resume, report=say,
+    )  # fmt: skip
+    say(f"{folder}: a checkpoint folder. Choose it on the app's Model page, or give it as --checkpoint.")
+    return 0
+
+
+# ---- options of a run, one per field
+
+
+def _add_run(parser: argparse.ArgumentParser, steps: int) -> None:
+    from scfviz.training.options import BatchOptions, MaskingOptions, TrainingOptions
+
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="state, log and checkpoint folder")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    parser.add_argument("--name", default="scfviz pretraining", help="name of the checkpoint")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--strategy", choices=["ddp", "fsdp"], default="ddp", help="how ranks share the work")
+    parser.add_argument("--workers", type=int, default=0, metavar="N", help="processes that prepare batches")
+    parser.add_argument("--validation-cells", type=int, default=64, metavar="N", help="per held-out split")
+    parser.add_argument("--tensorboard", action="store_true", help="also log for TensorBoard")
+    for kind in (TrainingOptions, BatchOptions, MaskingOptions):
+        group = parser.add_argument_group(kind.__name__, kind.__doc__.split("\n")[0])
+        hints = typing.get_type_hints(kind)
+        for field in dataclasses.fields(kind):
+            default = steps if field.name == "steps" else field.default
+            flag = f"--{field.name.replace('_', '-')}"
+            hint = next(h for h in _parts(hints[field.name]) if h is not type(None))
+            if hint is bool:
+                group.add_argument(flag, action="store_true")
+            elif typing.get_origin(hint) is typing.Literal:
+                group.add_argument(flag, choices=typing.get_args(hint), default=default)
+            else:
+                shown = "none" if default is None else default
+                group.add_argument(flag, type=hint, default=default, metavar="N", help=f"default {shown}")
+
+
+def _run_options(args: argparse.Namespace) -> Any:
+    from scfviz.training.options import BatchOptions, MaskingOptions, TrainingOptions
+    from scfviz.training.pretrain import PretrainOptions
+
+    if args.workers < 0:
+        raise OptionError(f"The number of workers is {args.workers}.", "It must be zero or more.", "")
+    parts = {
+        name: kind(**{field.name: getattr(args, field.name) for field in dataclasses.fields(kind)})
+        for name, kind in (("training", TrainingOptions), ("batches", BatchOptions), ("masking", MaskingOptions))
+    }
+    return PretrainOptions(
+        **parts, name=args.name, validation_cells=args.validation_cells, device=args.device, strategy=args.strategy,
+        n_workers=args.workers, tensorboard=args.tensorboard,
+    )  # fmt: skip
+
+
+def _parts(hint: Any) -> tuple[Any, ...]:
+    return typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+
+
+def _add_preset(parser: argparse.ArgumentParser) -> None:
+    from scfviz.model.config import PRESETS
+
+    parser.add_argument("--preset", choices=list(PRESETS), default="3M", help="size of a new model")

@@ -1,0 +1,169 @@
+"""The job `differential_expression`: genes that differ between two selections, or between one and all other cells.
+
+Result files: `table.parquet` (every measured gene, see `Comparison.table` and `PseudobulkComparison.table`);
+`samples.parquet` (pseudobulk only: the donors); `report.json` (method, numbers of cells, selections in words and as
+rules, notes, `trust`: which test to believe, `donor_columns`: columns that can make replicates, seconds).
+"""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scfviz.errors import JobError, OptionError
+from scfviz.jobs.kinds import Report, ShouldStop, fill_options
+from scfviz.jobs.memory import Need, refuse_what_cannot_fit
+from scfviz.jobs.workspace import Workspace, read_json, write_json
+
+VERSION = 1  # part of the identity: raise it when the same options give other results
+PSEUDOBULK = "pseudobulk"
+FIXED_BYTES, BYTES_PER_CELL = 1.3e9, 4_000.0  # measured by benchmarks/jobs.py --memory
+METHODS = ("wilcoxon", "t-test", PSEUDOBULK)
+DEFAULTS: dict[str, Any] = {
+    "dataset": None,
+    "group": None,
+    "reference": None,
+    "method": "wilcoxon",
+    "donor_column": None,
+    "embed_job": None,
+    "gene_column": None,
+    "gene_store": None,
+}
+
+
+def prepare(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Check the options of a comparison; see `DEFAULTS` for their names.
+
+    `dataset` is a path. `group` and `reference` are selections as `to_json` of `selection.rules` writes them; no
+    reference: all other cells. `method` is "wilcoxon", "t-test" or "pseudobulk", which needs `donor_column`.
+    `embed_job` is the id of an embedding whose maps and clusters the selections speak of; cells that it filtered out
+    take no part. `gene_store` is the folder of the counts by genes, if there is one: it only makes the job faster.
+    """
+    from scfviz.analysis.selection.rules import from_json, to_json
+    from scfviz.data.source import dataset_id
+    from scfviz.jobs.labels import labels_used
+    from scfviz.jobs.queue import JOB_ID
+
+    options = fill_options(options, DEFAULTS)
+    if not options["dataset"] or not options["group"]:
+        raise OptionError("No dataset or no selection was given.", "A comparison needs both.", "Select cells first.")
+    if options["method"] not in METHODS:
+        raise OptionError(f"There is no test '{options['method']}'.", f"There are: {', '.join(METHODS)}.")
+    if (options["method"] == PSEUDOBULK) != bool(options["donor_column"]):
+        raise OptionError(
+            "Donors and the test do not fit together.",
+            f"The test '{PSEUDOBULK}' needs a column of donors, the others have none.",
+            "Choose a column of donors, or another test.",
+        )
+    if options["embed_job"] is not None and not JOB_ID.fullmatch(str(options["embed_job"])):
+        raise OptionError(f"'{str(options['embed_job'])[:40]}' is no embedding.", "The id of a finished one is needed.")
+    for side in ("group", "reference"):
+        if options[side] is not None:
+            options[side] = to_json(from_json(options[side]))
+    options["dataset"] = str(Path(options["dataset"]).expanduser().resolve())
+    identity = {name: value for name, value in options.items() if name != "gene_store"}
+    dataset = dataset_id(options["dataset"])
+    rules = [from_json(options[side]) for side in ("group", "reference") if options[side] is not None]
+    labels = labels_used(Workspace(), dataset, rules)
+    return options, identity | {"dataset": dataset, "version": VERSION} | ({"labels": labels} if labels else {})
+
+
+def memory(options: dict[str, Any]) -> Need:
+    """A pass over the genes (up to 1.5 GB without the store of genes), masks, maps and the table of cells."""
+    return Need(FIXED_BYTES, BYTES_PER_CELL, "Expression of some genes in all cells, and the table of cells")
+
+
+def run(folder: Path, options: dict[str, Any], report: Report, should_stop: ShouldStop) -> None:
+    """Compute; see the module's text for the result files."""
+    from scfviz.analysis.pseudobulk import donor_columns, find_replicates, what_to_trust
+    from scfviz.analysis.selection.rules import evaluate, from_json
+    from scfviz.data.align import align_genes
+    from scfviz.data.read import read_dataset
+    from scfviz.data.source import dataset_id
+    from scfviz.jobs.context import open_expression, read_context
+    from scfviz.jobs.labels import refuse_changed_labels
+
+    start = time.monotonic()
+    report(0.0, "Reading and checking the dataset")
+    identity = (read_json(folder / "job.json") or {})["identity"]
+    if dataset_id(options["dataset"]) != identity["dataset"]:
+        raise JobError(
+            "The dataset has changed since this computation was asked for.",
+            "A result must belong to one content.",
+            "Start the computation again; it will use the new content.",
+        )
+    adata = read_dataset(options["dataset"])
+    counts = align_genes(adata, column=options["gene_column"])
+    refuse_what_cannot_fit("differential_expression", options, counts.n_obs)
+    expression = open_expression(counts, options["gene_store"])
+    workspace = Workspace(folder.parents[1])
+    result = _embedding(folder, options["embed_job"])
+    context, takes_part = read_context(adata, lambda: expression, result, workspace=workspace)
+    report(0.05, "Finding the selected cells")
+    rules = {side: from_json(options[side]) if options[side] else None for side in ("group", "reference")}
+    refuse_changed_labels(workspace, identity["dataset"], rules.values(), identity.get("labels", {}))
+    group = evaluate(rules["group"], context) & takes_part
+    reference = (evaluate(rules["reference"], context) if rules["reference"] else ~group) & takes_part
+    comparison = _compare(counts, expression, group, reference, options, report, should_stop)
+    report(0.98, "Writing the result")
+    columns = [options["donor_column"]] if options["donor_column"] else donor_columns(counts.obs)
+    replicates = [find_replicates(counts.obs, group, reference, column) for column in columns]
+    best = max(replicates, key=lambda r: (r.can_test, min(len(r.donors_in), len(r.donors_out))), default=None)
+    result = folder / "result.partial"
+    comparison.table.to_parquet(result / "table.parquet")
+    if options["method"] == PSEUDOBULK:
+        comparison.samples.to_parquet(result / "samples.parquet")
+    write_json(
+        result / "report.json",
+        comparison.as_dict()
+        | {
+            "dataset": Path(options["dataset"]).name,
+            "n_group": int(group.sum()),
+            "n_reference": int(reference.sum()),
+            "selections": {side: rule.describe() if rule else "all other cells" for side, rule in rules.items()},
+            "rules": {side: options[side] for side in rules},
+            "trust": what_to_trust(best),
+            "donor_columns": [r.column for r in replicates if r.can_test],
+            "seconds": round(time.monotonic() - start, 3),
+        },
+    )
+
+
+def _embedding(folder: Path, embed_job: str | None) -> Path | None:
+    if embed_job is None:
+        return None
+    result = folder.parent / embed_job / "result"
+    if not (result / "kept.npy").is_file():
+        raise JobError(
+            f"The embedding {embed_job} is not there.",
+            "The selections speak of its maps and clusters.",
+            "It may have been removed; embed the dataset again.",
+        )
+    return result
+
+
+def _compare(
+    counts,
+    expression,
+    group: np.ndarray,
+    reference: np.ndarray,
+    options: dict[str, Any],
+    report: Report,
+    should_stop: ShouldStop,
+):
+    from scfviz.analysis.differential_expression import compare_cells
+    from scfviz.analysis.pseudobulk import compare_donors
+
+    def progress_of(stage: str):
+        return lambda share: report(0.08 + 0.9 * share, stage)
+
+    if options["method"] == PSEUDOBULK:
+        progress = progress_of("Adding up the counts of each donor, then comparing donors")
+        return compare_donors(
+            counts, group, reference, options["donor_column"], progress=progress, should_stop=should_stop
+        )
+    progress = progress_of("Comparing the genes")
+    return compare_cells(
+        expression, group, reference, method=options["method"], progress=progress, should_stop=should_stop
+    )

@@ -1,0 +1,320 @@
+"""The job `export`: a dataset, or the selected cells of it, as one .h5ad that scanpy and cellxgene open.
+
+What is known of the cells goes with them: labels, named selections, clusters, the model's embedding, its maps, the
+colours on screen, and in `uns["scfviz"]` how all of it was made. Result files: `NAME.h5ad`, `report.json`.
+"""
+
+import json
+import re
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scfviz.errors import JobError, OptionError, ScfvizError, Stopped
+from scfviz.jobs.kinds import Report, ShouldStop, fill_options
+from scfviz.jobs.kinds.embed import FILES
+from scfviz.jobs.workspace import Workspace, read_json, write_json
+
+if TYPE_CHECKING:
+    from scfviz.analysis.labels.labels import Annotation
+    from scfviz.analysis.selection.rules import SelectionContext
+
+VERSION = 1  # part of the identity: raise it when the same options give other results
+DEFAULTS: dict[str, Any] = {
+    "dataset": None,
+    "title": "",
+    "ref": "",
+    "name": "cells",
+    "rule": None,
+    "selections": [],
+    "colors": None,
+    "embed_job": None,
+    "gene_column": None,
+    "gene_store": None,
+}
+WAYS = {"model": "scfoundation", "baseline": "baseline", "joint": "joint"}
+STORED_RESOLUTION = 1.0
+MAX_ANCESTORS = 50
+
+
+def prepare(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Check the options of an export; see `DEFAULTS` for their names.
+
+    `dataset` is a path; `title` and `ref` say what it is called here. `rule` chooses cells, as
+    `to_json` of `analysis.selection.rules` writes it (none: all cells); `selections` holds `name` and `rule` of each named
+    selection; `colors` the colour of each group by column. `embed_job` is the id of an embedding whose results go
+    along; cells that it filtered out are not in a selection.
+    """
+    from scfviz.analysis.selection.rules import from_json, to_json
+    from scfviz.data.source import dataset_id
+    from scfviz.jobs.labels import labels_version
+    from scfviz.jobs.queue import JOB_ID
+
+    options = fill_options(options, DEFAULTS)
+    if not options["dataset"]:
+        raise OptionError("No dataset was given.", "Cells are needed.", "Choose a dataset.")
+    if options["embed_job"] is not None and not JOB_ID.fullmatch(str(options["embed_job"])):
+        raise OptionError(f"'{str(options['embed_job'])[:40]}' is no embedding.", "The id of a finished one is needed.")
+    if options["rule"] is not None:
+        options["rule"] = to_json(from_json(options["rule"]))
+    for kept in options["selections"]:
+        kept["rule"] = to_json(from_json(kept["rule"]))
+    options["name"] = file_name(options["name"])
+    options["dataset"] = str(Path(options["dataset"]).expanduser().resolve())
+    dataset = dataset_id(options["dataset"])
+    identity = {name: value for name, value in options.items() if name != "gene_store"}
+    about = {"dataset": dataset, "labels": labels_version(Workspace(), dataset), "version": VERSION}
+    return options, identity | about
+
+
+def run(folder: Path, options: dict[str, Any], report: Report, should_stop: ShouldStop) -> None:
+    """Write the file; see the module's text for the result files."""
+    path = folder / "result.partial" / f"{options['name']}.h5ad"
+    about = write_dataset(folder, options, path, report, should_stop)
+    write_json(folder / "result.partial" / "report.json", about)
+
+
+def write_dataset(
+    folder: Path, options: dict[str, Any], path: Path, report: Report, should_stop: ShouldStop, *, results: bool = True
+) -> dict[str, Any]:
+    """Write the cells that a job asks for to a new file, and say what is in it.
+
+    Parameters
+    ----------
+    folder
+        Of the job.
+    results
+        Whether the embedding, clusters and named selections go along; labels always do.
+    """
+    from scfviz.analysis.selection.rules import evaluate, from_json
+    from scfviz.data.align import align_genes
+    from scfviz.data.read import read_dataset
+    from scfviz.data.source import dataset_id
+    from scfviz.jobs.context import open_expression, read_context
+    from scfviz.jobs.labels import labels_version, list_labels
+
+    def progress(part: float) -> None:
+        if should_stop():
+            raise Stopped
+        report(0.1 + 0.85 * part, "Writing the cells")
+
+    workspace = Workspace(folder.parents[1])
+    report(0.0, "Reading the dataset")
+    identity = (read_json(folder / "job.json") or {})["identity"]
+    dataset = dataset_id(options["dataset"])
+    if (dataset, labels_version(workspace, dataset)) != (identity["dataset"], identity["labels"]):
+        raise JobError(
+            "The dataset or its labels have changed since this file was asked for.",
+            "A file must belong to one content.",
+            "Ask for it again; it will hold the content of now.",
+        )
+    adata = read_dataset(options["dataset"])
+    rule = from_json(options["rule"]) if options["rule"] else None
+    named = [(kept["name"], from_json(kept["rule"])) for kept in options["selections"]] if results else []
+    result = embedding_folder(workspace, options["embed_job"])
+    cells = context = None
+    if rule is not None or named:
+
+        def expression():
+            return open_expression(align_genes(adata, column=options["gene_column"]), options["gene_store"])
+
+        context, takes_part = read_context(adata, expression, result, workspace=workspace)
+        cells = None if rule is None else np.flatnonzero(evaluate(rule, context) & takes_part)
+    refuse_full_disk(Path(options["dataset"]), path.parent)
+    source = {"dataset": dataset, "title": options["title"], "ref": options["ref"], "embed_job": options["embed_job"]}
+    write_file(
+        adata, path, source, labels=list_labels(workspace, dataset), named=named, context=context, rule=rule,
+        cells=cells, result=result if results else None, colors=options["colors"], progress=progress,
+    )  # fmt: skip
+    n_cells = adata.n_obs if cells is None else len(cells)
+    return {"n_cells": n_cells, "n_obs": adata.n_obs, "file": path.name, "size": path.stat().st_size}
+
+
+def write_file(
+    adata,
+    path: Path,
+    source: Mapping[str, Any],
+    *,
+    labels: Mapping[str, "Annotation"],
+    named: Sequence[tuple[str, Any]] = (),
+    context: "SelectionContext | None" = None,
+    rule=None,
+    cells: np.ndarray | None = None,
+    result: Path | None = None,
+    colors: Mapping[str, Mapping[str, str]] | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> None:
+    """Write a dataset, or some cells of it, with everything that is known of them.
+
+    Parameters
+    ----------
+    adata
+        From `read_dataset`: what the file holds.
+    source
+        `dataset` (its identity), `title`, `ref`, `embed_job`.
+    labels, named, context
+        Columns of labels; (name, rule) of selections, and what they are evaluated on.
+    rule, cells
+        What chose the cells, and their positions; None for all.
+    result
+        Result folder of the embedding that goes along.
+    colors, progress
+        As in `scfviz.data.write.write_h5ad_with`.
+    """
+    from scfviz.analysis.selection.rules import evaluate
+    from scfviz.data.write import write_h5ad_with
+
+    parts = {"obs": {}, "obsm": {}, "uns": {}} if result is None else embedding_parts(result, adata.n_obs)
+    parts["obs"] |= {name: annotation.column(range(adata.n_obs)).array for name, annotation in labels.items()}
+    for name, kept in named:
+        try:
+            parts["obs"][f"selection: {name}"] = evaluate(kept, context)
+        except ScfvizError:  # it speaks of a map or of labels that are not there now; its rule is written all the same
+            continue
+    lineage = None if rule is None else extend_lineage(read_lineage(adata.uns), source, rule, cells, adata.n_obs)
+    about = provenance(source, labels, named, parts.pop("uns"), lineage)
+    stored = {f"clusters_{way}": f"leiden_{name}" for way, name in WAYS.items() if f"clusters_{way}" not in adata.obs}
+    colors = {stored.get(column, column): of_group for column, of_group in (colors or {}).items()}
+    write_h5ad_with(
+        adata.uns["scfviz_source"]["path"], path, cells=cells, **parts, uns={"scfviz": about}, colors=colors,
+        progress=progress,
+    )  # fmt: skip
+
+
+def embedding_folder(workspace: Workspace, embed_job: str | None) -> Path | None:
+    """The result folder of an embedding; JobError when it is no longer there."""
+    if embed_job is None:
+        return None
+    result = workspace.jobs / embed_job / "result"
+    if not (result / "kept.npy").is_file():
+        raise JobError(
+            f"The embedding {embed_job} is not there.",
+            "Its maps and clusters are needed.",
+            "It may have been removed; embed the dataset again.",
+        )
+    return result
+
+
+def embedding_parts(
+    result: Path, n_obs: int, clusters: Mapping[str, np.ndarray] | None = None, resolution: float = STORED_RESOLUTION
+) -> dict[str, dict[str, Any]]:
+    """The result of an embedding as additions to its file of `n_obs` cells; cells that filters removed have NaN.
+
+    Parameters
+    ----------
+    result
+        Result folder of the job `embed`.
+    clusters
+        Names of clusters by way, str (n_embedded,); None takes those at the stored resolution.
+    """
+    import pandas as pd
+
+    from scfviz.data.write import SomeRows
+
+    kept = np.load(result / "kept.npy", allow_pickle=False)
+    place = np.full(n_obs, -1)
+    place[kept] = np.arange(len(kept))
+    table = pd.read_parquet(result / "cells.parquet") if clusters is None else None
+    obs, obsm = {}, {}
+    ways = {way: name for way, name in WAYS.items() if (result / f"umap_{way}.npy").exists()}
+    files = {"X_scfoundation" if way == "model" else f"X_scfviz_{name}": FILES[way] for way, name in ways.items()}
+    files |= {f"X_umap_{name}": f"umap_{way}" for way, name in ways.items()}
+    for key, name in files.items():
+        obsm[key] = SomeRows(np.load(result / f"{name}.npy", mmap_mode="r", allow_pickle=False), place)
+    for way, name in ways.items():
+        groups = clusters[way] if table is None else table[f"clusters_{way}"].astype(str)
+        found = np.full(n_obs, None, object)
+        found[kept] = groups
+        order = sorted({*found[kept]}, key=lambda group: (len(group), group))
+        obs[f"leiden_{name}"] = pd.Categorical(found, categories=order)
+    report = read_json(result / "report.json") or {}
+    uns = {name: json.dumps(report.get(name), default=str) for name in ("provenance", "checkpoint", "genes")}
+    return {"obs": obs, "obsm": obsm, "uns": uns | {"cluster_resolution": float(resolution)}}
+
+
+def provenance(
+    source: Mapping[str, Any],
+    labels: Mapping[str, "Annotation"],
+    named: Sequence[tuple[str, Any]],
+    about: Mapping[str, Any],
+    lineage: list[dict[str, Any]] | None,
+) -> dict[str, Any]:
+    """What goes into `uns["scfviz"]`, as texts of JSON: how everything in the file was made."""
+    from scfviz.analysis.selection.rules import to_json
+
+    found = dict(about)
+    found["export"] = json.dumps({**source, "at": _now(), "versions": versions()})
+    if named:
+        rules = [{"name": name, "words": rule.describe(), "rule": to_json(rule)} for name, rule in named]
+        found["selections"] = json.dumps(rules)
+    if labels:
+        told = {name: {"origin": a.origin, "history": a.history()} for name, a in labels.items()}
+        found["labels"] = json.dumps(told)
+    if lineage is not None:
+        found["lineage"] = json.dumps(lineage)
+    return found
+
+
+def read_lineage(uns: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Where the cells of a file came from, as `uns["scfviz"]` says: the first dataset first; empty when it is none.
+
+    Anyone may have written the file: texts are cut, and whatever is not as it should be is no lineage.
+    """
+    ours = uns.get("scfviz")
+    text = ours.get("lineage") if isinstance(ours, Mapping) else None
+    try:
+        entries = json.loads(str(text)) if text is not None else []
+        return [
+            {name: str(entry[name])[:500] for name in ("dataset", "title", "ref", "words", "at", "version")}
+            | {"n_cells": int(entry["n_cells"]), "n_obs": int(entry["n_obs"])}
+            | {name: entry.get(name) for name in ("rule", "embed_job")}
+            for entry in entries[-MAX_ANCESTORS:]
+        ]
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return []
+
+
+def extend_lineage(
+    lineage: list[dict[str, Any]], source: Mapping[str, Any], rule, cells: np.ndarray, n_obs: int
+) -> list[dict[str, Any]]:
+    """The lineage of some cells of a dataset whose own lineage is known."""
+    import scfviz
+    from scfviz.analysis.selection.rules import to_json
+
+    step = {"rule": to_json(rule), "words": rule.describe(), "n_cells": len(cells), "n_obs": n_obs}
+    return [*lineage, {**source, **step, "at": _now(), "version": scfviz.__version__}][-MAX_ANCESTORS:]
+
+
+def versions() -> dict[str, str]:
+    """Versions of what made a file."""
+    import platform
+    from importlib.metadata import version
+
+    import scfviz
+
+    found = {name: version(name) for name in ("anndata", "numpy", "pandas", "scipy", "h5py")}
+    return {"scfviz": scfviz.__version__, "python": platform.python_version(), **found}
+
+
+def file_name(text: str) -> str:
+    """A name of a file from a text that anyone may have written."""
+    return re.sub(r"([^\w.\-+ ]|_)+", "_", " ".join(str(text).split())).strip("._ ")[:80] or "cells"
+
+
+def refuse_full_disk(source: Path, folder: Path) -> None:
+    """Refuse to start what the disk cannot hold: the new file can become as large as the old one."""
+    files = [source] if source.is_file() else [path for path in source.rglob("*") if path.is_file()]
+    needed, free = sum(path.stat().st_size for path in files), shutil.disk_usage(folder).free
+    if free < 1.2 * needed:
+        raise JobError(
+            f"The disk has {free / 1e9:,.1f} GB left; the new file may need {1.2 * needed / 1e9:,.1f} GB.",
+            advice="Remove datasets or results that are no longer needed, then try again.",
+        )
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,68 @@
+"""The job `set_score`: the score of a gene set in every cell of a dataset.
+
+Result files: `values.npy` (float32, one per cell of the file, see `SetScore` of `analysis.gene_sets`) and `report.json`
+(`genes` that were used, names `left_out`, `n_controls`).
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scfviz.errors import OptionError
+from scfviz.jobs.kinds import Report, ShouldStop, fill_options
+from scfviz.jobs.kinds.differential_expression import BYTES_PER_CELL, FIXED_BYTES
+from scfviz.jobs.memory import Need, refuse_what_cannot_fit
+from scfviz.jobs.workspace import write_json
+
+VERSION = 1  # part of the identity: raise it when the same options give other results
+MAX_GENES = 5_000
+DEFAULTS: dict[str, Any] = {"dataset": None, "genes": None, "gene_column": None, "gene_store": None}
+
+
+def prepare(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Check the options: `dataset` is a path, `genes` the names of the set's genes.
+
+    `gene_store` is the folder of the counts by genes, if there is one: it only makes the job faster.
+    """
+    from scfviz.data.source import dataset_id
+
+    options = fill_options(options, DEFAULTS)
+    if not options["dataset"]:
+        raise OptionError("No dataset was given.", "Cells are scored.", "Choose a dataset.")
+    genes = options["genes"]
+    if not isinstance(genes, list | tuple) or not 0 < len(genes) <= MAX_GENES:
+        raise OptionError(
+            "The set has no genes, or too many.", f"1 to {MAX_GENES:,} genes are needed.", "Choose another set."
+        )
+    options["genes"] = list(dict.fromkeys(map(str, genes)))
+    options["dataset"] = str(Path(options["dataset"]).expanduser().resolve())
+    identity = {name: value for name, value in options.items() if name != "gene_store"}
+    return options, identity | {"dataset": dataset_id(options["dataset"]), "version": VERSION}
+
+
+def memory(options: dict[str, Any]) -> Need:
+    """No more than a comparison, which reads the same pieces and does more with them."""
+    return Need(FIXED_BYTES, BYTES_PER_CELL, "Expression of some genes in all cells")
+
+
+def run(folder: Path, options: dict[str, Any], report: Report, should_stop: ShouldStop) -> None:
+    """Compute; see the module's text for the result files."""
+    from scfviz.analysis.gene_sets import score_set
+    from scfviz.data.align import align_genes
+    from scfviz.data.read import read_dataset
+    from scfviz.jobs.context import open_expression
+
+    report(0.0, "Reading and checking the dataset")
+    counts = align_genes(read_dataset(options["dataset"]), column=options["gene_column"])
+    refuse_what_cannot_fit("set_score", options, counts.n_obs)
+    score = score_set(
+        open_expression(counts, options["gene_store"]),
+        options["genes"],
+        progress=lambda share: report(0.05 + 0.94 * share, "Scoring the cells"),
+        should_stop=should_stop,
+    )
+    result = folder / "result.partial"
+    np.save(result / "values.npy", score.values.astype(np.float32))
+    about = {"genes": list(score.genes), "left_out": list(score.left_out), "n_controls": score.n_controls}
+    write_json(result / "report.json", about)

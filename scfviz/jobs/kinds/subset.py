@@ -1,0 +1,32 @@
+"""The job `subset`: selected cells become a dataset of their own in the workspace, with their lineage.
+
+The new file holds everything that the old one says about these cells, and the labels of one's own as columns. It lies
+in `<workspace>/datasets/subsets/<job>/NAME.h5ad`. Result file: `report.json` (`ref`: how the app calls the file,
+`n_cells` of `n_obs`, `size` in bytes).
+"""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from scfviz.errors import OptionError
+from scfviz.jobs.kinds import Report, ShouldStop, export
+from scfviz.jobs.workspace import Workspace, write_json
+
+
+def prepare(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Check the options of a subset: those of `scfviz.jobs.kinds.export`, and `rule` has to be there."""
+    if not options.get("rule"):
+        raise OptionError("Nothing is selected.", "A new dataset needs cells.", "Select cells first.")
+    return export.prepare(options)
+
+
+def run(folder: Path, options: dict[str, Any], report: Report, should_stop: ShouldStop) -> None:
+    """Write the file; see the module's text for the result files."""
+    workspace = Workspace(folder.parents[1])
+    place = workspace.subsets / folder.name
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir(mode=0o700)
+    path = place / f"{options['name']}.h5ad"
+    about = export.write_dataset(folder, options, path, report, should_stop, results=False)
+    write_json(folder / "result.partial" / "report.json", about | {"ref": f"subset:{folder.name}/{path.name}"})

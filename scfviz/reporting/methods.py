@@ -1,0 +1,298 @@
+"""What was really done to a dataset, in words: the order of work, a methods paragraph, citations, caveats."""
+
+import importlib.metadata
+import platform
+from typing import Any
+
+from scfviz.analysis.differential_expression import NOT_REPLICATES
+from scfviz.reporting.record import Compared, Enriched, Pictured, Work
+
+CITATIONS = {
+    "scfoundation": "Hao M, Gong J, Zeng X, et al. Large-scale foundation model on single-cell transcriptomics. "
+    "Nature Methods 21, 1481-1491 (2024). doi:10.1038/s41592-024-02305-7",
+    "scanpy": "Wolf FA, Angerer P, Theis FJ. SCANPY: large-scale single-cell gene expression data analysis. Genome "
+    "Biology 19, 15 (2018). doi:10.1186/s13059-017-1382-0",
+    "anndata": "Virshup I, Rybakov S, Theis FJ, Angerer P, Wolf FA. anndata: Access and store annotated data "
+    "matrices. Journal of Open Source Software 9, 4371 (2024). doi:10.21105/joss.04371",
+    "umap": "McInnes L, Healy J, Melville J. UMAP: Uniform Manifold Approximation and Projection for Dimension "
+    "Reduction. arXiv:1802.03426 (2018)",
+    "leiden": "Traag VA, Waltman L, van Eck NJ. From Louvain to Leiden: guaranteeing well-connected communities. "
+    "Scientific Reports 9, 5233 (2019). doi:10.1038/s41598-019-41695-z",
+    "pydeseq2": "Muzellec B, Telenczuk M, Cabeli V, Andreux M. PyDESeq2: a python package for bulk RNA-seq "
+    "differential expression analysis. Bioinformatics 39, btad547 (2023). doi:10.1093/bioinformatics/btad547",
+    "deseq2": "Love MI, Huber W, Anders S. Moderated estimation of fold change and dispersion for RNA-seq data with "
+    "DESeq2. Genome Biology 15, 550 (2014). doi:10.1186/s13059-014-0550-8",
+    "benjamini": "Benjamini Y, Hochberg Y. Controlling the false discovery rate. Journal of the Royal Statistical "
+    "Society B 57, 289-300 (1995). doi:10.1111/j.2517-6161.1995.tb02031.x",
+    "gene ontology": "Ashburner M, Ball CA, Blake JA, et al. Gene Ontology: tool for the unification of biology. "
+    "Nature Genetics 25, 25-29 (2000). doi:10.1038/75556",
+    "gene ontology 2021": "The Gene Ontology Consortium. The Gene Ontology resource: enriching a GOld mine. Nucleic "
+    "Acids Research 49, D325-D334 (2021). doi:10.1093/nar/gkaa1113",
+    "gsea": "Subramanian A, Tamayo P, Mootha VK, et al. Gene set enrichment analysis: a knowledge-based approach for "
+    "interpreting genome-wide expression profiles. PNAS 102, 15545-15550 (2005). doi:10.1073/pnas.0506580102",
+    "fgsea": "Korotkevich G, Sukhov V, Budin N, et al. Fast gene set enrichment analysis. bioRxiv 060012 (2016). "
+    "doi:10.1101/060012",
+}
+TESTS = {
+    "wilcoxon": "the Wilcoxon rank-sum test",
+    "t-test": "Welch's t-test",
+    "pseudobulk": "DESeq2 on counts added up by donor (pseudobulk)",
+}
+PICTURES = {"dots": "a dot plot", "violins": "violins", "heatmap": "a heatmap"}
+UNIT = "ln(1 + counts per 10,000)"
+_PACKAGES = ("scfviz", "torch", "numpy", "scipy", "pandas", "anndata", "scanpy", "umap-learn", "igraph", "scikit-learn")
+
+
+def describe_filters(filters: dict[str, float] | None) -> str:
+    """The filters in words; empty where there are none."""
+    filters = filters or {}
+    texts = {
+        "min_counts": "at least {:g} counts",
+        "min_genes": "at least {:g} genes with counts",
+        "max_pct_mt": "at most {:g} % mitochondrial counts",
+    }
+    return ", ".join(text.format(filters[name]) for name, text in texts.items() if filters.get(name) is not None)
+
+
+def methods_paragraph(work: Work) -> str:
+    """A methods paragraph in plain scientific English, one sentence for each thing that was done."""
+    genes, counts = work.genes, work.counts
+    parts = [
+        f"The dataset '{work.title}' held {work.n_obs:,} cells and {work.n_vars:,} genes. "
+        + _counts_sentence(counts)
+        + f" Genes were matched to the {genes['n_model']:,} genes of scFoundation by {_id_type(genes)}; "
+        f"{genes['n_measured']:,} of them ({genes['model_coverage']:.1f} %) were measured in this dataset, and "
+        f"{genes['n_unknown']:,} rows of the file that are no gene of the model were left out."
+    ]
+    if work.embed_report is not None:
+        parts.append(_embedding_sentences(work))
+    elif work.named or work.current is not None:
+        parts.append("Cells were shown on the maps that the file itself holds.")
+    if work.named:
+        parts.append(
+            f"{_count_word(len(work.named))} {'group' if len(work.named) == 1 else 'groups'} of cells "
+            f"{'was' if len(work.named) == 1 else 'were'} selected by rules that are listed in full in this report."
+        )
+    parts += [_comparison_sentences(compared) for compared in work.comparisons]
+    if work.enriched is not None:
+        parts.append(_enrichment_sentences(work.enriched, work.comparisons[work.enriched.of]))
+    if work.pictured is not None:
+        parts.append(_picture_sentence(work.pictured))
+    if work.composed is not None:
+        parts.append(
+            f"Cells of each value of {work.composed.parts.title} were counted within each group of "
+            f"{work.composed.groups.title} ({work.composed.counts.sum():,} cells)."
+        )
+    parts.append(f"All steps were done with scfviz {version('scfviz')} (Python {platform.python_version()}).")
+    return " ".join(parts)
+
+
+def steps(work: Work) -> list[tuple[str, str]]:
+    """(when, what) of everything that was done, in order; `when` is empty for what carries no time."""
+    rows = [("", f"Opened '{work.title}' ({work.format or 'file'}): {work.n_obs:,} cells, {work.n_vars:,} genes")]
+    rows += [("", f"Counts: {notice['text']}") for notice in work.counts["notices"]]
+    rows.append(("", f"Genes: {work.genes['n_measured']:,} of the model's {work.genes['n_model']:,} were found"))
+    timed: list[tuple[str, str]] = []
+    if work.embed_report is not None:
+        report, filters = work.embed_report, describe_filters((work.embed_options or {}).get("filters"))
+        kept = f"Kept cells with {filters}: {report['n_removed']:,} of {work.n_obs:,} removed. " if filters else ""
+        text = f"{kept}Embedded {report['n_obs']:,} cells with {report['checkpoint']['name']}, the baseline, and both"
+        timed.append((_time(work.embedded_at), f"{text}; made neighbours, UMAP and clusters of each"))
+    timed += [
+        (kept.created_at[:19].replace("T", " "), f"Named the selection '{kept.name}': {kept.rule.describe()}")
+        for kept in work.named
+    ]
+    timed += [
+        (_time(compared.finished), f"Compared {compared.sides} with {TESTS[compared.method]}")
+        for compared in work.comparisons
+    ]
+    if work.enriched is not None:
+        what = "the whole ranking" if work.enriched.is_ranking else f"its {work.enriched.report['n_list']:,} top genes"
+        text = f"Tested {what} for {work.enriched.report['n_sets']:,} gene sets ({work.enriched.sets})"
+        timed.append((_time(work.enriched.finished), text))
+    rows += sorted(timed, key=lambda row: row[0])
+    if work.current is not None:
+        what = f"'{work.current_name}'" if work.current_name else work.current.describe()
+        rows.append(("", f"Selected now: {what} ({work.n_current:,} cells)"))
+    if work.pictured is not None:
+        genes = "1 gene" if len(work.pictured.genes) == 1 else f"{len(work.pictured.genes)} genes"
+        rows.append(("", f"Drew {PICTURES[work.pictured.kind]} of {genes} by {work.pictured.groups.title}"))
+    if work.composed is not None:
+        rows.append(("", f"Counted {work.composed.parts.title} within {work.composed.groups.title}"))
+    return rows
+
+
+def citations(work: Work) -> list[str]:
+    """What to cite for what was used."""
+    used = ["anndata"]
+    if work.embed_report is not None:
+        used += ["scfoundation", "scanpy", "umap", "leiden"]
+    if "pseudobulk" in work.methods:
+        used += ["pydeseq2", "deseq2", "benjamini"]
+    if work.methods - {"pseudobulk"}:
+        used += ["scanpy", "benjamini"]
+    if work.enriched is not None:
+        used += ["gsea", "fgsea"] if work.enriched.is_ranking else ["benjamini"]
+        used += [] if work.enriched.digest else ["gene ontology", "gene ontology 2021"]
+    return [text for name, text in CITATIONS.items() if name in used]
+
+
+def caveats(work: Work) -> list[str]:
+    """What a reader must know before believing the results."""
+    texts = []
+    if not work.is_trained:
+        texts.append(
+            "The model is untrained: its weights are random, so its map and clusters say nothing about the cells. "
+            "The baseline beside it is a real result."
+        )
+    if work.counts["kind"] == "recovered":
+        texts.append("The file held normalised values; counts were recovered from them and may differ from the true.")
+    if work.methods - {"pseudobulk"}:
+        texts.append(NOT_REPLICATES)
+    if work.comparisons:
+        texts.append(
+            "Groups that were chosen by looking at expression (clusters, lassos, thresholds) differ by construction "
+            "in the genes that made them."
+        )
+    if work.enriched is not None:
+        texts.append(
+            "Gene sets overlap, so neighbouring results often say the same thing; none of them is proof of a process."
+        )
+    if work.embed_report is not None:
+        texts.append(
+            "In a UMAP only neighbourhoods mean something: sizes of groups and distances between far groups do not. "
+            "Another computer or another version of the packages can draw it differently."
+        )
+    if work.genes["model_coverage"] < 60:
+        texts.append(
+            f"Only {work.genes['model_coverage']:.0f} % of the model's genes were measured; the model knows nothing of "
+            "the others in these cells."
+        )
+    return texts
+
+
+def versions(work: Work) -> dict[str, str]:
+    """The versions of Python and of the packages that computed."""
+    packages = (*_PACKAGES, "pydeseq2") if "pseudobulk" in work.methods else _PACKAGES
+    return {"python": platform.python_version()} | {name: version(name) for name in packages}
+
+
+def version(package: str) -> str:
+    """The installed version of a package; of scfviz also where it runs from a folder."""
+    if package == "scfviz":
+        import scfviz
+
+        return scfviz.__version__
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _counts_sentence(counts: dict[str, Any]) -> str:
+    place = counts["location"]
+    if counts["kind"] == "recovered":
+        return f"Raw counts were recovered from the normalised values in {place}."
+    return f"Raw counts were taken from {place}."
+
+
+def _id_type(genes: dict[str, Any]) -> str:
+    by = "Ensembl ID" if genes["id_type"] == "ensembl" else "symbol"
+    return f"mouse {by} through one-to-one orthologs" if genes["organism"] == "mouse" else f"{by} and alias"
+
+
+def _embedding_sentences(work: Work) -> str:
+    report, options = work.embed_report or {}, work.embed_options or {}
+    provenance, checkpoint = report["provenance"], report["checkpoint"]
+    filters = describe_filters(options.get("filters"))
+    kept = f"Cells with {filters} were kept ({report['n_obs']:,} of {work.n_obs:,}). " if filters else ""
+    depth = "the read depth of each cell left as it was"
+    if provenance.get("target_depth") is not None:
+        depth = f"a target depth of {provenance['target_depth']:,.0f} counts per cell"
+    elif provenance.get("depth_fold") is not None:
+        depth = f"a target depth of {provenance['depth_fold']:g} times each cell's own"
+    pooling = (
+        "the two depth tokens and the maximum and mean over gene tokens were concatenated"
+        if provenance.get("pooling", "all") == "all"
+        else "the maximum over gene tokens was taken"
+    )
+    untrained = "" if work.is_trained else "untrained "
+    return (
+        f"{kept}Cells were embedded with the encoder of the {untrained}scFoundation-type model "
+        f"'{checkpoint['name']}' (content {checkpoint['hash']}; Hao et al. 2024) with {depth}; {pooling} "
+        f"(precision {provenance['precision']}). As a baseline, counts were normalised to 10,000 per cell and "
+        "log-transformed, up to 2,000 highly variable genes were chosen, and up to 50 principal components were "
+        "computed with scanpy (Wolf et al. 2018). As a third representation, the embedding was standardised and "
+        "reduced to up to 20 principal components, which were given a quarter of the variance of the baseline's and "
+        "put beside them. For each representation, 15 nearest neighbours, a UMAP (McInnes et al. 2018) and Leiden "
+        "clusters at resolution 1 (Traag et al. 2019) were computed with random seed 0."
+    )
+
+
+def _comparison_sentences(compared: Compared) -> str:
+    report = compared.report
+    text = (
+        f"Expression of {report['n_genes']:,} genes was compared between {report['n_group']:,} cells "
+        f"({report['selections']['group']}) and {report['n_reference']:,} cells "
+        f"({report['selections']['reference']}) with {TESTS[compared.method]}"
+    )
+    if compared.method == "pseudobulk":
+        donors = compared.options["donor_column"]
+        return f"{text}, with donors taken from '{donors}' (Love et al. 2014; Muzellec et al. 2023)."
+    ties = ", corrected for ties," if report.get("tie_correct") else ""
+    return f"{text}{ties} on ln(1 + counts per 10,000); p values were adjusted after Benjamini and Hochberg (1995)."
+
+
+def describe_enrichment(enriched: Enriched, compared: Compared) -> str:
+    """What was tested for which gene sets, with which settings, as the beginning of a sentence."""
+    options, report, sides = enriched.options, enriched.report, compared.report["selections"]
+    between = f"the comparison of '{sides['group']}' with '{sides['reference']}'"
+    sets = (
+        f"{report['n_sets']:,} of the {report['n_sets_given']:,} gene sets of '{enriched.sets}' (those with "
+        f"{options['smallest']:,} to {options['largest']:,} tested genes)"
+    )
+    if enriched.is_ranking:
+        return f"All {report['n_genes']:,} tested genes, ranked by the score of {between}, were tested for {sets}"
+    n = "The gene" if report["n_list"] == 1 else f"The {report['n_list']:,} genes"
+    verb = "is" if report["n_list"] == 1 else "are"
+    return (
+        f"{n} that {verb} {options['direction']} in the first side of {between} (adjusted p at "
+        f"most {options['max_padj']:g}, log2 fold change at least {options['min_change']:g}, at most "
+        f"{options['most']:,} genes) {'was' if report['n_list'] == 1 else 'were'} tested for {sets}, with the "
+        f"{report['n_genes']:,} tested genes as background"
+    )
+
+
+def _enrichment_sentences(enriched: Enriched, compared: Compared) -> str:
+    what = describe_enrichment(enriched, compared)
+    if enriched.is_ranking:
+        return (
+            f"{what}, by gene set enrichment analysis (Subramanian et al. 2005) with weight 1 and "
+            f"{enriched.options['n_permutations']:,} shuffles of the genes, which sets of one size shared (Korotkevich "
+            f"et al. 2016), with random seed {enriched.options['seed']}."
+        )
+    return (
+        f"{what}, by the hypergeometric test; p values were adjusted over the sets after Benjamini and Hochberg (1995)."
+    )
+
+
+def _picture_sentence(pictured: Pictured) -> str:
+    genes = ", ".join(pictured.genes[:12]) + (f" and {len(pictured.genes) - 12} more" if pictured.genes[12:] else "")
+    what = f"the mean of {UNIT} and the share of cells with any count"
+    if pictured.kind == "violins":
+        what = f"the distribution of {UNIT}"
+    return (
+        f"Expression of {genes} was summarised as {what} in {len(pictured.groups.names)} groups of "
+        f"{pictured.groups.title} ({sum(pictured.groups.n_cells):,} cells)."
+    )
+
+
+def _time(seconds: float | None) -> str:
+    from datetime import UTC, datetime
+
+    return "" if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(" ", timespec="seconds")[:19]
+
+
+def _count_word(count: int) -> str:
+    words = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten")
+    return words[count] if count < len(words) else f"{count:,}"

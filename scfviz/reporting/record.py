@@ -1,0 +1,217 @@
+"""What was done to a dataset, as it is found in results and rules: what reports and scripts are made of."""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scfviz.analysis.selection.history import NamedSelection
+from scfviz.analysis.selection.rules import Rule
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A finished comparison.
+
+    Attributes
+    ----------
+    options, report
+        Of its computation: what was asked for, and `report.json`.
+    table
+        One row per gene, see `scfviz.analysis.differential_expression.Comparison.table`.
+    finished
+        When it was done, in seconds since 1970.
+    """
+
+    options: dict[str, Any]
+    report: dict[str, Any]
+    table: "pd.DataFrame"
+    finished: float | None = None
+
+    @property
+    def method(self) -> str:
+        """The test: a name in `TESTS`."""
+        return str(self.options["method"])
+
+    @property
+    def sides(self) -> str:
+        """Both selections in words."""
+        return f"{self.report['selections']['group']} against {self.report['selections']['reference']}"
+
+
+@dataclass(frozen=True)
+class Enriched:
+    """Gene sets that one of the comparisons is rich in.
+
+    Attributes
+    ----------
+    options, report, finished
+        As of `Compared`; see `scfviz.jobs.kinds.enrichment`.
+    table
+        One row per set, see `enrich_list` and `enrich_ranking` in `scfviz.analysis.enrichment`.
+    of
+        Which comparison was asked: its place in `Work.comparisons`.
+    sets
+        What the sets are called: the name of their file, or of the ontology that ships with scfviz.
+    digest
+        SHA-256 of their file; empty for the ontology.
+    """
+
+    options: dict[str, Any]
+    report: dict[str, Any]
+    table: "pd.DataFrame"
+    of: int
+    sets: str
+    digest: str = ""
+    finished: float | None = None
+
+    @property
+    def is_ranking(self) -> bool:
+        """Whether the whole ranking was tested, not a list of top genes."""
+        return self.report["way"] == "ranking"
+
+    @property
+    def judged_by(self) -> str:
+        """The column that says which sets are beyond chance."""
+        return "fdr" if self.is_ranking else "pvals_adj"
+
+    @property
+    def n_clear(self) -> int:
+        """Sets beyond chance: adjusted p or false discovery rate below 0.05."""
+        return int((self.table[self.judged_by] < 0.05).sum())
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Groups of cells as a picture showed them: what they are, name and rule of each, and their numbers of cells."""
+
+    title: str
+    rules: tuple[tuple[str, Rule], ...]
+    n_cells: tuple[int, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names, in order."""
+        return tuple(name for name, _ in self.rules)
+
+
+@dataclass(frozen=True)
+class Pictured:
+    """Genes in groups of cells, as they were looked at.
+
+    Attributes
+    ----------
+    kind
+        "dots", "violins" or "heatmap".
+    colors
+        What the colours stand for, in words; empty for violins.
+    table
+        One row per group and gene: `group`, `gene`, `n_cells`, `mean`, `fraction`; of violins gene by gene, with
+        quantiles; see `GroupSummary.as_table` and `violin_table` in `scfviz.analysis.groups`.
+    """
+
+    kind: str
+    genes: tuple[str, ...]
+    groups: Groups
+    colors: str
+    table: "pd.DataFrame"
+
+
+@dataclass(frozen=True)
+class Composed:
+    """What groups are made of, as it was looked at.
+
+    Attributes
+    ----------
+    counts
+        int (n_groups, n_parts), cells.
+    table
+        The same, one row per group and part.
+    """
+
+    groups: Groups
+    parts: Groups
+    counts: np.ndarray
+    table: "pd.DataFrame"
+
+
+@dataclass(frozen=True)
+class Work:
+    """What was done to a dataset, as found in results and rules, never as planned.
+
+    Attributes
+    ----------
+    title, dataset, format
+        Name of the file, identity of its content, what kind of file it is.
+    demo
+        Name of the demo that it is; `None` for other files.
+    n_obs, n_vars
+        Cells and genes of the file.
+    median_depth, median_genes
+        Per cell: counts in the model's genes, genes with counts.
+    counts, genes
+        Reports of the checks, see `CountsReport.as_dict` and `GeneReport.as_dict`.
+    gene_column
+        The column of gene names, where a person chose it.
+    labels
+        Labels of one's own that rules speak of, by column: the labels, and int (n_obs,) their numbers, -1 for none.
+    embed_options, embed_report
+        Of the finished embedding; `None` where none is shown.
+    named, n_now
+        The named selections, and how many cells each holds now (`None`: it cannot be evaluated).
+    current, n_current
+        The rule in force and its number of cells.
+    comparisons
+        The last comparison of cells, and the same one of donors where it was computed.
+    enriched, pictured, composed
+        What else was looked at: gene sets of a comparison, genes in groups, parts of groups; `None` where it was not.
+    embedded_at
+        When the embedding was done, in seconds since 1970.
+    """
+
+    title: str
+    dataset: str
+    format: str
+    demo: str | None
+    n_obs: int
+    n_vars: int
+    median_depth: float
+    median_genes: float
+    counts: dict[str, Any]
+    genes: dict[str, Any]
+    gene_column: str | None = None
+    labels: dict[str, tuple[tuple[str, ...], np.ndarray]] = field(default_factory=dict)
+    embed_options: dict[str, Any] | None = None
+    embed_report: dict[str, Any] | None = None
+    named: tuple[NamedSelection, ...] = ()
+    n_now: tuple[int | None, ...] = ()
+    current: Rule | None = None
+    n_current: int = 0
+    comparisons: tuple[Compared, ...] = ()
+    enriched: Enriched | None = None
+    pictured: Pictured | None = None
+    composed: Composed | None = None
+    embedded_at: float | None = None
+
+    @property
+    def n_shown(self) -> int:
+        """Cells that take part: those of the file without the filtered ones."""
+        return self.n_obs if self.embed_report is None else int(self.embed_report["n_obs"])
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether the model behind the maps is trained; True where there is none."""
+        return self.embed_report is None or bool(self.embed_report["checkpoint"]["is_trained"])
+
+    @property
+    def current_name(self) -> str:
+        """The name of the selection in force, where it has one."""
+        return next((kept.name for kept in self.named if kept.rule == self.current), "")
+
+    @property
+    def methods(self) -> set[str]:
+        """The tests that were used."""
+        return {compared.method for compared in self.comparisons}

@@ -1,0 +1,388 @@
+"""A Python script, or the same as a notebook, that redoes what was done and compares its numbers with the report's.
+
+Names from files enter the text as Python literals only, so that no name can become code.
+"""
+
+import hashlib
+import json
+import math
+import pprint
+import textwrap
+from dataclasses import dataclass
+from typing import Any
+
+from scfviz.analysis.selection.rules import Rule, from_json, to_json
+from scfviz.reporting.methods import describe_filters
+from scfviz.reporting.record import Compared, Composed, Enriched, Groups, Pictured, Work
+from scfviz.reporting.session import pack_codes
+
+_LINE = 110
+_CHECKED = 10  # genes or sets at the top of a result whose numbers are compared
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One step: `text` in plain words, and the Python that does it (empty for words alone)."""
+
+    text: str
+    code: str = ""
+
+
+def script_cells(work: Work) -> list[Cell]:
+    """The steps that redo a piece of work, in order."""
+    cells = [_introduction(work), _open(work)]
+    if work.embed_report is not None:
+        cells += [_embed(work), _maps()]
+    cells.append(_context(work))
+    if work.named or work.current is not None:
+        cells.append(_selections(work))
+    for place, compared in enumerate(work.comparisons):
+        cells.append(_comparison(compared))
+        if work.enriched is not None and work.enriched.of == place:
+            cells.append(_enrichment(work.enriched))
+    if work.pictured is not None or work.composed is not None:
+        cells.append(_numbering())
+    if work.pictured is not None:
+        cells.append(_expression(work.pictured))
+    if work.composed is not None:
+        cells.append(_composition(work.composed))
+    return cells
+
+
+def as_python(cells: list[Cell]) -> str:
+    """The steps as one script; words become comments."""
+    parts = []
+    for cell in cells:
+        words = "\n".join(f"# {line}" if line else "#" for line in cell.text.splitlines())
+        parts.append(f"{words}\n{cell.code}".rstrip())
+    return "\n\n".join(parts) + "\n"
+
+
+def as_notebook(cells: list[Cell]) -> str:
+    """The same steps as a Jupyter notebook (nbformat 4.5)."""
+    entries: list[dict[str, Any]] = []
+    for number, cell in enumerate(cells):
+        entries.append(_entry("markdown", number, cell.text))
+        if cell.code:
+            entries.append(_entry("code", number, cell.code) | {"outputs": [], "execution_count": None})
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    notebook = {
+        "cells": entries,
+        "metadata": {"kernelspec": kernel, "language_info": {"name": "python"}},
+        "nbformat": 4,
+        "nbformat_minor": 5,
+    }
+    return json.dumps(notebook, indent=1, ensure_ascii=False)
+
+
+def _entry(kind: str, number: int, text: str) -> dict[str, Any]:
+    name = hashlib.sha256(f"{kind}{number}{text}".encode()).hexdigest()[:12]
+    return {"cell_type": kind, "id": name, "metadata": {}, "source": text.splitlines(keepends=True)}
+
+
+def _introduction(work: Work) -> Cell:
+    text = (
+        "Made by scfviz: this redoes the steps of the report with scfviz's public functions and compares the numbers.\n"
+        "Run it in the folder with the dataset, with scfviz installed. It stops where a number differs from the report."
+    )
+    code = f"""\
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+import scfviz
+from scfviz.data.qc import filter_cells, qc_metrics
+from scfviz.data.source import dataset_id
+from scfviz.analysis.expression import AlignedExpression, read_gene
+from scfviz.analysis.selection.rules import SelectionContext, evaluate, from_json
+from scfviz.reporting.session import unpack_codes
+
+DATASET = {_dataset_path(work)}
+RESULTS = Path("scfviz_results")
+RESULTS.mkdir(exist_ok=True)
+
+
+def check(what, found, reported):
+    print(f"{{what}}: {{found}}")
+    if found != reported:
+        raise SystemExit(f"{{what}}: {{found}} here, {{reported}} in the report.")
+
+
+def check_close(what, found, reported):
+    found, reported = np.asarray(found, dtype=float), np.asarray(reported, dtype=float)
+    if found.shape != reported.shape or not np.allclose(found, reported, rtol=1e-3, atol=1e-6, equal_nan=True):
+        raise SystemExit(f"{{what}}: {{found}} here, {{reported}} in the report.")
+    print(f"{{what}}: {{found.size}} numbers agree")
+"""
+    if work.demo is not None:
+        code = code.replace("import scfviz\n", "import scfviz\nfrom scfviz.data.catalog import demo_path\n")
+    return Cell(text, code)
+
+
+def _dataset_path(work: Work) -> str:
+    return f"demo_path({work.demo!r}, '.')" if work.demo is not None else f"Path({work.title!r})"
+
+
+def _open(work: Work) -> Cell:
+    code = f"""\
+check("content of the dataset", dataset_id(DATASET), {work.dataset!r})
+adata = scfviz.read_dataset(DATASET)
+counts = scfviz.align_genes(adata{_gene_column(work)})
+check("cells", counts.n_obs, {work.n_obs})
+check("measured genes", int(counts.is_measured.sum()), {int(work.genes["n_measured"])})"""
+    return Cell("Open the file and match its genes.", code)
+
+
+def _gene_column(work: Work) -> str:
+    return "" if work.gene_column is None else f", column={work.gene_column!r}"
+
+
+def _embed(work: Work) -> Cell:
+    from scfviz.model.checkpoint import checkpoint_info, default_checkpoint
+
+    options, report = work.embed_options or {}, work.embed_report or {}
+    provenance, checkpoint = report["provenance"], report["checkpoint"]
+    arguments = {
+        "target_depth": options.get("target_depth"),
+        "depth_fold": options.get("depth_fold"),
+        "pooling": options.get("pooling") or "all",
+        "precision": provenance["precision"],
+        "device": "cpu" if provenance["device"] == "cpu" else "auto",
+    }
+    given = ", ".join(f"{name}={value!r}" for name, value in arguments.items() if value is not None)
+    filters = {name: value for name, value in (options.get("filters") or {}).items() if value is not None}
+    limits = "".join(f", {name}={value!r}" for name, value in sorted(filters.items()))
+    is_default = checkpoint_info(default_checkpoint()).hash == checkpoint["hash"]
+    folder = "default_checkpoint()" if is_default else f"Path({checkpoint['name']!r})  # the folder of this model"
+    code = f"""\
+from scfviz.model.checkpoint import checkpoint_info, default_checkpoint
+
+CHECKPOINT = {folder}
+check("content of the model", checkpoint_info(CHECKPOINT).hash, {checkpoint["hash"]!r})
+model = scfviz.load_checkpoint(CHECKPOINT)
+aligned = scfviz.align_genes(adata, genes=model.genes{_gene_column(work)})
+metrics = qc_metrics(aligned)
+kept = {f"np.flatnonzero(filter_cells(metrics{limits}))" if filters else "np.arange(counts.n_obs)"}
+check("cells that are kept", len(kept), {int(report["n_obs"])})
+cells = aligned.subset(kept)
+embedding = scfviz.embed_cells(cells, model, {given}).values
+baseline = scfviz.embed_baseline(cells)
+joint = scfviz.join_embeddings(baseline, embedding)
+np.save(RESULTS / "embedding.npy", embedding)
+np.save(RESULTS / "baseline.npy", baseline)
+np.save(RESULTS / "joint.npy", joint)"""
+    words = describe_filters(filters)
+    kept = f"Keep cells with {words}. " if words else ""
+    return Cell(f"{kept}Embed the cells with the model, and compute the baseline and both together.", code)
+
+
+def _maps() -> Cell:
+    code = """\
+table = metrics.iloc[kept].set_index(cells.obs.index)
+maps = {}
+for way, values in (("model", embedding), ("baseline", baseline), ("joint", joint)):
+    drawn = scfviz.build_map(values)
+    maps[f"umap_{way}"] = np.full((counts.n_obs, 2), np.nan, dtype=np.float32)
+    maps[f"umap_{way}"][kept] = drawn.umap
+    np.save(RESULTS / f"umap_{way}.npy", drawn.umap)
+    order = sorted(set(drawn.clusters), key=int)
+    table[f"clusters_{way}"] = pd.Categorical(drawn.clusters, categories=order)"""
+    return Cell("Neighbours, UMAP and clusters of each.", code)
+
+
+def _context(work: Work) -> Cell:
+    if work.embed_report is None:
+        code = "maps, obs, takes_part = {}, counts.obs, np.ones(counts.n_obs, dtype=bool)\n"
+    else:
+        code = """\
+obs = counts.obs.join(table[[name for name in table if name not in counts.obs]])
+takes_part = np.isin(np.arange(counts.n_obs), kept)
+"""
+    own = sorted(_maps_in([to_json(rule) for rule in _rules(work)]) - {"umap_model", "umap_baseline", "umap_joint"})
+    if own:
+        code += f"maps |= {{name: np.asarray(adata.obsm[name])[:, :2] for name in {own!r}}}\n"
+    for name, (labels, codes) in work.labels.items():
+        packed = _literal(pack_codes(codes))
+        code += f"""\
+codes = unpack_codes({packed}, counts.n_obs)  # labels that were given by hand
+obs = obs.assign(**{{{name!r}: pd.Categorical.from_codes(codes, {_literal(list(labels))})}})
+"""
+    code += """\
+expression = AlignedExpression(counts)
+context = SelectionContext(obs, maps, lambda name: read_gene(expression, name))
+obs[takes_part].to_csv(RESULTS / "cells.csv")"""
+    return Cell("The table of cells, the maps and the expression: what selections are evaluated on.", code)
+
+
+def _rules(work: Work) -> list[Rule]:
+    sides = [compared.options[side] for compared in work.comparisons for side in ("group", "reference")]
+    rules = [kept.rule for kept in work.named] + [from_json(side) for side in sides if side is not None]
+    groups = [work.pictured.groups] if work.pictured is not None else []
+    groups += [work.composed.groups, work.composed.parts] if work.composed is not None else []
+    rules += [rule for found in groups for _, rule in found.rules]
+    return rules if work.current is None else [*rules, work.current]
+
+
+def _maps_in(content: Any) -> set[str]:
+    """Names of the maps that rules speak of."""
+    if isinstance(content, dict):
+        found = _maps_in(list(content.values()))
+        return found | {content["map"]} if isinstance(content.get("map"), str) else found
+    return set().union(*map(_maps_in, content)) if isinstance(content, list) else set()
+
+
+def _selections(work: Work) -> Cell:
+    named = [
+        (kept.name, to_json(kept.rule), number)
+        for kept, number in zip(work.named, work.n_now, strict=True)
+        if number is not None
+    ]
+    if work.current is not None and not work.current_name:
+        named.append(("selected when the report was made", to_json(work.current), work.n_current))
+    code = f"""\
+SELECTIONS = {_literal(named)}
+for name, rule, reported in SELECTIONS:
+    mask = evaluate(from_json(rule), context) & takes_part
+    check(f"cells in {{name!r}}", int(mask.sum()), reported)"""
+    return Cell("The selections as they were drawn or asked for: (name, rule, number of cells).", code)
+
+
+def _comparison(compared: Compared) -> Cell:
+    options, report = compared.options, compared.report
+    reference = options.get("reference")
+    other = f"evaluate(from_json({_literal(reference)}), context)" if reference is not None else "~group"
+    code = f"""\
+group = evaluate(from_json({_literal(options["group"])}), context) & takes_part
+reference = {other} & takes_part
+check("cells of the first selection", int(group.sum()), {int(report["n_group"])})
+check("cells of the second selection", int(reference.sum()), {int(report["n_reference"])})
+"""
+    of_donors = compared.method == "pseudobulk"
+    file = "comparison_of_donors.csv" if of_donors else "comparison.csv"
+    if of_donors:
+        code += f"""\
+from scfviz.analysis.pseudobulk import compare_donors
+
+comparison = compare_donors(counts, group, reference, {options["donor_column"]!r})"""
+    else:
+        code += f"""\
+from scfviz.analysis.differential_expression import compare_cells
+
+comparison = compare_cells(expression, group, reference, method={compared.method!r})"""
+    code += f"""
+comparison.table.to_csv(RESULTS / "{file}", index=False)
+print(comparison.table.head(20).to_string(index=False))"""
+    best = compared.table.head(_CHECKED)
+    code += f"""
+first = comparison.table.set_index("names").loc[{_literal(best["names"].astype(str).tolist())}]
+check_close("scores of the first genes", first["scores"], {_numbers(best["scores"])})
+check_close("fold changes of the first genes", first["logfoldchanges"], {_numbers(best["logfoldchanges"])})"""
+    what = "The same comparison between donors" if of_donors else "The last comparison: which genes differ"
+    return Cell(f"{what}. Every gene goes into {file}.", code)
+
+
+def _enrichment(enriched: Enriched) -> Cell:
+    options, report = enriched.options, enriched.report
+    sizes = f"smallest={options['smallest']!r}, largest={options['largest']!r}"
+    if enriched.digest:
+        read = f"""\
+import hashlib
+
+from scfviz.analysis.gene_sets import read_gmt
+
+GENE_SETS = Path({enriched.sets!r})  # the file of gene sets
+check("content of the gene sets", hashlib.sha256(GENE_SETS.read_bytes()).hexdigest(), {enriched.digest!r})
+sets = read_gmt(GENE_SETS)"""
+    else:
+        read = "from scfviz.analysis.gene_sets import load_gene_ontology\n\nsets = load_gene_ontology()"
+    if enriched.is_ranking:
+        import_line, column = "from scfviz.analysis.enrichment import enrich_ranking", "nes"
+        compute = f"""\
+gene_sets = enrich_ranking(
+    tested["names"], tested["scores"], sets, {sizes},
+    n_permutations={options["n_permutations"]!r}, seed={options["seed"]!r},
+)"""
+    else:
+        import_line, column = "from scfviz.analysis.enrichment import enrich_list, top_genes", "pvals_adj"
+        limits = ", ".join(repr(options[name]) for name in ("direction", "max_padj", "min_change", "most"))
+        compute = f"""\
+genes = top_genes(tested, {limits})  # side, adjusted p, log2 fold change, number of genes
+check("genes of the list", len(genes), {report["n_list"]!r})
+gene_sets = enrich_list(genes, sets, tested["names"], {sizes})"""
+    best = enriched.table.head(_CHECKED)
+    code = f"""\
+{import_line}
+{read}
+tested = comparison.table
+{compute}
+check("gene sets", len(gene_sets), {len(enriched.table)})
+best = gene_sets.set_index("name").loc[{_literal(best["name"].astype(str).tolist())}]
+check_close("best gene sets", best[{column!r}], {_numbers(best[column])})
+gene_sets.to_csv(RESULTS / "gene_sets.csv", index=False)
+print(gene_sets.drop(columns="genes").head(20).to_string(index=False))"""
+    return Cell("Gene sets that the comparison is rich in. Every set goes into gene_sets.csv.", code)
+
+
+def _numbering() -> Cell:
+    code = """\
+from scfviz.analysis.groups import Grouping
+
+
+def number_cells(groups):
+    codes = np.full(counts.n_obs, -1, dtype=np.int32)
+    for number, (name, rule) in enumerate(groups):
+        codes[evaluate(from_json(rule), context) & takes_part] = number
+    return Grouping(tuple(name for name, rule in groups), codes)"""
+    return Cell("Groups of cells for pictures are given as (name, rule).", code)
+
+
+def _rules_of(groups: Groups) -> str:
+    return _literal([(name, to_json(rule)) for name, rule in groups.rules])
+
+
+def _expression(pictured: Pictured) -> Cell:
+    checked = ["mean", "fraction"]
+    if pictured.kind == "violins":
+        checked.append("median")
+        import_line = "from scfviz.analysis.groups import make_violins, violin_table"
+        compute = "violin_table(make_violins(expression, GENES, groups))"
+    else:
+        import_line = "from scfviz.analysis.groups import summarise_groups"
+        compute = "summarise_groups(expression, GENES, groups).as_table()"
+    code = f"""\
+{import_line}
+
+GENES = {_literal(list(pictured.genes))}
+groups = number_cells({_rules_of(pictured.groups)})
+check("cells in groups", groups.n_cells.tolist(), {_literal(list(pictured.groups.n_cells))})
+shown = {compute}
+"""
+    for name in checked:
+        code += f"check_close('{name} of each gene and group', shown['{name}'], {_numbers(pictured.table[name])})\n"
+    code += 'shown.to_csv(RESULTS / "expression.csv", index=False)'
+    return Cell("Genes in groups of cells: the numbers of the picture, in expression.csv.", code)
+
+
+def _composition(composed: Composed) -> Cell:
+    code = f"""\
+from scfviz.analysis.groups import compose
+
+bars = number_cells({_rules_of(composed.groups)})
+pieces = number_cells({_rules_of(composed.parts)})
+composition = compose(bars, pieces)
+check("cells of each part in each group", composition.counts.tolist(), {_literal(composed.counts.tolist())})
+table = pd.DataFrame(composition.counts, index=composition.rows, columns=composition.parts)
+table.to_csv(RESULTS / "composition.csv")"""
+    return Cell("What groups are made of: numbers of cells, in composition.csv.", code)
+
+
+def _numbers(values) -> str:
+    """Numbers in six digits as Python text."""
+    texts = [f"{value:.6g}" if math.isfinite(value) else f"float('{value}')" for value in map(float, values)]
+    return "[" + textwrap.fill(", ".join(texts), _LINE) + "]"
+
+
+def _literal(value: Any) -> str:
+    """A value as Python text; whatever its strings hold, they stay strings."""
+    return pprint.pformat(value, width=_LINE, compact=True, sort_dicts=False)

@@ -1,0 +1,200 @@
+"""Handing work on: a link, a session file, a report, and a script that redoes it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from scfviz.analysis.selection.rules import Rule, from_json
+from scfviz.errors import ScfvizError
+from scfviz.jobs import JobStatus, Workspace, result_dir
+from scfviz.jobs.labels import labels_used, list_labels
+from scfviz.jobs.workspace import read_json
+from scfviz.reporting.record import Compared, Composed, Pictured, Work
+from scfviz.reporting.report import Pictures, write_report
+from scfviz.reporting.script import as_notebook, as_python, script_cells
+from scfviz.reporting.session import SavedSession
+from scfviz.ui.drawing import figure
+from scfviz.ui.explorer.panels import comparison, result_figures
+from scfviz.ui.explorer.reporting import report_panels, session
+from scfviz.ui.explorer.view import View
+from scfviz.ui.frame import describe, job_panel, models, state
+from scfviz.ui.frame.text import plural
+from scfviz.ui.screens import scores
+
+
+@dataclass(frozen=True)
+class Handed:
+    """What the session says about a view, taken while the page runs: a download is made later, without a session."""
+
+    gene_column: str | None
+    model: str
+    embed_job: JobStatus | None
+    comparisons: tuple[JobStatus, ...]
+    looks: report_panels.Looks
+    session: SavedSession
+
+
+def show(view: View) -> None:
+    """Four ways to hand this view on; each is made when it is asked for."""
+    stem = Path(view.source.title).name.split(".")[0] or "cells"
+    handed = take(view)
+    left, right = st.columns(2, gap="large")
+    with left:
+        st.markdown("##### For a colleague on this server")
+        st.code(session.link(view), language=None, wrap_lines=True)
+        st.caption("The link opens this view: dataset, maps, colours, panel and selection.")
+        st.markdown("##### For another server")
+        st.download_button(
+            "Session file", lambda: session.with_labels(handed.session).to_bytes(), f"{stem}_session.json",
+            "application/json", on_click="ignore", icon=":material/save:", key="x_session",
+        )  # fmt: skip
+        st.caption(
+            "A small file with the view, the rules of all named selections, the labels and the options; no data. It "
+            "restores the view wherever the same dataset is."
+        )
+        session.show_open(view.source, view.data.dataset)
+    with right:
+        st.markdown("##### For a paper or a lab book")
+        author = st.text_input("Your name in the report", key="x_author", placeholder="optional", width=320)
+        st.download_button(
+            "Report (HTML)", lambda: report_html(view, handed, author), f"{stem}_report.html", "text/html",
+            on_click="ignore", type="primary", icon=":material/description:", key="x_report",
+        )  # fmt: skip
+        st.caption(
+            "What was done in order, the maps as they are coloured now, selections with their rules, the last "
+            "comparison with its gene sets, the pictures of genes and of composition as you last saw them, versions, a "
+            "methods paragraph and what to cite. One file that opens without a network."
+        )
+        st.markdown("##### To do it again")
+        with st.container(horizontal=True):
+            st.download_button(
+                "Script (.py)", lambda: as_python(script_cells(gather(view, handed))), f"{stem}_redo.py",
+                "text/x-python", on_click="ignore", icon=":material/code:", key="x_script",
+            )  # fmt: skip
+            st.download_button(
+                "Notebook (.ipynb)", lambda: as_notebook(script_cells(gather(view, handed))), f"{stem}_redo.ipynb",
+                "application/x-ipynb+json", on_click="ignore", icon=":material/menu_book:", key="x_notebook",
+            )  # fmt: skip
+        st.caption(
+            "Python that opens the file, embeds, computes the maps, evaluates the selections, compares, and counts "
+            "again what the report shows. It stops where a number differs from this view. It needs scfviz and the "
+            "dataset."
+        )
+
+
+def take(view: View) -> Handed:
+    """What the session and the queue say now."""
+    embed_job = None if view.embed_job is None else job_panel.status_of(view.embed_job)
+    last = comparison.current(view)
+    jobs = [] if last is None else [last, comparison.newest_of_donors(view, last)]
+    same = (view.embed_job, state.gene_column())
+    finished = tuple(
+        job for job in jobs
+        if job is not None and job.state == "done" and (job.options["embed_job"], job.options["gene_column"]) == same
+    )  # fmt: skip
+    looks = report_panels.take(view)
+    return Handed(state.gene_column(), state.model(), embed_job, finished, looks, session.save(view, last))
+
+
+def report_html(view: View, handed: Handed, author: str = "") -> str:
+    """The report of this view."""
+    maps, captions = [], []
+    for start in range(0, len(view.chosen.maps), 2):
+        names = view.chosen.maps[start : start + 2]
+        shown = {view.data.titles[name]: view.data.maps[name] for name in names}
+        n_cells = plural(len(view.data.shown), "cell")
+        maps.append(figure.draw_maps(shown, view.chosen.coloring, "svg", selected=view.mask, caption=n_cells))
+        text = f"{' and '.join(shown)}: {view.caption}."
+        if view.mask is not None:
+            text += f" {plural(int(view.mask.sum()), 'cell is', 'cells are')} selected, the others are faint."
+        captions.append(text)
+    genes = report_panels.read_genes(view, handed.looks, handed.gene_column)
+    parts = report_panels.read_parts(view, handed.looks)
+    work = _gather(view, handed, None if genes is None else genes[0], None if parts is None else parts[0])
+    pictures = Pictures(
+        maps,
+        captions,
+        [result_figures.print_volcano(compared.table, "svg", "") for compared in work.comparisons],
+        None if work.enriched is None else report_panels.draw_enriched(work.enriched),
+        None if genes is None else genes[1](),
+        None if parts is None else parts[1](),
+    )
+    return write_report(work, pictures, scores=_scores(handed), author=author)
+
+
+def gather(view: View, handed: Handed) -> Work:
+    """What was really done, from results and rules."""
+    genes = report_panels.read_genes(view, handed.looks, handed.gene_column)
+    parts = report_panels.read_parts(view, handed.looks)
+    return _gather(view, handed, None if genes is None else genes[0], None if parts is None else parts[0])
+
+
+def _gather(view: View, handed: Handed, pictured: Pictured | None, composed: Composed | None) -> Work:
+    data, history, embed_job = view.data, view.history, handed.embed_job
+    about = describe.describe(view.source, handed.gene_column)
+    rules = [kept.rule for kept in history.named] + ([history.current] if history.current is not None else [])
+    for job in handed.comparisons:
+        rules += [from_json(job.options[side]) for side in ("group", "reference") if job.options[side] is not None]
+    groups = [pictured.groups] if pictured is not None else []
+    groups += [composed.groups, composed.parts] if composed is not None else []
+    rules += [rule for found in groups for _, rule in found.rules]
+    used = labels_used(Workspace(), data.dataset, rules)
+    own = {name: found for name, found in list_labels(Workspace(), data.dataset).items() if name in used}
+    return Work(
+        title=view.source.title,
+        dataset=data.dataset,
+        format=about["source"]["format"],
+        demo=view.source.ref.removeprefix("demo:") if view.source.ref.startswith("demo:") else None,
+        n_obs=data.context.n_obs,
+        n_vars=about["n_vars"],
+        median_depth=about["median_depth"],
+        median_genes=about["median_genes"],
+        counts=about["counts"],
+        genes=about["genes"],
+        gene_column=handed.gene_column,
+        labels={name: (tuple(found.labels), np.asarray(found.codes)) for name, found in own.items()},
+        embed_options=None if embed_job is None else embed_job.options,
+        embed_report=None if embed_job is None else _report_of(embed_job),
+        embedded_at=None if embed_job is None else embed_job.finished_at,
+        named=history.named,
+        n_now=tuple(_count(view, kept.rule) for kept in history.named),
+        current=history.current,
+        n_current=0 if view.mask is None else int(view.mask.sum()),
+        comparisons=tuple(
+            Compared(job.options, _report_of(job), _table_of(job), job.finished_at) for job in handed.comparisons
+        ),
+        enriched=report_panels.read_enriched(handed.looks, handed.comparisons),
+        pictured=pictured,
+        composed=composed,
+    )
+
+
+def _table_of(job: JobStatus) -> pd.DataFrame:
+    return pd.read_parquet(result_dir(Workspace(), job.id) / "table.parquet")
+
+
+def _report_of(job: JobStatus) -> dict:
+    return read_json(result_dir(Workspace(), job.id) / "report.json") or {}
+
+
+def _count(view: View, rule: Rule) -> int | None:
+    try:
+        return int(view.data.mask(rule).sum())
+    except ScfvizError:  # drawn on a map that is not here
+        return None
+
+
+def _scores(handed: Handed) -> list[dict]:
+    """The checkpoint's own scores, by question; empty where it has none for the weights that were used."""
+    if handed.embed_job is None:
+        return []
+    used = _report_of(handed.embed_job)["checkpoint"]["hash"]
+    try:
+        info = models.info_of(handed.model)
+        found = scores.read_scores(info) if info.hash == used else None
+    except ScfvizError:
+        return []
+    return found["summary"] if found is not None and found["checkpoint"]["hash"] == used else []

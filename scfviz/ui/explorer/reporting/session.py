@@ -1,0 +1,376 @@
+"""The view that lasts: in the address for somebody on the same server, in a small file for everybody else."""
+
+import hashlib
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import streamlit as st
+
+from scfviz.analysis.labels.labels import Annotation
+from scfviz.analysis.selection.history import SelectionHistory
+from scfviz.analysis.selection.rules import Rule, from_json, rule_id, to_json
+from scfviz.errors import OptionError, ScfvizError
+from scfviz.jobs import JobStatus, Workspace, list_jobs, result_dir
+from scfviz.jobs.labels import free_column_name, labels_digest, list_labels, start_labels
+from scfviz.jobs.workspace import read_json, write_json
+from scfviz.reporting.session import SavedSession, merge_named, read_session
+from scfviz.ui.explorer.data import Explored, title_of
+from scfviz.ui.explorer.maps import colors
+from scfviz.ui.explorer.panels import composition, plots
+from scfviz.ui.explorer.reporting import shown
+from scfviz.ui.explorer.selection import selections
+from scfviz.ui.explorer.view import View
+from scfviz.ui.frame import job_panel, models, routes, sources, state
+from scfviz.ui.frame.text import plain, plural
+from scfviz.ui.tasks import embedding
+
+SELECTION = "sel"
+_RULE_ID = re.compile(r"[0-9a-f]{12}")
+_MOST_RULES = 5_000  # of one dataset; the oldest links go first
+_PENDING, _NOTES = "scfviz.session.pending", "scfviz.session.notes"
+_COMPARISON = ("group", "reference", "method", "donor_column")
+_PANELS = {"plots": plots, "composition": composition}
+_CONTROLS = ("maps", "color", "label", "value", "gene", "genes", "panel")  # in the session as x_maps, ...
+
+
+def follow_address(data: Explored, history: SelectionHistory) -> SelectionHistory:
+    """Select what the address asks for, once; afterwards the address follows the selection.
+
+    An id that this session wrote itself is no request: a browser may send an address that is one step old.
+    """
+    seen = st.session_state.setdefault(f"scfviz.link.{data.dataset}", {})
+    asked = st.query_params.get(SELECTION)
+    if asked and asked not in seen:
+        seen[asked] = None
+        history = _select(data, history, lambda: find_rule(data.dataset, asked))
+    rule = history.current
+    wanted = None if rule is None else _id_of(data.dataset, rule, seen)
+    if wanted is None:
+        if SELECTION in st.query_params:
+            del st.query_params[SELECTION]
+    elif st.query_params.get(SELECTION) != wanted:
+        st.query_params[SELECTION] = wanted
+    _show_notes(data, rule)
+    return history
+
+
+def link(view: View) -> str:
+    """The address of this view, whole: dataset, result, maps, colours, panel and selection."""
+    given = {name: st.query_params.get_all(name) for name in st.query_params}
+    given |= {name: [value] for name, value in state.address().items()}
+    # Streamlit leaves out what was set by the program (a click on a gene, a restored session), not by the visitor.
+    for name, value in _controls(view).items():
+        if value:
+            texts = [value] if isinstance(value, str) else value
+            given.setdefault(f"x_{name}", [_as_shown(view, name, text) for text in texts])
+    return f"{st.context.url or ''}?{urlencode(sorted(given.items()), doseq=True)}"
+
+
+def save_rule(dataset: str, rule: Rule) -> str:
+    """Keep a rule in the workspace, so that its id in an address finds it again; returns the id."""
+    name = rule_id(rule)
+    path = _rules_folder(dataset) / f"{name}.json"
+    if not path.exists():
+        write_json(path, to_json(rule))
+        kept = sorted(path.parent.glob("*.json"), key=lambda file: file.stat().st_mtime_ns)
+        for oldest in kept[:-_MOST_RULES]:
+            oldest.unlink(missing_ok=True)
+    return name
+
+
+def find_rule(dataset: str, name: str) -> Rule:
+    """The rule behind an id.
+
+    Raises
+    ------
+    OptionError
+        There is none, or its file is damaged.
+    """
+    content = None
+    if _RULE_ID.fullmatch(name):
+        try:
+            content = read_json(_rules_folder(dataset) / f"{name}.json")
+        except ValueError:  # half a disk, half a file: as good as none
+            content = None
+    if content is None:
+        raise OptionError(
+            "The selection of this link is not known on this server.",
+            "A link finds a selection that was made here, on the same dataset.",
+            "Ask for a session file instead: it holds the selection itself.",
+        )
+    return from_json(content)
+
+
+def _controls(view: View) -> dict[str, Any]:
+    """What the controls of the explorer say, by name without the `x_`."""
+    given = {name: st.session_state.get(f"x_{name}") for name in _CONTROLS} | {"maps": list(view.chosen.maps)}
+    return {name: list(value) if isinstance(value, list | tuple) else value for name, value in given.items()}
+
+
+def _as_shown(view: View, name: str, value: str) -> str:
+    """A choice as the address holds it: by its text on the screen."""
+    if name == "maps":
+        return view.data.titles[value]
+    if name in ("label", "value"):
+        return title_of(value)
+    if name == "color":
+        return colors.KINDS.get(value, value)
+    if name == "panel":
+        return _panel_title(value)
+    return value
+
+
+def _panel_title(name: str) -> str:
+    from scfviz.ui.explorer import layout  # it draws this panel
+
+    return layout.panel_title(name)
+
+
+def _id_of(dataset: str, rule: Rule, seen: dict[str, Rule | None]) -> str:
+    """The id of the current rule; worked out once for each, because a rule may be a long list."""
+    for name, known in seen.items():
+        if known is rule:
+            return name
+    name = save_rule(dataset, rule)
+    seen[name] = rule
+    return name
+
+
+def _select(data: Explored, history: SelectionHistory, find: Callable[[], Rule]) -> SelectionHistory:
+    try:
+        rule = find()
+        data.mask(rule)  # a map may be missing here: then a selection from elsewhere must not close the page
+    except ScfvizError as error:
+        _note(data, f"{error.found} {error.advice}".strip())
+        return history
+    selections.save(data.dataset, history.select(rule))
+    return selections.load(data.dataset)
+
+
+def _note(data: Explored, text: str) -> None:
+    st.session_state.setdefault(f"{_NOTES}.{data.dataset}", []).append(text)
+
+
+def _show_notes(data: Explored, rule: Rule | None) -> None:
+    """What could not be restored; shown until the visitor selects something else."""
+    key = f"{_NOTES}.{data.dataset}"
+    texts = st.session_state.get(key)
+    if not texts:
+        return
+    if st.session_state.setdefault(f"{key}.rule", rule) is not rule:
+        del st.session_state[key], st.session_state[f"{key}.rule"]
+        return
+    st.info("\n\n".join(map(plain, texts)), icon=":material/link_off:")
+
+
+def _rules_folder(dataset: str) -> Path:
+    folder = Workspace().root / "selections" / hashlib.sha256(dataset.encode()).hexdigest()[:16]
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return folder
+
+
+# --- the session file -------------------------------------------------------------------------------------------------
+
+
+def save(view: View, comparison: JobStatus | None) -> SavedSession:
+    """The session of this view, without the labels: see `with_labels`."""
+    from scfviz.data.source import take_fingerprint
+
+    data = view.data
+    return SavedSession(
+        dataset=data.dataset,
+        title=view.source.title,
+        n_obs=data.context.n_obs,
+        size=take_fingerprint(view.source.path).size,
+        view=_controls(view),
+        filters=state.filters(),
+        gene_column=state.gene_column(),
+        embedding=_embedding_of(view.embed_job),
+        selections=view.history,
+        comparison=None if comparison is None else {name: comparison.options.get(name) for name in _COMPARISON},
+        panels={name: choices for name in _PANELS if (choices := shown.recall(data, name)) is not None},
+    )
+
+
+def with_labels(saved: SavedSession) -> SavedSession:
+    """The same session with all labels of one's own, which can be many numbers."""
+    found = list_labels(Workspace(), saved.dataset).values()
+    return replace(
+        saved, labels=[{"name": e.name, "labels": list(e.labels), "codes": e.codes} for e in found]
+    )  # fmt: skip
+
+
+def show_open(source: sources.Source | None, dataset: str | None) -> None:
+    """Ask for a session file, say what it holds, and restore it.
+
+    Parameters
+    ----------
+    source, dataset
+        What is open now, and the identity of its content; `None` where nothing is.
+    """
+    number = st.session_state.get(f"{_PENDING}.n", 0)
+    file = st.file_uploader("Open a session file", type="json", key=f"session-{number}", max_upload_size=50)
+    if file is None:
+        return
+    saved = read_session(file.getvalue())
+    when = f", saved {plain(saved.saved_at.replace('T', ' at ')[:19])} UTC" if saved.saved_at else ""
+    named = plural(len(saved.selections.named), "named selection")
+    st.markdown(f"**{plain(saved.title)}**, {plural(saved.n_obs, 'cell')}{when}: {named}.")
+    target = source
+    if saved.dataset != dataset:
+        found = sources.find_content(saved.dataset, saved.size, saved.title, state.visitor())
+        if found is None:
+            raise OptionError(
+                f"The session belongs to '{saved.title}' ({saved.n_obs:,} cells, content {saved.dataset}), which is "
+                "not among the datasets that you can open here.",
+                "A session can be restored where a dataset with the same content is.",
+                "Copy the file to this server or upload it, then open the session again.",
+            )
+        target = sources.resolve(found)
+        st.caption(f"It belongs to another dataset than the one that is open; {plain(target.title)} will be opened.")
+    missing = _missing_maps(saved)
+    if missing:
+        st.warning(plain(missing), icon=":material/scatter_plot:")
+    with st.container(horizontal=True):
+        if st.button("Restore this view", type="primary", icon=":material/restore:", key="restore-session"):
+            _begin(saved, target)
+        if missing and _model_of(saved) and st.button("Compute its maps first", key="compute-session"):
+            _begin(saved, target, compute=True)
+
+
+def apply_pending(source: sources.Source, data: Explored, embed_job: str | None, store: str | None) -> None:
+    """Apply what `show_open` restored, before the controls of the explorer are drawn."""
+    saved = st.session_state.get(_PENDING)
+    if saved is None or saved.dataset != data.dataset:
+        return
+    del st.session_state[_PENDING]
+    choices = {
+        "maps": data.maps, "label": data.labels, "value": data.values, "gene": data.genes, "genes": data.genes,
+        "color": ("label", "gene", "value", "genes"), "panel": None,
+    }  # fmt: skip
+    for name, value in saved.view.items():
+        known = choices[name]
+        kept = [part for part in value if part in known] if isinstance(value, list) else value
+        if kept and (known is None or isinstance(kept, list) or kept in known):
+            st.session_state[f"x_{name}"] = kept
+        if value and kept != value or (known is not None and isinstance(kept, str) and kept not in known):
+            _note(data, f"The session's choice '{name}' holds something that is not here and was left out.")
+    selections.save(data.dataset, merge_named(selections.load(data.dataset), saved.selections))
+    rule = saved.selections.current
+    if rule is not None:
+        _select(data, selections.load(data.dataset), lambda: rule)
+    for name, choices in saved.panels.items():
+        if not _PANELS[name].restore(data, choices):
+            _note(
+                data,
+                f"What the session shows under '{_panel_title(name)}' is not all here; what is missing was left out.",
+            )
+    _compare_counts(data, saved)
+    if saved.comparison is not None:
+        _ask_comparison(saved.comparison, source, data, embed_job, store)
+
+
+def _begin(saved: SavedSession, target: sources.Source, *, compute: bool = False) -> None:
+    if state.dataset() != target.ref:
+        state.choose_dataset(target.ref)
+    state.choose_gene_column(saved.gene_column)
+    state.choose_filters(saved.filters)
+    if saved.embedding is not None:
+        model = _model_of(saved)
+        if model is not None:
+            state.choose_model(model)
+        done = _job_of(saved)
+        if done is not None:
+            state.choose_job(done.id)
+        elif compute:
+            embedding.start(target, **saved.embedding["options"])
+    if not compute:
+        _restore_labels(saved)
+        st.session_state[_PENDING] = saved
+        st.session_state[f"{_PENDING}.n"] = st.session_state.get(f"{_PENDING}.n", 0) + 1
+    routes.go("cell_embedding" if compute else "explorer")
+
+
+def _restore_labels(saved: SavedSession) -> None:
+    """Keep the session's labels here; those that are here already, cell for cell, are not kept twice."""
+    workspace = Workspace()
+    known = list_labels(workspace, saved.dataset)
+    digests = {labels_digest(labels) for labels in known.values()}
+    for entry in saved.labels:
+        labels = Annotation(entry["name"], tuple(entry["labels"]), entry["codes"], origin="a session file")
+        if labels_digest(labels) not in digests:
+            name = free_column_name(workspace, saved.dataset, labels.name, ())
+            start_labels(workspace, saved.dataset, replace(labels, name=name), ())
+
+
+def _embedding_of(embed_job: str | None) -> dict[str, Any] | None:
+    if embed_job is None:
+        return None
+    job = job_panel.status_of(embed_job)
+    report = read_json(result_dir(Workspace(), embed_job) / "report.json") or {}
+    names = ("target_depth", "depth_fold", "pooling", "precision", "label_columns")
+    options = {name: job.options[name] for name in names if job.options.get(name) is not None}
+    return {"job": job.id, "options": options, "checkpoint": {k: report["checkpoint"][k] for k in ("name", "hash")}}
+
+
+def _job_of(saved: SavedSession) -> JobStatus | None:
+    """The finished computation of the session's maps, where this server has it."""
+    wanted = (saved.embedding or {}).get("job")
+    return next((job for job in list_jobs(Workspace()) if job.id == wanted and job.state == "done"), None)
+
+
+def _model_of(saved: SavedSession) -> str | None:
+    wanted = (saved.embedding or {}).get("checkpoint", {}).get("hash")
+    for ref in models.references():
+        try:
+            if models.info_of(ref).hash == wanted:
+                return ref
+        except ScfvizError:  # a broken checkpoint beside the right one
+            continue
+    return None
+
+
+def _missing_maps(saved: SavedSession) -> str:
+    if saved.embedding is None or _job_of(saved) is not None:
+        return ""
+    model = saved.embedding["checkpoint"]
+    if _model_of(saved) is None:
+        return (
+            f"The maps of this session were made with the model '{model['name']}' (content {model['hash']}), which is "
+            "not on this server. Import it on the Model page; without it, selections on these maps are left out."
+        )
+    return "The maps of this session are not computed here yet; without them, selections on these maps are left out."
+
+
+def _compare_counts(data: Explored, saved: SavedSession) -> None:
+    """Say which selections hold other cells here than where they were saved: maps differ between computers."""
+    differ = []
+    for kept in saved.selections.named:
+        try:
+            n_cells = int(data.mask(kept.rule).sum())
+        except ScfvizError:
+            differ.append(f"'{kept.name}' cannot be evaluated here")
+            continue
+        if n_cells != kept.n_cells:
+            differ.append(f"'{kept.name}' holds {n_cells:,} cells here, {kept.n_cells:,} where it was made")
+    if differ:
+        more = f" and {len(differ) - 5} more" if len(differ) > 5 else ""
+        _note(data, f"Selections that differ: {'; '.join(differ[:5])}{more}.")
+
+
+def _ask_comparison(
+    saved: dict[str, Any], source: sources.Source, data: Explored, embed_job: str | None, store: str | None
+) -> None:
+    """Ask for the session's comparison; where it was computed before, its result is found again."""
+    options = {name: saved[name] for name in _COMPARISON if saved[name] is not None}
+    options |= {"dataset": str(source.path.resolve()), "embed_job": embed_job, "gene_store": store}
+    try:
+        job_id = job_panel.ask("differential_expression", options | {"gene_column": state.gene_column()})
+    except ScfvizError as error:
+        _note(data, f"The session's comparison was left out: {error.found}")
+        return
+    st.session_state[f"scfviz.comparison.{data.dataset}"] = job_id

@@ -1,0 +1,183 @@
+"""What is selected: what was drawn becomes a rule, rules are combined, undone and kept under names."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+from streamlit.errors import StreamlitAPIException
+
+from scfviz.analysis.selection.history import SelectionHistory
+from scfviz.analysis.selection.rules import Categories, Invert, Query, Rule, combine
+from scfviz.ui.drawing import coloring
+from scfviz.ui.drawing.cell_map import MapEvent, read_event
+from scfviz.ui.explorer.data import Explored, title_of
+from scfviz.ui.explorer.maps.colors import Chosen
+from scfviz.ui.explorer.selection import selections
+from scfviz.ui.explorer.view import View
+from scfviz.ui.frame import page
+from scfviz.ui.frame.text import number, plain, plural, shorten
+
+SHORTCUTS = (("Ctrl+Z", "undo the last selection"), ("Ctrl+Shift+Z", "redo it"))
+_RENAMING = "scfviz.renaming"
+_HOW = {"replace": "Replace", "add": "Add", "subtract": "Take away", "intersect": "Keep common"}
+
+
+def apply_event(data: Explored, chosen: Chosen, key: str) -> SelectionHistory:
+    """The selections after what the visitor did on the map."""
+    history = selections.load(data.dataset)
+    event = read_event(key)
+    if event is None:
+        return history
+    if event.kind == "cell":
+        st.session_state["x_cell"] = event.code if 0 <= event.code < len(data.shown) else None
+        return history
+    if event.kind == "rename":
+        names = chosen.coloring.names[: chosen.coloring.n_own] if isinstance(chosen.coloring, coloring.Labels) else ()
+        st.session_state[_RENAMING] = (names[event.code], event.text) if 0 <= event.code < len(names) else None
+        return history
+    rule = None if event.kind == "clear" else _rule_of(event, data, chosen)
+    if event.kind != "clear":
+        if rule is None or (event.map and event.map not in data.maps):
+            return history
+        rule = combine(event.operation, history.current, rule)
+    return keep(data, history.select(rule))
+
+
+def renaming() -> tuple[str, str] | None:
+    """The group of the legend that just got another name, and the name."""
+    return st.session_state.pop(_RENAMING, None)
+
+
+def _rule_of(event: MapEvent, data: Explored, chosen: Chosen) -> Rule | None:
+    if event.kind != "category":
+        return event.rule()
+    labels, column = chosen.coloring, chosen.column
+    if column is None or not isinstance(labels, coloring.Labels) or not 0 <= event.code < len(labels.names):
+        return None
+    cells = labels.codes == event.code
+    values = data.column(column)[cells].drop_duplicates()
+    # The legend's entry may stand for many small groups, or for cells without a label; the rule names what it holds.
+    named = [None if pd.isna(v) else bool(v) if isinstance(v, bool | np.bool_) else str(v) for v in values]
+    return Categories(column, tuple(named)) if named else None
+
+
+def keep(data: Explored, history: SelectionHistory) -> SelectionHistory:
+    selections.save(data.dataset, history)
+    return selections.load(data.dataset)
+
+
+def show_cell(data: Explored) -> None:
+    cell = st.session_state.get("x_cell")
+    if cell is None or cell >= len(data.shown):
+        return
+    row = data.obs.iloc[cell]
+    parts = [
+        f"{plain(title_of(str(name)))} **{plain(_as_text(row.iloc[i]))}**"
+        for i, name in enumerate(data.obs.columns[:10])
+    ]
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(f":material/ads_click: **{plain(data.obs.index[cell])}** · " + " · ".join(parts))
+        if st.button("", icon=":material/close:", type="tertiary", help="Close", key="x_close_cell"):
+            st.session_state["x_cell"] = None
+            draw_anew()
+
+
+def _as_text(value: object) -> str:
+    return number(float(value)) if isinstance(value, int | float | np.number) else shorten(value, 40)
+
+
+def show(view: View) -> None:
+    """The card of the selection."""
+    data, history, mask = view.data, view.history, view.mask
+    st.markdown("#### Selection")
+    n_selected = 0 if mask is None else int(mask.sum())
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if history.current is None:
+            st.markdown("Nothing is selected: draw a lasso on a map, pick a group in the legend, or write a rule.")
+        else:
+            share = 100 * n_selected / max(1, len(data.shown))
+            text = f"**{n_selected:,} of {plural(len(data.shown), 'cell')}** ({share:.3g} %)"
+            st.markdown(f"{text} · {plain(shorten(history.current.describe(), 200))}")
+        _step("Undo", ":material/undo:", data, SelectionHistory.undo, not history.past, "Ctrl+Z")
+        _step("Redo", ":material/redo:", data, SelectionHistory.redo, not history.future, "Ctrl+Shift+Z")
+        rule = history.current
+        _step("Invert", ":material/invert_colors:", data, _invert, rule is None)
+        _step("Clear", ":material/close:", data, lambda now: now.select(None), rule is None)
+    left, right = st.columns([1.7, 1], gap="large")
+    with left, st.form("x_rule", border=False), st.container(horizontal=True, vertical_alignment="bottom"):
+        text = st.text_input(
+            "Rule", placeholder='cell_type == "B" and gene("CD79A") > 1', key="x_query",
+            help="Columns, numbers, texts and gene(\"…\"), joined by and, or, not; names with spaces in backticks.",
+        )  # fmt: skip
+        how = st.selectbox("What it does", list(_HOW), format_func=_HOW.get, key="x_query_how", width=150)
+        wants_rule = st.form_submit_button("Select")
+    with right, st.form("x_keep", border=False, clear_on_submit=True):
+        with st.container(horizontal=True, vertical_alignment="bottom"):
+            name = st.text_input("Name", placeholder="Give this selection a name", disabled=history.current is None)
+            wants_name = st.form_submit_button("Keep", disabled=history.current is None)
+    with page.guard():  # what is wrong with a rule or a name is said here, and the panels below stay
+        if wants_rule and text.strip():
+            keep(data, history.select(combine(how, history.current, _checked(Query(text), data))))
+            draw_anew()
+        if wants_name:
+            kept = history.keep(name, n_selected, len(data.shown))
+            keep(data, kept)
+            st.session_state["x_named"] = kept.named[-1].name  # the one that is offered below
+            st.rerun()
+    if history.named:
+        with page.guard():
+            _show_named(data, history)
+
+
+def _invert(history: SelectionHistory) -> SelectionHistory:
+    return history if history.current is None else history.select(Invert(history.current))
+
+
+def _checked(rule: Rule, data: Explored) -> Rule:
+    """A rule that can be evaluated: what is wrong with it is said before it becomes a step."""
+    data.mask(rule)
+    return rule
+
+
+def _step(
+    label: str,
+    icon: str,
+    data: Explored,
+    act: Callable[[SelectionHistory], SelectionHistory],
+    disabled: bool,
+    shortcut: str | None = None,
+) -> None:
+    # A callback runs before the maps are drawn: they are sent once, not twice.
+    st.button(
+        label, icon=icon, disabled=disabled, type="tertiary", key=f"x_{label.lower()}", shortcut=shortcut,
+        on_click=lambda: keep(data, act(selections.load(data.dataset))),
+    )  # fmt: skip
+
+
+def draw_anew() -> None:
+    """Run the fragment again, or the page where it is the page that runs."""
+    try:
+        st.rerun(scope="fragment")
+    except StreamlitAPIException:
+        st.rerun()
+
+
+def _show_named(data: Explored, history: SelectionHistory) -> None:
+    titles = {kept.name: f"{kept.name} ({kept.n_cells:,} cells)" for kept in reversed(history.named)}
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        name = st.selectbox("Named selections", list(titles), format_func=titles.get, key="x_named")
+        how = st.selectbox("What it does", list(_HOW), format_func=_HOW.get, key="x_named_how", width=150)
+        if st.button("Apply", key="x_apply"):
+            keep(data, history.select(combine(how, history.current, _checked(history.find(name).rule, data))))
+            draw_anew()
+        with st.popover("", icon=":material/edit:", help="Rename or remove"):
+            kept = history.find(name)
+            st.caption(f"Made {plain(kept.created_at)} UTC from {plain(shorten(kept.rule.describe(), 300))}")
+            new = st.text_input("New name", value=name, key=f"x_rename_{name}")
+            if st.button("Rename", key="x_do_rename"):
+                keep(data, history.rename(name, new))
+                st.rerun()
+            if st.button("Remove", icon=":material/delete:", key="x_remove"):
+                keep(data, history.remove(name))
+                st.rerun()

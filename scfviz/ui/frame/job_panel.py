@@ -1,0 +1,152 @@
+"""Computations on screen: ask for one, watch it, stop it, take it up again. They run in a process of their own."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from scfviz.errors import JobError
+from scfviz.jobs import JobStatus, Workspace, cancel, list_jobs, resume, status, submit
+from scfviz.jobs.kinds import lane_of
+from scfviz.jobs.memory import estimate
+from scfviz.ui.frame import page, state
+from scfviz.ui.frame.text import duration, plain
+
+_LOOK_AGAIN_SECONDS = 1.0
+_ASKED = "scfviz.asked"
+
+
+def ask(kind: str, options: dict[str, Any]) -> str:
+    """Ask for a computation; the same request again finds the same one. Returns its id."""
+    return submit(Workspace(), kind, options)
+
+
+def ask_once(kind: str, options: dict[str, Any]) -> JobStatus:
+    """Where a computation stands that a page needs whenever it is drawn; it is asked for when this visitor comes first.
+
+    One that failed or was stopped stays so: asking again would start it again with every click.
+    """
+    asked = st.session_state.setdefault(_ASKED, {})
+    # The store of genes, which may come later, makes a computation faster and nothing else.
+    same = {name: value for name, value in options.items() if name != "gene_store"}
+    key = f"{kind} {json.dumps(same, sort_keys=True)}"
+    try:
+        return status_of(asked[key])
+    except (KeyError, JobError):  # not asked for yet, or removed since
+        asked[key] = ask(kind, options)
+        return status_of(asked[key])
+
+
+def let_go(job_id: str) -> None:
+    """The next `ask_once` asks for this computation again."""
+    asked = st.session_state.get(_ASKED, {})
+    st.session_state[_ASKED] = {key: other for key, other in asked.items() if other != job_id}
+
+
+def status_of(job_id: str) -> JobStatus:
+    """Where a computation stands."""
+    return status(Workspace(), job_id)
+
+
+def newest(kind: str, wanted: dict[str, Any]) -> JobStatus | None:
+    """The newest computation of a kind whose options include `wanted`; `None` where there is none.
+
+    `dataset` is a path; a computation on the same content at another path counts, too.
+    """
+    wanted = dict(wanted)
+    path = wanted.pop("dataset", None)
+    for job in list_jobs(Workspace()):
+        same = job.kind == kind and all(job.options.get(name) == value for name, value in wanted.items())
+        if same and (path is None or is_of(job, Path(path))):
+            return job
+    return None
+
+
+def is_of(job: JobStatus, path: Path) -> bool:
+    """Whether a computation belongs to a dataset: it was asked for at this path, or for the same content elsewhere."""
+    if job.options.get("dataset") == str(path.resolve()):
+        return True
+    from scfviz.data.source import dataset_id
+
+    return "dataset" in job.identity and job.identity["dataset"] == dataset_id(path)
+
+
+def show_memory(kind: str, options: dict[str, Any], n_obs: int) -> None:
+    """What a computation will need, before it is asked for; a warning where it cannot fit."""
+    found = estimate(kind, options, n_obs)
+    if found is None:
+        return
+    if found.fits:
+        st.caption(f":material/memory: {found.text}")
+    else:
+        st.warning(
+            f"{found.text} It will be refused as it is: take fewer cells, or close other programs.",
+            icon=":material/memory:",
+        )
+
+
+def show_progress(job_id: str, title: str, *, place: str = "", on_leave: Callable[[], None] | None = None) -> None:
+    """A card that follows a computation by itself and reloads the page when it is done.
+
+    Parameters
+    ----------
+    place
+        Tells several cards on one page apart.
+    on_leave
+        What "Choose other options" does before the page is drawn again; without it the page asks for its
+        computation anew.
+    """
+    with st.container(border=True, key=f"card-progress{place}"):
+        st.markdown(f"**{title}**")
+        if status_of(job_id).is_active:
+            _follow(job_id, place)
+        else:
+            _show_stopped(status_of(job_id), place, on_leave)
+
+
+@st.fragment(run_every=_LOOK_AGAIN_SECONDS)
+def _follow(job_id: str, place: str) -> None:
+    with page.guard():
+        job = status_of(job_id)
+        if not job.is_active:
+            st.rerun(scope="app")
+        if job.state == "queued":
+            is_behind = any(
+                other.is_active and other.created_at < job.created_at and lane_of(other.kind) == lane_of(job.kind)
+                for other in list_jobs(Workspace())
+            )
+            text = "Waiting for another computation to end" if is_behind else "Starting"
+        else:
+            left = "" if job.seconds_left is None else f" · about {duration(job.seconds_left)} left"
+            text = f"{job.stage}{left}"
+        st.progress(min(max(job.fraction, 0.0), 1.0), text=plain(text))
+        with st.container(horizontal=True, vertical_alignment="center"):
+            if st.button("Stop", icon=":material/stop_circle:", key=f"stop-job{place}"):
+                cancel(Workspace(), job_id)
+                st.rerun(scope="fragment")
+            st.caption("It runs by itself: visit other pages or close the browser, nothing is lost.")
+
+
+def _show_stopped(job: JobStatus, place: str, on_leave: Callable[[], None] | None) -> None:
+    if job.state == "failed":
+        error = job.error or {}
+        page.show_error(
+            "The computation stopped", error.get("found", ""), error.get("needed", ""), error.get("advice", "")
+        )
+    else:
+        word = "was stopped" if job.state == "cancelled" else "was interrupted, perhaps by a restart of the computer"
+        st.info(f"This computation {word}. What it had finished is kept.", icon=":material/pause_circle:")
+    with st.container(horizontal=True):
+        again = "Go on" if job.state != "failed" else "Try again"
+        if st.button(again, type="primary", icon=":material/play_arrow:", key=f"resume-job{place}"):
+            resume(Workspace(), job.id)
+            st.rerun()
+        leave = on_leave or _ask_anew
+        st.button("Choose other options", icon=":material/tune:", key=f"leave-job{place}", on_click=leave)
+
+
+def _ask_anew() -> None:
+    state.choose_job(None)
+    state.ask_anew()

@@ -1,0 +1,148 @@
+"""How every page opens, and the one place where trouble becomes a panel."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import streamlit as st
+
+from scfviz.errors import ScfvizError
+from scfviz.jobs import Workspace, start_worker
+from scfviz.threads import prepare_threads
+from scfviz.ui.frame import routes, sources, state
+from scfviz.ui.frame.text import plain, shorten
+
+_HERE = Path(__file__).resolve().parents[1]
+_ROUTED = "scfviz.routed"
+_log = logging.getLogger(__name__)
+
+
+@contextmanager
+def screen(name: str, lead: str, *, title: str | None = None) -> Iterator[None]:
+    """Open a page: frame, title, what is in use; the page itself runs guarded.
+
+    Parameters
+    ----------
+    name
+        The page's name in `routes.ROUTES`.
+    lead
+        One sentence that says what the page is for.
+    title
+        Heading, where it isn't the name in the menu.
+    """
+    _enter_by_router()
+    route = routes.ROUTES[name]
+    configure(f"{route.title} · scfviz")
+    st.html(_HERE / "style.css")
+    st.logo(_HERE / "logo.svg", icon_image=_HERE / "icon.svg", size="large")
+    with guard():
+        _take_up_waiting_jobs(str(Workspace().root))
+        state.restore()
+    with st.sidebar:
+        _sidebar()
+    st.title(title or route.title, anchor=False)
+    with st.container(key="lead"):
+        st.markdown(lead)
+    with guard():
+        yield
+
+
+def route() -> None:
+    """Run the page that the address asks for, with the menu beside it.
+
+    The icon of the browser's tab is set first: otherwise the browser fetches the menu's icon for it from the
+    internet.
+    """
+    prepare_threads()
+    st.session_state[_ROUTED] = True
+    configure("scfviz")
+    st.navigation(routes.sections(), expanded=True).run()
+
+
+def _enter_by_router() -> None:
+    """Send the first visitor of a fresh server, who followed a link to a page, through the router.
+
+    Until `st.navigation` was called once, Streamlit takes `pages/` for its older kind of app and leaves the router out.
+    """
+    if not st.session_state.get(_ROUTED):
+        st.session_state[_ROUTED] = True
+        configure("scfviz")
+        st.navigation(routes.sections(), expanded=True)
+        st.rerun()
+
+
+def configure(title: str) -> None:
+    """Title, icon and width of the browser's page."""
+    st.set_page_config(page_title=title, page_icon=_HERE / "icon.svg", layout="wide")
+
+
+@contextmanager
+def guard() -> Iterator[None]:
+    """Turn an error into one panel; the body of every page and of every fragment runs in here."""
+    try:
+        yield
+    except ScfvizError as error:
+        show_error(error.title, error.found, error.needed, error.advice)
+    except Exception:
+        _log.exception("An unexpected error on a page")
+        show_error(
+            "Something went wrong in scfviz itself",
+            "This is a fault of the program, not of your data. Nothing was lost.",
+            "",
+            "Reload the page. If it happens again, please report it with the last lines of the server's log.",
+        )
+
+
+def show_error(title: str, found: str, needed: str = "", advice: str = "") -> None:
+    """The panel for trouble: what was found, what was needed, what to do."""
+    parts = [("Found", found), ("Needed", needed), ("What to do", advice)]
+    lines = [f"**{plain(title)}**"] + [f"**{word}** · {plain(text)}" for word, text in parts if text]
+    st.error("\n\n".join(lines), icon=":material/error:")
+
+
+def show_empty(title: str, text: str) -> None:
+    """An empty page: what is missing; the caller adds the button that mends it below."""
+    st.markdown(f"#### {title}")
+    st.markdown(text)
+
+
+def require_dataset() -> sources.Source:
+    """The dataset in use; without one the page says how to get one and stops."""
+    ref = state.dataset()
+    if ref is None:
+        with st.container(border=True, key="card-empty"):
+            show_empty(
+                "No dataset yet", "Choose one of your own files, or open the demo: 700 blood cells with known types."
+            )
+            with st.container(horizontal=True):
+                if st.button("Open the demo", type="primary", icon=":material/play_arrow:"):
+                    state.choose_dataset(sources.FIRST_DEMO)
+                    st.rerun()
+                if st.button("Choose a dataset", icon=":material/database:"):
+                    routes.go("dataset")
+        st.stop()
+    return sources.resolve(ref)
+
+
+def untrained_notice() -> None:
+    """Said wherever results of a model without training are shown."""
+    st.warning(
+        "**Untrained model.** These weights are random: the model has seen no cell, so its map shows how the app "
+        "works, not what your cells are. Import trained weights on the Model page. The baseline beside it needs no "
+        "model and is a real result.",
+        icon=":material/science:",
+    )
+
+
+@st.cache_resource(show_spinner=False)
+def _take_up_waiting_jobs(root: str) -> None:
+    """Once per server: computations that waited when the last one ended go on."""
+    start_worker(Workspace(root))
+
+
+def _sidebar() -> None:
+    ref = state.dataset()
+    with st.container(key="sidebar-dataset"):
+        st.caption("Dataset in use")
+        st.markdown(f"**{plain(shorten(sources.title_of(ref), 44))}**" if ref else "none yet")

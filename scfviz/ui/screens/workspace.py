@@ -1,0 +1,361 @@
+"""The workspace on screen: what is kept, whose it is, how large it is, and what can go."""
+
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import streamlit as st
+
+from scfviz.errors import JobError
+from scfviz.jobs import JobStatus, Workspace, cancel, list_jobs, remove, resume
+from scfviz.jobs.workspace import folder_size
+from scfviz.ui.frame import page, routes, sources, state, uploads
+from scfviz.ui.frame.text import plain, plural, shorten, size
+
+KINDS = {
+    "embed": "Map of the cells",
+    "differential_expression": "Comparison",
+    "gene_store": "Genes in order, for quick access",
+    "import_checkpoint": "Import of weights",
+    "subset": "New dataset from a selection",
+    "export": "Export",
+}
+STATES = {
+    "queued": "waiting", "running": "running", "done": "done", "failed": "failed", "cancelled": "stopped",
+    "interrupted": "interrupted",
+}  # fmt: skip
+_AGES = {7: "a week", 30: "a month", 90: "three months"}
+_CONFIRM = "scfviz.workspace.confirm"
+_LOOK_AGAIN_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A dataset in the workspace: `path` is what goes when it is deleted."""
+
+    ref: str
+    name: str
+    origin: str
+    path: Path
+    n_bytes: int
+    changed_at: float
+    is_own_upload: bool = False
+    is_shared: bool = False
+    can_remove: bool = True
+
+
+def show_place() -> None:
+    """Where the folder is, and how large."""
+    state.remember_visitor()
+    workspace = Workspace()
+    used = sum(_sizes(str(workspace.root)).values())
+    with st.container(horizontal=True, vertical_alignment="center", gap="large"):
+        st.markdown(f":material/folder: `{str(workspace.root).replace('`', '')}`")
+        st.markdown(f"**{size(used)}** in use, {size(shutil.disk_usage(workspace.root).free)} free on this disk")
+
+
+def show_datasets() -> None:
+    """Datasets that lie in the workspace, and what can be done with one."""
+    st.markdown("#### Datasets")
+    kept = {entry.ref: entry for entry in _datasets()}
+    if not kept:
+        st.markdown("Nothing yet: open a demo or bring a file on the Dataset page.")
+        routes.link("dataset", "Choose a dataset", icon=":material/database:")
+        return
+    open_refs, _ = state.in_use()
+    st.dataframe(
+        {
+            "Name": [entry.name for entry in kept.values()],
+            "Where from": [entry.origin for entry in kept.values()],
+            "Size (MB)": [entry.n_bytes / 1e6 for entry in kept.values()],
+            "Since": [datetime.fromtimestamp(entry.changed_at) for entry in kept.values()],
+            "Open now": [entry.ref in open_refs for entry in kept.values()],
+        },
+        hide_index=True,
+        key="ws_datasets",
+        column_config=_columns(),
+    )
+    ref = st.selectbox(
+        "Dataset",
+        list(kept),
+        index=None,
+        format_func=lambda ref: f"{shorten(kept[ref].name, 60)} ({kept[ref].origin})",
+        placeholder="Choose one to open, share or delete it",
+        key="ws_dataset",
+    )
+    if ref is not None:
+        _show_dataset(kept[ref], open_refs)
+    st.caption("Files in the server's own data folders are read where they lie and are never changed or deleted.")
+
+
+def show_computations() -> None:
+    """Computations and their results."""
+    jobs = list_jobs(Workspace())
+    if any(job.is_active for job in jobs):
+        _follow_computations()
+    else:
+        _show_computations()
+
+
+def show_session() -> None:
+    """Restore a view from a session file."""
+    from scfviz.ui.explorer.reporting import session
+
+    st.markdown("#### Take up a saved session")
+    session.show_open(None, None)
+    st.caption("The Explorer saves one under 'Hand it on'. It is restored where a dataset with the same content is.")
+
+
+@st.fragment(run_every=_LOOK_AGAIN_SECONDS)
+def _follow_computations() -> None:
+    with page.guard():
+        if not any(job.is_active for job in list_jobs(Workspace())):
+            st.rerun(scope="app")
+        _show_computations()
+
+
+def _show_computations() -> None:
+    st.markdown("#### Computations and results")
+    workspace = Workspace()
+    everything = list_jobs(workspace)
+    visible = _visible(everything)
+    jobs = {job.id: job for job in everything if job.id in visible}
+    sizes = {job.id: folder_size(workspace.jobs / job.id) for job in everything}
+    hidden = [job for job in everything if job.id not in visible]
+    if not jobs:
+        st.markdown("Nothing was computed yet. What you ask for on the other pages appears here with its result.")
+    else:
+        st.dataframe(
+            {
+                "What": [_kind(job) for job in jobs.values()],
+                "Dataset": [_dataset_name(job) for job in jobs.values()],
+                "State": [_state(job) for job in jobs.values()],
+                "Asked for": [datetime.fromtimestamp(job.created_at) for job in jobs.values()],
+                "Size (MB)": [sizes[job.id] / 1e6 for job in jobs.values()],
+            },
+            hide_index=True,
+            key="ws_jobs",
+            column_config=_columns(),
+        )
+        chosen = st.selectbox(
+            "Computation",
+            list(jobs),
+            index=None,
+            format_func=lambda job_id: _title(jobs[job_id]),
+            placeholder="Choose one to stop, resume or delete it",
+            key="ws_job",
+        )
+        if chosen is not None:
+            _show_job(jobs[chosen], sizes[chosen])
+        _show_cleaning(list(jobs.values()), sizes)
+    if hidden:
+        total = size(sum(sizes[job.id] for job in hidden))
+        st.caption(f"{plural(len(hidden), 'computation')} on other visitors' uploads ({total}) are not listed.")
+
+
+def _show_dataset(entry: Kept, open_refs: set[str]) -> None:
+    busy = any(job.is_active and _is_on(job, entry) for job in list_jobs(Workspace()))
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if st.button("Open", icon=":material/play_arrow:", key="ws_open"):
+            state.choose_dataset(entry.ref)
+            routes.go("dataset")
+        if state.dataset() == entry.ref and st.button("Close it", icon=":material/close:", key="ws_close"):
+            state.choose_dataset(None)
+            st.rerun()
+        may_go = entry.can_remove and entry.ref not in open_refs and not busy
+        _ask_first(
+            f"dataset {entry.ref}", "Delete", f"'{entry.name}' ({size(entry.n_bytes)}) will be gone.", may_go,
+            lambda: _remove_dataset(entry),
+        )  # fmt: skip
+    if entry.is_own_upload:
+        shared = st.toggle(
+            "Share with everyone on this server", value=entry.is_shared, key=f"ws_share_{entry.ref}",
+            help="Others see it in their list of uploads and may open it; only you can delete it.",
+        )  # fmt: skip
+        if shared != entry.is_shared:
+            uploads.share_upload(entry.ref, state.visitor(), shared)
+            st.rerun()
+    if not entry.can_remove:
+        st.caption("Another visitor shares this file; only they can delete it.")
+    elif busy:
+        st.caption("A computation is using it. Stop that first.")
+    elif entry.ref in open_refs:
+        own = state.dataset() == entry.ref
+        st.caption("It is open: close it first." if own else "Another visitor has it open.")
+
+
+def _show_job(job: JobStatus, n_bytes: int) -> None:
+    workspace = Workspace()
+    if job.is_active:
+        st.progress(min(max(job.fraction, 0.0), 1.0), text=plain(job.stage))
+    if job.error:
+        st.caption(f":material/error: {plain(job.error['found'])} {plain(job.error['advice'])}")
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if job.is_active and st.button("Stop", icon=":material/stop_circle:", key="ws_stop"):
+            cancel(workspace, job.id)
+            st.rerun()
+        can_resume = not job.is_active and job.state != "done"
+        if can_resume and st.button("Resume", type="primary", icon=":material/play_arrow:", key="ws_resume"):
+            resume(workspace, job.id)
+            st.rerun()
+        in_use = _is_in_use(job)
+        what = f"'{_title(job)}' and its result ({size(n_bytes)}) will be gone; it can be computed again."
+        _ask_first(f"job {job.id}", "Delete", what, not job.is_active and not in_use, lambda: remove(workspace, job.id))
+    if in_use and not job.is_active:
+        st.caption("Its dataset is open in a browser: close the dataset first.")
+
+
+def _show_cleaning(jobs: list[JobStatus], sizes: dict[str, int]) -> None:
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        days = st.selectbox("Results older than", list(_AGES), index=1, format_func=_AGES.get, key="ws_age", width=180)
+        before = time.time() - days * 86_400
+        old = [
+            job for job in jobs
+            if not job.is_active and (job.finished_at or job.created_at) < before and not _is_in_use(job)
+        ]  # fmt: skip
+        total = size(sum(sizes[job.id] for job in old))
+        what = f"{plural(len(old), 'old result')} ({total}) will be gone; each can be computed again."
+        _ask_first(
+            f"old {days}", "Clean up", what, bool(old), lambda: [remove(Workspace(), job.id) for job in old]
+        )  # fmt: skip
+        st.caption(f"{plural(len(old), 'result')}, {total}" if old else "There are none.")
+
+
+def _ask_first(name: str, label: str, warning: str, enabled: bool, act: Callable[[], object]) -> None:
+    """A button that deletes only after a second one."""
+    if st.session_state.get(_CONFIRM) == name and enabled:
+        st.markdown(f":material/warning: {plain(warning)}")
+        if st.button("Delete for good", type="primary", icon=":material/delete_forever:", key="ws_confirm"):
+            st.session_state.pop(_CONFIRM)
+            act()
+            _sizes.clear()
+            st.rerun(scope="app")
+        if st.button("Keep", key="ws_keep"):
+            st.session_state.pop(_CONFIRM)
+            st.rerun(scope="app")
+    elif st.button(label, icon=":material/delete:", disabled=not enabled, key=f"ws_ask_{name}"):
+        st.session_state[_CONFIRM] = name
+        st.rerun(scope="app")
+
+
+def _remove_dataset(entry: Kept) -> None:
+    if any(job.is_active and _is_on(job, entry) for job in list_jobs(Workspace())):
+        raise JobError(f"A computation on '{entry.name}' has started meanwhile.", advice="Stop it first.")
+    if entry.is_own_upload:
+        uploads.remove_upload(entry.ref, state.visitor())
+    elif entry.path.is_dir():
+        shutil.rmtree(entry.path, ignore_errors=True)
+    else:
+        entry.path.unlink(missing_ok=True)
+
+
+def _datasets() -> list[Kept]:
+    """Datasets in the workspace that this visitor may know of."""
+    from scfviz.data.catalog import DEMOS
+
+    workspace, visitor = Workspace(), state.visitor()
+    found = []
+    for upload in uploads.list_uploads(visitor):
+        whose = "Upload, yours" if upload.is_own else "Upload, shared by another visitor"
+        origin = "Upload, yours, shared" if upload.is_own and upload.is_shared else whose
+        path = (workspace.uploads / upload.ref.removeprefix("upload:")).parent
+        found.append(
+            Kept(upload.ref, upload.name, origin, path, upload.size, upload.uploaded_at, upload.is_own,
+                 upload.is_shared, upload.is_own)
+        )  # fmt: skip
+    jobs = list_jobs(workspace)
+    visible = _visible(jobs)
+    known = {job.id for job in jobs}
+    for path in workspace.subsets.glob("*/*.h5ad"):
+        job_id = path.parent.name
+        if job_id in visible or job_id not in known and state.dataset() == f"subset:{job_id}/{path.name}":
+            found.append(_kept(f"subset:{job_id}/{path.name}", path.name, "Subset", path.parent))
+    for path in workspace.gallery.iterdir():
+        if path.is_dir():
+            matrix = next(path.rglob("matrix.mtx*"), None)
+            if matrix is not None:
+                below = matrix.parent.relative_to(workspace.gallery).as_posix()
+                found.append(_kept(f"gallery:{below}", path.name, "Gallery", path))
+        elif path.name.lower().endswith(sources.SUFFIXES):
+            found.append(_kept(f"gallery:{path.name}", path.name, "Gallery", path))
+    demos = {demo.name: workspace.datasets / f"{demo.name}.h5ad" for demo in DEMOS}
+    found += [_kept(f"demo:{name}", name, "Demo", path) for name, path in demos.items() if path.exists()]
+    return found
+
+
+def _kept(ref: str, name: str, origin: str, path: Path) -> Kept:
+    n_bytes = folder_size(path) if path.is_dir() else path.stat().st_size
+    return Kept(ref, name, origin, path, n_bytes, path.stat().st_mtime)
+
+
+def _visible(jobs: list[JobStatus]) -> set[str]:
+    """Ids of the computations that this visitor may know of: none on uploads that others keep to themselves."""
+    by_id, visitor, subsets = {job.id: job for job in jobs}, state.visitor(), Workspace().subsets
+
+    def may_see(job: JobStatus, depth: int = 0) -> bool:
+        given = job.options.get("dataset")
+        if not given or depth > 50:
+            return True
+        path = Path(given)
+        if path.is_relative_to(subsets) and path != subsets:
+            maker = by_id.get(path.relative_to(subsets).parts[0])  # a subset is as private as what it came from
+            return maker is not None and may_see(maker, depth + 1)
+        return uploads.may_see(path, visitor)
+
+    return {job.id for job in jobs if may_see(job)}
+
+
+def _is_in_use(job: JobStatus) -> bool:
+    """Whether somebody has the result, or the dataset that it belongs to, on screen."""
+    refs, job_ids = state.in_use()
+    if job.id in job_ids:
+        return True
+    return any(str(path) == job.options.get("dataset") for path in map(_path_of, refs) if path is not None)
+
+
+def _path_of(ref: str) -> Path | None:
+    from scfviz.errors import ScfvizError
+
+    try:
+        return sources.resolve(ref).path.resolve()
+    except (ScfvizError, OSError):
+        return None
+
+
+def _is_on(job: JobStatus, entry: Kept) -> bool:
+    given = job.options.get("dataset")
+    return bool(given) and (Path(given) == entry.path or entry.path in Path(given).parents)
+
+
+def _kind(job: JobStatus) -> str:
+    return KINDS.get(job.kind, job.kind.replace("_", " ").capitalize())
+
+
+def _dataset_name(job: JobStatus) -> str:
+    given = job.options.get("dataset") or job.options.get("file")
+    return Path(given).name if given else ""
+
+
+def _state(job: JobStatus) -> str:
+    return f"{STATES[job.state]}, {100 * job.fraction:.0f} %" if job.state == "running" else STATES[job.state]
+
+
+def _title(job: JobStatus) -> str:
+    when = datetime.fromtimestamp(job.created_at).strftime("%Y-%m-%d %H:%M")
+    return f"{_kind(job)} · {shorten(_dataset_name(job), 40)} · {when} · {STATES[job.state]}"
+
+
+def _columns() -> dict:
+    return {
+        "Size (MB)": st.column_config.NumberColumn(format="%.1f", width="small"),
+        "Since": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm"),
+        "Asked for": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm"),
+    }
+
+
+@st.cache_data(ttl=20, show_spinner=False)
+def _sizes(root: str) -> dict[str, int]:
+    return Workspace(root).sizes()

@@ -1,0 +1,93 @@
+"""Asking for an embedding. Light to import: the start page needs it."""
+
+from typing import Any
+
+import streamlit as st
+
+from scfviz.jobs import JobStatus
+from scfviz.ui.frame import describe, job_panel, models, sources, state
+
+
+def request_of(source: sources.Source) -> dict[str, Any]:
+    """The part of an embedding's options that the dataset and model in use decide."""
+    return {
+        "dataset": str(source.path.resolve()),
+        "checkpoint": str(models.folder_of(state.model()).resolve()),
+        "filters": state.filters() or None,
+        "gene_column": state.gene_column(),
+    }
+
+
+def find_job(source: sources.Source) -> JobStatus | None:
+    """The computation to show: the one in the address, else the newest that fits dataset, model and filters.
+
+    A demo needs no asking: its computation is started when there is none.
+    """
+    if state.wants_anew():
+        return None
+    if state.job():
+        job = job_panel.status_of(state.job())
+        if job.kind == "embed" and job_panel.is_of(job, source.path):
+            return job
+    job = job_panel.newest("embed", request_of(source))
+    state.choose_job(job.id if job else None)
+    if job is None and source.ref.startswith("demo:"):
+        start(source)
+        job = job_panel.status_of(state.job())
+    return job
+
+
+def start(source: sources.Source, **options: Any) -> None:
+    """Ask for the embedding of the dataset in use and show it from now on."""
+    state.choose_job(job_panel.ask("embed", request_of(source) | options))
+
+
+def show_request(source: sources.Source) -> None:
+    """The form that asks for an embedding; a file that cannot be read is said before it is asked for.
+
+    Raises
+    ------
+    DatasetError, GeneError
+        The file cannot be used.
+    """
+    if about := describe.known(source, state.gene_column()):
+        n_obs = about["n_obs"]
+    else:
+        with st.spinner("Opening the file …"):
+            n_obs = describe.open_aligned(source, state.gene_column())[0].n_obs
+    depth_kinds = ("As it is", "A number of counts", "Times its own depth")
+    with st.container(border=True, key="card-request"):
+        st.markdown("#### Make the map")
+        st.markdown(
+            "The model reads every cell, and the baseline is computed beside it. The defaults suit most datasets."
+        )
+        with st.expander("Options", icon=":material/tune:"):
+            left, middle, right = st.columns(3, gap="large")
+            with left:
+                depth = st.radio(
+                    "Read depth to imagine",
+                    depth_kinds,
+                    key="depth_kind",
+                    help="The model can embed a cell as if it had been sequenced deeper.",
+                )
+                target = fold = None
+                if depth == depth_kinds[1]:
+                    target = st.number_input("Counts per cell", 100.0, 1e7, 10_000.0, 1_000.0, format="%.0f")
+                elif depth == depth_kinds[2]:
+                    fold = st.number_input("Times", 1.0, 100.0, 5.0, 1.0)
+            pooling = middle.radio(
+                "Summary of the gene tokens",
+                ("all", "max"),
+                key="pooling",
+                captions=("depth tokens, maximum and mean", "maximum alone, a quarter of the numbers"),
+            )
+            precision = right.radio(
+                "Precision",
+                ("auto", "fp32", "bf16"),
+                key="precision",
+                captions=("what is fast and safe here", "exact, slower", "rounded, faster"),
+            )
+        job_panel.show_memory("embed", request_of(source), n_obs)
+        if st.button("Compute the map", type="primary", icon=":material/play_arrow:"):
+            start(source, target_depth=target, depth_fold=fold, pooling=pooling, precision=precision)
+            st.rerun()

@@ -1,0 +1,195 @@
+"""The command line: files in, files out, one sentence and exit code 2 for what can't be used."""
+
+import functools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pytest
+from small_cells import make_cells, save_tiny_checkpoint, write_cells
+
+import scfviz
+from scfviz.__main__ import main
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("cli")
+
+
+@pytest.fixture(scope="module")
+def cells(folder):
+    return write_cells(folder / "cells.h5ad", 30)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(folder):
+    return save_tiny_checkpoint(folder / "checkpoint")
+
+
+def run(*argv):
+    return main([str(part) for part in argv])
+
+
+def test_check_says_what_the_file_holds(cells, capsys):
+    assert run("check", cells) == 0
+    text = capsys.readouterr().out
+    assert "30 cells" in text and "raw, in X" in text and "400 of the model's 19,264 genes" in text
+    assert run("check", cells, "--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["n_obs"] == 30 and report["counts"]["kind"] == "counts" and report["genes"]["n_measured"] == 400
+
+
+def test_embed_adds_to_the_users_file_and_says_where_it_comes_from(cells, checkpoint, tmp_path, capsys):
+    out = tmp_path / "out.h5ad"
+    before = cells.read_bytes()
+    options = ["--checkpoint", checkpoint, "--target-depth", 10000, "--precision", "fp32", "--json"]
+    assert run("embed", cells, out, *options) == 0
+    report = json.loads(capsys.readouterr().out)
+    written, given = ad.read_h5ad(out), ad.read_h5ad(cells)
+    assert cells.read_bytes() == before
+    assert (written.X != given.X).nnz == 0 and list(written.obs) == list(given.obs)
+    values = written.obsm["X_scfoundation"]
+    assert values.shape == (30, 128) and values.dtype == np.float32
+    source = written.uns["scfviz"]
+    assert source["checkpoint_hash"] == report["provenance"]["checkpoint_hash"]
+    assert source["target_depth"] == 10000 and source["scfviz"] == scfviz.__version__
+    assert source["genes_measured"] == 400 and source["precision"] == "fp32"
+    assert report["is_trained"] is False
+    assert [path.name for path in tmp_path.iterdir()] == ["out.h5ad"]
+    expected = scfviz.embed_cells(
+        scfviz.align_genes(given), scfviz.load_checkpoint(checkpoint), target_depth=1e4, precision="fp32"
+    )
+    np.testing.assert_allclose(values, expected.values, atol=1e-5)
+
+
+def test_untrained_model_and_renamed_keys_are_said(checkpoint, tmp_path, capsys):
+    cells = make_cells(4)
+    cells.obsm["X_scfoundation"] = np.zeros((4, 2))
+    cells.write_h5ad(tmp_path / "in.h5ad")
+    assert (
+        run("embed", tmp_path / "in.h5ad", tmp_path / "out.h5ad", "--checkpoint", checkpoint, "--pooling", "max") == 0
+    )
+    text = capsys.readouterr().out
+    assert "untrained" in text and "holds obsm/X_scfoundation already; ours is called" in text
+    written = ad.read_h5ad(tmp_path / "out.h5ad")
+    assert written.obsm["X_scfoundation"].shape == (4, 2) and written.obsm["X_scfoundation_scfviz"].shape == (4, 32)
+
+
+def test_embed_genes_writes_a_mean_for_each_group(checkpoint, tmp_path):
+    cells = make_cells(12)
+    cells.obs["group"] = ["T/B"] * 5 + ["mono"] * 7
+    cells.var_names = ["not_a_gene", *cells.var_names[1:]]
+    cells.write_h5ad(tmp_path / "in.h5ad")
+    options = ["--checkpoint", checkpoint, "--group-by", "group", "--precision", "fp32"]
+    assert run("embed-genes", tmp_path / "in.h5ad", tmp_path / "out.h5ad", *options) == 0
+    written = ad.read_h5ad(tmp_path / "out.h5ad")
+    assert set(written.varm) == {"X_scfoundation_T_B", "X_scfoundation_mono"}
+    aligned, model = scfviz.align_genes(cells), scfviz.load_checkpoint(checkpoint)
+    expected = scfviz.embed_genes(aligned.subset(np.arange(5, 12)), model, precision="fp32").values[0]
+    got = written.varm["X_scfoundation_mono"]
+    assert np.isnan(got[0]).all(), "a gene that the model doesn't know has no embedding"
+    position = {gene: i for i, gene in enumerate(model.genes)}
+    np.testing.assert_allclose(got[1:], expected[[position[g] for g in cells.var_names[1:]]], atol=1e-5)
+
+
+def test_without_groups_there_is_one_mean(cells, checkpoint, tmp_path):
+    assert run("embed-genes", cells, tmp_path / "out.h5ad", "--checkpoint", checkpoint) == 0
+    assert set(ad.read_h5ad(tmp_path / "out.h5ad").varm) == {"X_scfoundation"}
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["check", "/absent.h5ad"], "no file"),
+        (["embed", "{cells}", "{tmp}/out.txt"], "must end in .h5ad"),
+        (["embed", "{cells}", "{cells}"], "exists"),
+        (["embed", "{cells}", "{tmp}/absent/out.h5ad"], "no folder"),
+        (["embed", "{cells}", "{tmp}/out.h5ad", "--checkpoint", "/absent"], "no checkpoint folder"),
+        (["embed", "{cells}", "{tmp}/out.h5ad", "--checkpoint", "{checkpoint}", "--target-depth", "-5"], "depth"),
+        (["embed", "{cells}", "{tmp}/out.h5ad", "--checkpoint", "{checkpoint}", "--gene-column", "absent"], "absent"),
+        (["embed-genes", "{cells}", "{tmp}/o.h5ad", "--checkpoint", "{checkpoint}", "--group-by", "absent"], "absent"),
+        (["import-checkpoint", "/absent.ckpt", "--out", "{tmp}"], "absent.ckpt"),
+        (["import-checkpoint", "{cells}", "--out", "{tmp}"], "cells.h5ad"),
+        (["app", "--data", "/absent"], "no folder"),
+        (["app", "--checkpoint", "/absent"], "no checkpoint folder"),
+    ],
+)
+def test_what_cannot_be_used_is_one_sentence_and_exit_code_2(argv, words, cells, checkpoint, tmp_path, capsys):
+    places = {"cells": cells, "tmp": tmp_path, "checkpoint": checkpoint}
+    assert run(*(part.format(**places) for part in argv)) == 2
+    got = capsys.readouterr()
+    assert got.out == "" and got.err.startswith("scfviz: ") and words in got.err
+    assert got.err.count("\n") == 1 and "Traceback" not in got.err
+    assert not (tmp_path / "out.h5ad").exists()
+
+
+@pytest.mark.parametrize(
+    "argv", [[], ["fly"], ["embed", "a"], ["embed", "a", "b.h5ad", "--target-depth", "1", "--depth-fold", "2"]]
+)
+def test_wrong_usage_is_exit_code_2(argv, capsys):
+    assert main(argv) == 2
+    assert "usage" in capsys.readouterr().err
+
+
+def test_help_is_fast_and_lists_the_commands(capsys):
+    assert main(["--help"]) == 0
+    text = capsys.readouterr().out
+    for command in ("check", "import-checkpoint", "embed", "embed-genes", "app"):
+        assert command in text
+    code = (
+        "import sys; from scfviz.__main__ import main; main(['--help']);"
+        "print([m for m in ('torch', 'scanpy', 'anndata', 'numpy') if m in sys.modules])"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert shown.endswith("[]\n")
+
+
+def test_stopped_run_says_how_to_go_on_and_resumes_to_the_same_bits(folder, tmp_path):
+    slow = save_tiny_checkpoint(folder / "slow", preset="3M")
+    cells, out = write_cells(tmp_path / "cells.h5ad", 300), tmp_path / "out.h5ad"
+    options = ["embed", cells, out, "--checkpoint", slow, "--precision", "fp32"]
+    command = [sys.executable, "-m", "scfviz", *map(str, options)]
+    # a suite that runs in the background has Ctrl-C switched off, and would hand that on
+    listening = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(
+        command, cwd=ROOT, stderr=subprocess.PIPE, text=True, env=os.environ, preexec_fn=listening
+    )
+    while not (tmp_path / "out.h5ad.partial" / "progress.json").exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 130 and "--resume" in said and "Traceback" not in said
+    assert not out.exists()
+    assert run(*options, "--resume") == 0
+    model = scfviz.load_checkpoint(slow)
+    expected = scfviz.embed_cells(scfviz.align_genes(ad.read_h5ad(cells)), model, precision="fp32").values
+    np.testing.assert_array_equal(ad.read_h5ad(out).obsm["X_scfoundation"], expected)
+    assert not (tmp_path / "out.h5ad.partial").exists()
+
+
+def test_five_lines_of_python(cells, checkpoint, monkeypatch):
+    monkeypatch.chdir(cells.parent)
+    monkeypatch.setattr("scfviz.model.checkpoint.default_checkpoint", lambda: checkpoint)
+    adata = scfviz.read_dataset("cells.h5ad")
+    model = scfviz.load_checkpoint()
+    aligned = scfviz.align_genes(adata, genes=model.genes)
+    embedding = scfviz.embed_cells(aligned, model)
+    adata.obsm["X_scfoundation"] = embedding.values
+    assert adata.obsm["X_scfoundation"].shape == (30, 128)
+
+
+def test_every_public_name_is_there():
+    for name in scfviz.__all__:
+        assert getattr(scfviz, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'embed_cats'"):
+        scfviz.embed_cats  # noqa: B018

@@ -1,0 +1,238 @@
+"""Baseline, maps, clusters, scores: right against scanpy and scikit-learn, the same every time, for few cells too."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+from small_cells import make_cells
+
+from scfviz.analysis.metrics import choose_labels, score_agreement
+from scfviz.data import matrix
+from scfviz.data.align import align_genes
+from scfviz.errors import DatasetError, OptionError
+from scfviz.tasks.embedding import compute as task
+from scfviz.tasks.embedding.compute import JointEmbedding, build_map, cluster_cells, embed_baseline, join_embeddings
+
+
+@pytest.fixture(scope="module")
+def cells():
+    return make_cells(150)
+
+
+@pytest.fixture(scope="module")
+def aligned(cells):
+    return align_genes(cells)
+
+
+@pytest.fixture(scope="module")
+def baseline(aligned):
+    return embed_baseline(aligned, n_top_genes=200, n_comps=20)
+
+
+@pytest.fixture(scope="module")
+def baseline_map(baseline):
+    return build_map(baseline)
+
+
+def test_baseline_is_what_scanpy_gives_step_by_step(cells, baseline):
+    import scanpy as sc
+
+    adata = cells.copy()
+    sc.pp.normalize_total(adata, target_sum=1e4)
+    sc.pp.log1p(adata)
+    sc.pp.highly_variable_genes(adata, n_top_genes=200)
+    sc.pp.pca(adata, n_comps=20, mask_var="highly_variable", svd_solver="arpack", random_state=0)
+    expected = adata.obsm["X_pca"]
+    signs = np.sign((expected * baseline).sum(axis=0))
+    assert baseline.dtype == np.float32 and baseline.shape == (150, 20)
+    np.testing.assert_allclose(baseline * signs, expected, atol=2e-3)
+
+
+def test_baseline_does_not_depend_on_reading_in_pieces(cells, baseline, monkeypatch):
+    monkeypatch.setattr(matrix, "block_rows", lambda *_: 7)
+    np.testing.assert_allclose(embed_baseline(align_genes(cells), n_top_genes=200, n_comps=20), baseline, atol=1e-5)
+
+
+def test_variable_genes_of_many_cells_are_chosen_on_a_sample_but_all_cells_are_embedded(aligned, monkeypatch):
+    monkeypatch.setattr(task, "MAX_CELLS_FOR_GENES", 60)
+    values = embed_baseline(aligned, n_top_genes=200, n_comps=5)
+    assert values.shape == (150, 5)
+    np.testing.assert_array_equal(values, embed_baseline(aligned, n_top_genes=200, n_comps=5))
+
+
+def test_baseline_and_map_are_the_same_every_time(aligned, baseline, baseline_map):
+    np.testing.assert_array_equal(embed_baseline(aligned, n_top_genes=200, n_comps=20), baseline)
+    again = build_map(baseline)
+    np.testing.assert_array_equal(again.umap, baseline_map.umap)
+    np.testing.assert_array_equal(again.clusters, baseline_map.clusters)
+
+
+def test_tasks_leave_their_input_alone(cells, aligned, baseline):
+    before, obs = cells.X.copy(), cells.obs.copy()
+    values = baseline.copy()
+    embed_baseline(aligned, n_top_genes=100, n_comps=3)
+    build_map(values)
+    np.testing.assert_array_equal(values, baseline)
+    assert (cells.X != before).nnz == 0
+    pd.testing.assert_frame_equal(cells.obs, obs)
+
+
+def test_map_finds_the_groups(cells, baseline, baseline_map):
+    agreement = score_agreement(baseline, baseline_map.clusters, cells.obs["cell_type"])
+    assert agreement.ari > 0.8 and agreement.nmi > 0.8 and agreement.silhouette > 0.1
+    assert baseline_map.notes == ()
+
+
+def test_clusters_at_another_resolution_come_from_the_saved_neighbours(baseline_map):
+    np.testing.assert_array_equal(cluster_cells(baseline_map.neighbors, resolution=1.0), baseline_map.clusters)
+    counts = [len(set(cluster_cells(baseline_map.neighbors, resolution=r))) for r in (0.1, 1.0, 5.0)]
+    assert counts == sorted(counts) and counts[0] < counts[-1]
+    sizes = pd.Series(baseline_map.clusters).value_counts()
+    assert list(sizes.index) == sorted(sizes.index, key=int), "'0' is the largest"
+
+
+@pytest.mark.parametrize("resolution", [0, -1, float("nan"), float("inf")])
+def test_senseless_resolution_is_refused(baseline_map, resolution):
+    with pytest.raises(OptionError, match="resolution"):
+        cluster_cells(baseline_map.neighbors, resolution=resolution)
+
+
+@pytest.mark.parametrize("n_obs", [1, 2, 3, 4, 5, 20])
+def test_few_cells_give_what_can_be_computed_and_the_reason_for_the_rest(cells, n_obs):
+    few = align_genes(cells[:n_obs].copy())
+    values = embed_baseline(few)
+    assert values.shape[0] == n_obs and np.isfinite(values).all()
+    drawn = build_map(values)
+    assert drawn.umap.shape == (n_obs, 2) and drawn.clusters.shape == (n_obs,)
+    assert drawn.neighbors.shape == (n_obs, n_obs)
+    assert np.isfinite(drawn.umap).all() == (n_obs >= 3)
+    assert bool(drawn.notes) == (n_obs < 16)
+    score = score_agreement(values, drawn.clusters, cells.obs["cell_type"][:n_obs])
+    assert score.silhouette is not None or score.notes
+
+
+def test_identical_cells_are_said_to_be_identical():
+    drawn = build_map(np.ones((40, 8)))
+    assert np.isfinite(drawn.umap).all() and "same embedding" in drawn.notes[0]
+    cells = make_cells(5)
+    cells.X = sparse.vstack([cells.X[0]] * 5, format="csr")
+    with pytest.raises(DatasetError, match="None of the .* genes differs"):
+        embed_baseline(align_genes(cells))
+
+
+def test_embedding_with_nan_is_refused_with_the_first_cell():
+    values = np.ones((30, 4))
+    values[7, 2] = np.nan
+    with pytest.raises(DatasetError, match="first is cell 7"):
+        build_map(values)
+
+
+def test_cell_without_counts_is_named(cells):
+    empty = cells.copy()
+    keep = np.ones((empty.n_obs, 1))
+    keep[[4, 9]] = 0
+    empty.X = sparse.csr_matrix(empty.X.multiply(keep))
+    empty.X.eliminate_zeros()
+    with pytest.raises(DatasetError, match="2 cells have no counts.*'cell4'"):
+        embed_baseline(align_genes(empty))
+
+
+def test_scores_are_those_of_scikit_learn(cells, baseline):
+    from sklearn import metrics
+
+    clusters = np.random.default_rng(0).integers(4, size=150).astype(str)
+    labels = cells.obs["cell_type"]
+    got = score_agreement(baseline, clusters, labels)
+    assert got.ari == metrics.adjusted_rand_score(labels, clusters)
+    assert got.nmi == pytest.approx(metrics.normalized_mutual_info_score(labels, clusters))
+    assert got.silhouette == pytest.approx(metrics.silhouette_score(baseline, labels))
+    assert abs(got.ari) < 0.1, "chance"
+    same = score_agreement(baseline, np.asarray(labels), labels)
+    assert same.ari == 1 and same.nmi == pytest.approx(1)
+
+
+@pytest.mark.parametrize("missing", [None, np.nan, pd.NA])
+def test_cells_without_a_label_are_left_out_and_counted(cells, baseline, baseline_map, missing):
+    labels = cells.obs["cell_type"].astype(object)
+    labels.iloc[:50] = missing
+    got = score_agreement(baseline, baseline_map.clusters, labels)
+    rest = score_agreement(baseline[50:], baseline_map.clusters[50:], cells.obs["cell_type"][50:])
+    assert (got.n, got.n_unlabelled) == (100, 50)
+    assert (got.ari, got.nmi, got.silhouette) == (rest.ari, rest.nmi, rest.silhouette)
+
+
+def test_what_has_no_score_is_none_with_the_reason(baseline, baseline_map):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for labels in (["a"] * 150, [None] * 150, ["a"] + [None] * 149):
+            got = score_agreement(baseline, baseline_map.clusters, labels)
+            assert (got.ari, got.nmi, got.silhouette, got.n_silhouette) == (None, None, None, 0)
+            assert "at least two labels" in got.notes[0]
+        each_its_own = score_agreement(baseline, baseline_map.clusters, [f"c{i}" for i in range(150)])
+        assert each_its_own.silhouette is None and "label of its own" in each_its_own.notes[0]
+
+
+def test_silhouette_of_many_cells_is_sampled_and_says_so(cells, baseline, baseline_map):
+    got = score_agreement(baseline, baseline_map.clusters, cells.obs["cell_type"], max_silhouette_cells=60)
+    assert got.n_silhouette == 60 and got.n == 150 and "60 of 150" in got.notes[0]
+    whole = score_agreement(baseline, baseline_map.clusters, cells.obs["cell_type"])
+    assert got.silhouette == pytest.approx(whole.silhouette, abs=0.1) and whole.notes == ()
+
+
+def test_lengths_that_differ_are_refused(baseline, baseline_map):
+    with pytest.raises(OptionError, match="149 labels"):
+        score_agreement(baseline, baseline_map.clusters, ["a"] * 149)
+
+
+def test_columns_of_labels_are_found_by_content():
+    obs = pd.DataFrame(
+        {
+            "cell_type": pd.Categorical(list("aabb") * 30),
+            "batch": ["x", "y", None, "x"] * 30,
+            "doublet": [True, False] * 60,
+            "n_counts": np.arange(120) % 3,
+            "constant": "s",
+            "barcode": [f"b{i}" for i in range(120)],
+            "clone": [f"b{i // 2}" for i in range(118)] + [f"q{i}" for i in range(2)],
+            "nothing": [None] * 120,
+        }
+    )
+    chosen, left_out = choose_labels(obs, most=50)
+    assert chosen == ["cell_type", "batch", "doublet"]
+    assert set(left_out) == {"constant", "barcode", "clone", "nothing"}
+    assert "same value" in left_out["constant"] and "no values" in left_out["nothing"]
+
+
+# ---- both together
+
+
+def test_the_joint_embedding_is_the_components_and_a_quarter_as_much_of_the_model(monkeypatch):
+    rng = np.random.default_rng(0)
+    components = rng.normal(size=(90, 6)).astype(np.float32) * [5, 3, 2, 1, 1, 1]
+    seen = rng.normal(size=(90, 4)) @ rng.normal(size=(4, 40)) + 0.01 * rng.normal(size=(90, 40))
+    joint = join_embeddings(components, seen)
+    np.testing.assert_array_equal(joint[:, :6], components.astype(np.float32))
+    assert joint.shape == (90, 26) and joint.dtype == np.float32
+    assert joint[:, 6:].var(axis=0).sum() == pytest.approx(0.25 * components.var(axis=0).sum(), rel=0.01)
+    moved = join_embeddings(components, seen * rng.uniform(0.1, 10, 40) + 1e3)  # units of its dimensions do not matter
+    np.testing.assert_allclose(moved, joint, atol=1e-3)
+    monkeypatch.setattr(task, "_ROWS", 7)
+    np.testing.assert_allclose(join_embeddings(components, seen), joint, atol=1e-5)
+
+
+def test_a_model_that_sees_no_difference_leaves_the_components_as_they_are():
+    components = np.random.default_rng(0).normal(size=(30, 5)).astype(np.float32)
+    joint = join_embeddings(components, np.full((30, 8), 3.3, np.float32))
+    np.testing.assert_array_equal(joint[:, :5], components)
+    assert not joint[:, 5:].any()
+    assert np.isfinite(join_embeddings(np.zeros((1, 1), np.float32), np.ones((1, 8), np.float32))).all()
+
+
+def test_cells_that_were_not_there_are_placed_as_those_that_were():
+    rng = np.random.default_rng(1)
+    components, seen = rng.normal(size=(40, 3)), rng.normal(size=(40, 10))
+    joint = JointEmbedding().fit(components, seen)
+    np.testing.assert_array_equal(joint.transform(components, seen)[5:9], joint.transform(components[5:9], seen[5:9]))
+    assert joint.transform(components[:0], seen[:0]).shape == (0, 13)
