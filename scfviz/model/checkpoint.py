@@ -3,8 +3,6 @@
 Reading what a folder says about itself (`checkpoint_info`) needs no torch.
 """
 
-import functools
-import hashlib
 import json
 import os
 import shutil
@@ -14,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scfviz.errors import CheckpointError
+from scfviz.model.checksums import CONFIG, GENES, README, WEIGHTS, digest, refuse_altered, seal
 from scfviz.model.config import ModelConfig
 
 if TYPE_CHECKING:
     from scfviz.model.scfoundation import ScFoundation
 
 FORMAT = 1
-CONFIG, GENES, WEIGHTS, README = "config.json", "genes.tsv", "weights.safetensors", "README.md"
 _SHIPPED = Path(__file__).resolve().parents[2] / "assets" / "checkpoints" / "scfviz-small"
 
 
@@ -40,6 +38,9 @@ class CheckpointInfo:
         Sizes of the model.
     training
         How it was trained (steps, data, hardware), empty when it was not.
+    is_sealed
+        Whether checksums were stored with it, and hold. An older checkpoint has none: damage that keeps its shape is
+        noticed only where the gene list is not the published one, or weights are no numbers.
     """
 
     folder: Path
@@ -50,6 +51,7 @@ class CheckpointInfo:
     licence: str
     readme: str
     training: dict[str, Any]
+    is_sealed: bool = True
 
     @property
     def is_trained(self) -> bool:
@@ -58,12 +60,13 @@ class CheckpointInfo:
 
 
 def checkpoint_info(folder: Path | str) -> CheckpointInfo:
-    """Read everything but the weights.
+    """Read everything but the weights, which are only compared with their checksum (see `checksums.digest`).
 
     Raises
     ------
     CheckpointError
-        The folder or one of its files is missing or unreadable.
+        The folder or one of its files is missing or unreadable, or gene list, weights or sizes are not those that
+        were saved.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -83,7 +86,7 @@ def checkpoint_info(folder: Path | str) -> CheckpointInfo:
         stored = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         version, sizes = stored["format"], stored["model"]
         name, licence, n_parameters = stored["name"], stored["licence"], int(stored["n_parameters"])
-        training = dict(stored["training"])
+        training, checksums = dict(stored["training"]), dict(stored.get("sha256", {}))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
             f"'{folder / CONFIG}' cannot be read ({error}).",
@@ -94,16 +97,19 @@ def checkpoint_info(folder: Path | str) -> CheckpointInfo:
         raise CheckpointError(
             f"The checkpoint '{folder}' has format {version}.", f"This scfviz reads format {FORMAT}.", "Update scfviz."
         )
-    readme = (folder / README).read_text(encoding="utf-8") if (folder / README).is_file() else ""
+    config = ModelConfig.from_dict(sizes)
+    if checksums:
+        refuse_altered(folder, sizes, checksums)
     return CheckpointInfo(
         folder,
         str(name),
-        _hash_folder(folder),
+        digest(folder, sizes)[:16],
         n_parameters,
-        ModelConfig.from_dict(sizes),
+        config,
         str(licence),
-        readme,
+        (folder / README).read_text(encoding="utf-8") if (folder / README).is_file() else "",
         training,
+        is_sealed=bool(checksums),
     )
 
 
@@ -118,7 +124,7 @@ def load_checkpoint(folder: Path | str | None = None) -> "ScFoundation":
     Raises
     ------
     CheckpointError
-        A part is missing or damaged, or weights, sizes and genes disagree.
+        A part is missing or damaged, is not what was saved, or weights, sizes and genes disagree.
     """
     import torch
     from safetensors import SafetensorError
@@ -134,6 +140,7 @@ def load_checkpoint(folder: Path | str | None = None) -> "ScFoundation":
             "Both must be of one model.",
             "Copy the whole folder again.",
         )
+    _refuse_wrong_genes(info, genes)
     try:
         weights = load_file(info.folder / WEIGHTS)
     except (SafetensorError, OSError) as error:
@@ -155,6 +162,13 @@ def load_checkpoint(folder: Path | str | None = None) -> "ScFoundation":
         raise CheckpointError(
             f"Weights and configuration in '{info.folder}' disagree on {len(wrong)} parts: {', '.join(wrong[:6])}.",
             "Both must be of one model.",
+            "Copy the whole folder again.",
+        )
+    broken = [] if info.is_sealed else sorted(name for name, part in weights.items() if not part.isfinite().all())
+    if broken:
+        raise CheckpointError(
+            f"Weights in '{info.folder}' are no numbers, in {len(broken)} parts: {', '.join(broken[:6])}.",
+            "Every weight must be a finite number.",
             "Copy the whole folder again.",
         )
     model.load_state_dict(weights, assign=True)
@@ -200,8 +214,9 @@ def save_checkpoint(
             "model": model.config.as_dict(),
             "training": training,
         }
-        (staging / CONFIG).write_text(json.dumps(stored, indent=2) + "\n", encoding="utf-8")
         (staging / GENES).write_text("symbol\n" + "\n".join(model.genes) + "\n", encoding="utf-8")
+        stored["sha256"] = seal(staging, stored["model"])
+        (staging / CONFIG).write_text(json.dumps(stored, indent=2) + "\n", encoding="utf-8")
         (staging / README).write_text(readme, encoding="utf-8")
         os.chmod(staging, 0o755)  # a temporary folder is private, a checkpoint is not
         os.chmod(staging / WEIGHTS, 0o644)
@@ -227,23 +242,29 @@ def _replace_folder(staging: Path, folder: Path) -> None:
 
 
 def _read_genes(folder: Path) -> list[str]:
-    lines = (folder / GENES).read_text(encoding="utf-8").splitlines()
+    try:
+        lines = (folder / GENES).read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"The gene list '{folder / GENES}' cannot be read ({error}).",
+            "It must be the text that scfviz wrote with the weights.",
+            "Copy the whole folder again.",
+        ) from error
     return [line.split("\t")[0] for line in lines[1:] if line]
 
 
-def _hash_folder(folder: Path) -> str:
-    stamps = tuple((folder / name).stat().st_mtime_ns for name in (CONFIG, GENES, WEIGHTS))
-    return _hash_files(folder.resolve(), stamps)
+def _refuse_wrong_genes(info: CheckpointInfo, genes: list[str]) -> None:
+    """Refuse a gene list that can't be right: repeated names, or not the published list and nothing vouches for it."""
+    from scfviz.data.vocabulary import load_vocabulary
 
-
-@functools.lru_cache(maxsize=32)
-def _hash_files(folder: Path, stamps: tuple[int, ...]) -> str:
-    """`stamps` only tell the cache when a file changed."""
-    digest = hashlib.sha256()
-    stored = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    digest.update(json.dumps(stored["model"], sort_keys=True).encode())
-    digest.update((folder / GENES).read_bytes())
-    with (folder / WEIGHTS).open("rb") as file:
-        while block := file.read(1 << 22):
-            digest.update(block)
-    return digest.hexdigest()[:16]
+    trouble = ""
+    if len(set(genes)) < len(genes):
+        trouble = f"names {len(genes) - len(set(genes)):,} genes more than once"
+    elif not info.is_sealed and len(genes) == len(published := load_vocabulary().symbols) and genes != list(published):
+        trouble = "is not the published one, or in another order, and no checksum says that it belongs to the weights"
+    if trouble:
+        raise CheckpointError(
+            f"The gene list of the checkpoint '{info.folder}' {trouble}.",
+            "Every weight belongs to the gene at its place: your data are not to blame.",
+            "Copy or download the whole folder again.",
+        )

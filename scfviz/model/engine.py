@@ -12,7 +12,7 @@ import torch
 from scipy.sparse import csr_matrix
 
 import scfviz
-from scfviz.errors import JobError, OptionError, Stopped
+from scfviz.errors import CheckpointError, JobError, OptionError, Stopped
 from scfviz.model.batching import (
     BatchPlan,
     cell_flops,
@@ -195,7 +195,9 @@ class InferenceRun:
                         store.save(sums, force=True)
                         raise Stopped
                     is_last = number + 1 == first + len(batches) and int(window[-1]) in last_of_group
-                    keep(indices, self._evaluate(evaluate, cells, batch, indices, store), is_last)
+                    values = self._evaluate(evaluate, cells, batch, indices, store)
+                    self._refuse_no_numbers(values, indices)
+                    keep(indices, values, is_last)
                     store.batches_done = number + 1
                     store.save(sums)
                     if progress is not None:
@@ -242,6 +244,21 @@ class InferenceRun:
         middle = len(batch) // 2
         parts = (slice(None, middle), slice(middle, None))
         return np.concatenate([self._evaluate(evaluate, cells, batch[p], indices[p], store) for p in parts])
+
+    def _refuse_no_numbers(self, values: np.ndarray, indices: np.ndarray) -> None:
+        """Nothing that is no number is ever written: it would pass for a result."""
+        if np.isfinite(values).all():
+            return
+        wrong = indices
+        if len(values) == len(indices):  # else they are sums over the batch
+            wrong = indices[~np.isfinite(values).reshape(len(values), -1).all(axis=1)]
+        name = f"number {wrong[0] + 1}" if self.source.names is None else self.source.names[wrong[0]]
+        raise CheckpointError(
+            f"The model gives values that are no numbers for cell {name} (of {len(wrong):,} in its batch).",
+            "Every result must be a finite number: nothing was written from this batch on.",
+            "The weights are damaged, or their numbers are too large for this precision: try --precision fp32, then "
+            "copy the checkpoint again.",
+        )
 
     def _too_large(self, index: int) -> JobError:
         name = f"number {index + 1}" if self.source.names is None else self.source.names[index]

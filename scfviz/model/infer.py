@@ -116,6 +116,8 @@ def embed_cells(
         A cell has no counts: its depth has no logarithm. The message names the first such cell.
     OptionError
         Options that mean nothing, or a device that is not there.
+    CheckpointError
+        The model gives values that are no numbers: its weights are damaged.
     JobError
         One cell does not fit into memory, or `out` holds another run.
     Stopped

@@ -4,12 +4,16 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
+from scipy.sparse import csr_matrix
+from small_cells import save_tiny_checkpoint
 
 from scfviz.errors import CheckpointError
-from scfviz.model.checkpoint import checkpoint_info, load_checkpoint, save_checkpoint
+from scfviz.model.checkpoint import checkpoint_info, default_checkpoint, load_checkpoint, save_checkpoint
 from scfviz.model.config import PRESETS, ModelConfig
+from scfviz.model.infer import embed_cells, embed_genes, predict_expression
 from scfviz.model.scfoundation import count_parameters
 
 
@@ -61,19 +65,125 @@ def test_a_missing_part_is_named(folder, name):
         load_checkpoint(folder)
 
 
-def test_parts_that_disagree_are_refused(folder):
-    lines = (folder / "genes.tsv").read_text().splitlines()
-    (folder / "genes.tsv").write_text("\n".join(lines[:-1]) + "\n")
+def edit(folder, change):
+    stored = json.loads((folder / "config.json").read_text())
+    change(stored)
+    (folder / "config.json").write_text(json.dumps(stored))
+
+
+def edit_genes(folder, change):
+    head, *genes = (folder / "genes.tsv").read_text().splitlines()
+    (folder / "genes.tsv").write_text("\n".join([head, *change(genes)]) + "\n")
+
+
+def flip(folder):
+    """Bytes in the middle differ: lengths and shapes stay."""
+    content = bytearray((folder / "weights.safetensors").read_bytes())
+    middle = slice(len(content) // 2, len(content) // 2 + 400)
+    content[middle] = bytes(byte ^ 0x5A for byte in content[middle])
+    (folder / "weights.safetensors").write_bytes(content)
+
+
+DAMAGE = {
+    "reordered genes": (lambda f: edit_genes(f, lambda genes: genes[::-1]), "genes.tsv"),
+    "foreign genes": (lambda f: edit_genes(f, lambda genes: [f"BC_{i}" for i in range(len(genes))]), "genes.tsv"),
+    "one gene renamed": (lambda f: edit_genes(f, lambda genes: [*genes[:-1], "TP53"]), "genes.tsv"),
+    "a gene less": (lambda f: edit_genes(f, lambda genes: genes[:-1]), "genes.tsv"),
+    "flipped bytes": (flip, "weights.safetensors"),
+    "other sizes": (lambda f: edit(f, lambda s: s["model"].update(bin_alpha=2.0)), "sizes in config.json"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_folder_that_is_not_what_was_saved_is_refused_and_blamed(folder, damage):
+    do, part = DAMAGE[damage]
+    do(folder)
+    for read in (checkpoint_info, load_checkpoint):
+        with pytest.raises(CheckpointError, match=f"not what was saved.*{part}.*data are not to blame"):
+            read(folder)
+
+
+def test_damage_is_noticed_after_the_checkpoint_was_used(folder):
+    """What is remembered of a file ends with its size and time of change."""
+    load_checkpoint(folder)
+    flip(folder)
+    with pytest.raises(CheckpointError, match="not what was saved"):
+        load_checkpoint(folder)
+
+
+def unseal(folder):
+    """As scfviz wrote it before there were checksums."""
+    edit(folder, lambda stored: stored.pop("sha256"))
+
+
+def test_checksums_do_not_change_the_identity_of_results(folder):
+    before = checkpoint_info(folder)
+    unseal(folder)
+    assert (before.is_sealed, checkpoint_info(folder).is_sealed) == (True, False)
+    assert checkpoint_info(folder).hash == before.hash
+
+
+def test_the_shipped_checkpoint_is_sealed_and_keeps_its_identity():
+    """Results of earlier computations are found by it."""
+    info = checkpoint_info(default_checkpoint())
+    assert info.is_sealed and info.hash == json.loads((info.folder / "scores.json").read_text())["checkpoint"]["hash"]
+
+
+def test_without_checksums_parts_that_disagree_are_refused(folder):
+    unseal(folder)
+    edit_genes(folder, lambda genes: genes[:-1])
     with pytest.raises(CheckpointError, match="63 genes, its configuration says 64"):
         load_checkpoint(folder)
 
 
-def test_weights_of_another_size_are_refused(folder):
-    stored = json.loads((folder / "config.json").read_text())
-    stored["model"]["encoder_width"] = 64
-    (folder / "config.json").write_text(json.dumps(stored))
+def test_without_checksums_weights_of_another_size_are_refused(folder):
+    unseal(folder)
+    edit(folder, lambda stored: stored["model"].update(encoder_width=64))
     with pytest.raises(CheckpointError, match="disagree on"):
         load_checkpoint(folder)
+
+
+def test_without_checksums_weights_that_are_no_numbers_are_refused(small_model, tmp_path):
+    with torch.no_grad():
+        small_model.norm.bias[0] = float("nan")
+    folder = save_checkpoint(small_model, tmp_path / "nan", name="nan", licence="", readme="", training={})
+    unseal(folder)
+    with pytest.raises(CheckpointError, match=r"no numbers, in 1 parts: norm\.bias"):
+        load_checkpoint(folder)
+
+
+@pytest.mark.parametrize("change", [lambda genes: genes[::-1], lambda genes: [*genes[1:], "A_GENE"]])
+def test_without_checksums_only_the_published_gene_list_is_taken(tmp_path, change):
+    folder = save_tiny_checkpoint(tmp_path / "tiny")
+    unseal(folder)
+    load_checkpoint(folder)
+    edit_genes(folder, change)
+    with pytest.raises(CheckpointError, match="not the published one.*data are not to blame"):
+        load_checkpoint(folder)
+
+
+def test_a_gene_list_with_repeats_or_broken_text_is_refused(small_model, folder, tmp_path):
+    small_model.genes = [*small_model.genes[:-1], small_model.genes[0]]
+    twice = save_checkpoint(small_model, tmp_path / "twice", name="twice", licence="", readme="", training={})
+    with pytest.raises(CheckpointError, match="names 1 genes more than once"):
+        load_checkpoint(twice)
+    unseal(folder)
+    (folder / "genes.tsv").write_bytes(b"symbol\n\xff\xfe\n")
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        load_checkpoint(folder)
+
+
+def test_results_that_are_no_numbers_are_never_written(small_model, genes, tmp_path):
+    """Saved with its checksums, so that only the computation can notice."""
+    with torch.no_grad():
+        small_model.encoder_norm.weight[0] = float("inf")
+    counts = csr_matrix(np.eye(3, len(genes), dtype=np.float32))
+    compute = (embed_cells, embed_genes, predict_expression)
+    for number, of in enumerate(compute):
+        with pytest.raises(CheckpointError, match="no numbers for cell number 1"):
+            of(counts, small_model, precision="fp32", out=tmp_path / str(number))
+        values = np.load(tmp_path / str(number) / "values.npy")
+        assert np.isfinite(values).all() and not values.any()
 
 
 @pytest.mark.parametrize(
@@ -97,7 +207,10 @@ def test_a_wrong_configuration_is_named(folder, damage, message):
 def test_cut_weights_are_refused(folder):
     whole = (folder / "weights.safetensors").read_bytes()
     (folder / "weights.safetensors").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(CheckpointError, match="damaged"):
+    with pytest.raises(CheckpointError, match="damaged, not what was saved"):
+        load_checkpoint(folder)
+    unseal(folder)
+    with pytest.raises(CheckpointError, match="weights .* are damaged"):
         load_checkpoint(folder)
 
 
