@@ -99,3 +99,20 @@ def test_no_threads_is_refused():
 
 def test_the_tests_themselves_wait_passively():
     assert os.environ["OMP_WAIT_POLICY"].upper() == "PASSIVE"
+
+
+def test_every_command_that_computes_takes_threads(monkeypatch, capsys):
+    from scfviz.__main__ import build_parser, main
+
+    for command in (["embed"], ["embed-genes"], ["benchmark"], ["pretrain"], ["adapt"], ["corpus", "plan"]):
+        assert main([*command, "--help"]) == 0
+        assert "--threads" in capsys.readouterr().out, command
+    monkeypatch.setattr(threads, "use_threads", lambda n: None)
+    args = build_parser().parse_args(["embed", "absent.h5ad", "out.h5ad", "--threads", "3"])
+    assert args.threads == 3
+    for name in (*threads.COUNTS, threads.CHOSEN_HERE):
+        monkeypatch.setenv(name, "2")
+    assert main(["embed", "absent.h5ad", "out.h5ad", "--threads", "3"]) == 2
+    assert os.environ["OMP_NUM_THREADS"] == os.environ["NUMBA_NUM_THREADS"] == "3"
+    assert main(["embed", "absent.h5ad", "out.h5ad", "--threads", "0"]) == 2
+    assert "threads is 0" in capsys.readouterr().err

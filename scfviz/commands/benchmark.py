@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from scfviz.commands.shared import add_json, show_report
+from scfviz.commands.shared import add_json, add_threads, show_report
 
 
 def add_benchmark(commands: Any) -> None:
@@ -23,6 +23,7 @@ def add_benchmark(commands: Any) -> None:
     size.add_argument("--quick", dest="budget", action="store_const", const="quick", help="a few cells: a first look")
     size.add_argument("--full", dest="budget", action="store_const", const="full", help="all cells: for an accelerator")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto")
+    add_threads(parser)
     add_json(parser)
     parser.set_defaults(run=_benchmark, budget="standard")
 

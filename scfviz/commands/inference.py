@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scfviz.commands.shared import Progress, add_file, show_report
+from scfviz.commands.shared import Progress, add_file, add_threads, show_report
 from scfviz.errors import OptionError
 
 if TYPE_CHECKING:
@@ -87,6 +87,7 @@ def add_inference(parser: argparse.ArgumentParser, *, checkpoint_required: bool)
     depth.add_argument("--depth-fold", type=float, metavar="F", help="the same as a multiple of the cell's own depth")
     parser.add_argument("--precision", choices=["auto", "fp32", "bf16"], default="auto")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto")
+    add_threads(parser)
     parser.add_argument("--resume", action="store_true", help="go on where an interrupted run stopped")
 
 
@@ -147,10 +148,16 @@ class InferenceRun:
         text += [f"Your file holds {old} already; ours is called {new}." for old, new in self.renamed.items()]
         if not self.info.is_trained:
             text.append("Attention: the model is untrained. These numbers say nothing about the cells.")
+        if not self.info.is_sealed:
+            text.append(
+                "Attention: the checkpoint has no checksums (an earlier version saved it), so damage may go unnoticed. "
+                "Save or import it again."
+            )
         report = {
             "out": str(self.args.out),
             "n_obs": self.aligned.n_obs,
             "is_trained": self.info.is_trained,
+            "is_sealed": self.info.is_sealed,
             "renamed": self.renamed,
             "provenance": self.provenance,
         }

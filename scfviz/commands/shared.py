@@ -18,6 +18,10 @@ def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
 
+def add_threads(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--threads", type=int, metavar="N", help="threads that compute; all cores that may be used")
+
+
 def say(line: str) -> None:
     """Print a line at once."""
     print(line, flush=True)

@@ -8,7 +8,7 @@ import typing
 from pathlib import Path
 from typing import Any
 
-from scfviz.commands.shared import say
+from scfviz.commands.shared import add_threads, say
 from scfviz.errors import OptionError
 
 _FORMATS = (".h5ad", ".zarr", ".h5", ".loom", ".csv", ".tsv", ".csv.gz", ".tsv.gz", ".zip")
@@ -96,6 +96,7 @@ def _add_plan(actions: Any) -> None:
     parser.add_argument("--decoder-rows", type=int, default=0, metavar="N", help="rows of the decoder (default: all)")
     parser.add_argument("--tflops", type=float, metavar="X", help="training rate of a device; measured here without it")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where the rate is measured")
+    add_threads(parser)
     parser.add_argument("--logs", nargs="+", type=Path, default=[], metavar="LOG", help="log.csv of runs: scaling law")
     parser.add_argument("--json", action="store_true")
     parser.set_defaults(run=_plan)
@@ -187,6 +188,7 @@ def _add_run(parser: argparse.ArgumentParser, steps: int) -> None:
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
     parser.add_argument("--name", default="scfviz pretraining", help="name of the checkpoint")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    add_threads(parser)
     parser.add_argument("--strategy", choices=["ddp", "fsdp"], default="ddp", help="how ranks share the work")
     parser.add_argument("--workers", type=int, default=0, metavar="N", help="processes that prepare batches")
     parser.add_argument("--validation-cells", type=int, default=64, metavar="N", help="per held-out split")

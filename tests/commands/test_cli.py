@@ -84,6 +84,16 @@ def test_untrained_model_and_renamed_keys_are_said(checkpoint, tmp_path, capsys)
     assert written.obsm["X_scfoundation"].shape == (4, 2) and written.obsm["X_scfoundation_scfviz"].shape == (4, 32)
 
 
+def test_a_checkpoint_without_checksums_is_used_and_that_is_said(cells, tmp_path, capsys):
+    """As an earlier version saved it."""
+    old = save_tiny_checkpoint(tmp_path / "old")
+    stored = json.loads((old / "config.json").read_text())
+    del stored["sha256"]
+    (old / "config.json").write_text(json.dumps(stored))
+    assert run("embed", cells, tmp_path / "out.h5ad", "--checkpoint", old) == 0
+    assert "the checkpoint has no checksums" in capsys.readouterr().out
+
+
 def test_embed_genes_writes_a_mean_for_each_group(checkpoint, tmp_path):
     cells = make_cells(12)
     cells.obs["group"] = ["T/B"] * 5 + ["mono"] * 7
