@@ -44,10 +44,10 @@ MAX_ANCESTORS = 50
 def prepare(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Check the options of an export; see `DEFAULTS` for their names.
 
-    `dataset` is a path; `title` and `ref` say what it is called here. `rule` chooses cells, as
-    `to_json` of `analysis.selection.rules` writes it (none: all cells); `selections` holds `name` and `rule` of each named
-    selection; `colors` the colour of each group by column. `embed_job` is the id of an embedding whose results go
-    along; cells that it filtered out are not in a selection.
+    `dataset` is a path; `title` and `ref` say what it is called here. `rule` chooses cells, as `to_json` of
+    `analysis.selection.rules` writes it (none: all cells); `selections` holds name and rule of each named selection;
+    `colors` the colour of each group by column. `embed_job` is the id of an embedding whose results go along; cells
+    that it filtered out are not in a selection.
     """
     from scfviz.analysis.selection.rules import from_json, to_json
     from scfviz.data.source import dataset_id
