@@ -139,8 +139,8 @@ def look(view: View, compare_job: str, way: str = "list", **genes) -> str:
     options = {"comparison": compare_job, "way": way, "gmt": str(gmt) if way == "ranking" else None, "max_padj": 0.9}
     job_id = compute(jobs.Workspace(), "enrichment", options | {"min_change": 0.0}, here=True)
     st.session_state[f"scfviz.enrichment.{view.data.dataset}"] = job_id
-    shown = {"genes": list(names[:4]), "by": "cell_type", "kind": "dots", "only_selected": False, "scaling": "z"}
-    shown.remember(view.data, "plots", **(shown | {"order": "both"} | genes))
+    choice = {"genes": list(names[:4]), "by": "cell_type", "kind": "dots", "only_selected": False, "scaling": "z"}
+    shown.remember(view.data, "plots", **(choice | {"order": "both"} | genes))
     shown.remember(view.data, "composition", what="cell_type", by="donor", length="share", only_selected=True)
     return job_id
 
@@ -275,14 +275,14 @@ def test_report_shows_sets_genes_and_parts_with_their_numbers(worked):
 
 def test_panels_whose_label_or_selection_is_gone_are_left_out(worked):
     _, view, _ = worked
-    shown = {"genes": [view.data.genes[0]], "kind": "dots", "scaling": "mean", "order": "listed"}
+    choice = {"genes": [view.data.genes[0]], "kind": "dots", "scaling": "mean", "order": "listed"}
     for choices in ({"by": "not_here", "only_selected": False}, {"by": "(named)", "only_selected": True}):
-        shown.remember(view.data, "plots", **shown, **choices)
+        shown.remember(view.data, "plots", **choice, **choices)
         shown.remember(view.data, "composition", what="cell_type", length="share", **choices)
         bare = replace(view, history=SelectionHistory(), mask=None)
         work = report.gather(bare, report.take(bare))
         assert work.pictured is None and work.composed is None
-    shown.remember(view.data, "plots", **(shown | {"genes": ["NOT A GENE"]}), by="cell_type", only_selected=False)
+    shown.remember(view.data, "plots", **(choice | {"genes": ["NOT A GENE"]}), by="cell_type", only_selected=False)
     assert report.gather(view, report.take(view)).pictured is None
 
 
@@ -487,8 +487,8 @@ def saved_session(view: View) -> SavedSession:
     for name, value in {"x_color": "gene", "x_gene": view.data.genes[3], "x_panel": "report"}.items():
         st.session_state[name] = value
     kinds = {"by": view.data.labels[0], "only_selected": False}
-    shown = {"genes": list(view.data.genes[:4]), "kind": "violins", "scaling": "mean", "order": "groups"}
-    shown.remember(view.data, "plots", **shown | kinds)
+    choice = {"genes": list(view.data.genes[:4]), "kind": "violins", "scaling": "mean", "order": "groups"}
+    shown.remember(view.data, "plots", **choice | kinds)
     shown.remember(view.data, "composition", what=view.data.labels[0], length="cells", **kinds)
     return read_session(session.with_labels(report.take(view).session).to_bytes())
 

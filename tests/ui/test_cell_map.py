@@ -271,7 +271,7 @@ def test_events_become_rules():
 def test_browser_and_server_size_points_by_the_same_rule():
     if shutil.which("node") is None:
         pytest.skip("node is not installed")
-    source = Path(cell_map.__file__).parent / "components" / "cell_map" / "src" / "look.js"
+    source = Path(cell_map.__file__).parents[1] / "components" / "cell_map" / "src" / "look.js"
     cases = [(700, 600, 500, 1), (5_000, 480, 420, 3.5), (100_000, 900, 520, 1), (1_000_000, 900, 520, 40)]
     code = (
         f"import {{ pointLook }} from '{source.as_uri()}';"

@@ -65,8 +65,8 @@ def test_it_takes_about_a_minute_to_read():
 
 
 def test_every_part_that_it_frames_is_on_the_page():
-    sources = [path.read_text(encoding="utf-8") for path in (Path(tour.__file__).parent).rglob("*.py")]
-    style = (Path(tour.__file__).parent / "components/cell_map/src/style.css").read_text(encoding="utf-8")
+    sources = [path.read_text(encoding="utf-8") for path in (Path(tour.__file__).parents[1]).rglob("*.py")]
+    style = (Path(tour.__file__).parents[1] / "components/cell_map/src/style.css").read_text(encoding="utf-8")
     for step in tour.STEPS:
         name = step.part.split()[0].removeprefix(".st-key-").removesuffix("-channels")
         assert step.part in style if step.part.startswith("--") else any(f'"{name}"' in text for text in sources), step
