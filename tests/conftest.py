@@ -4,11 +4,20 @@ import os
 from pathlib import Path
 
 import pytest
+from visitors import CHROMIUM, CHROMIUM_ARGUMENTS, Visitor
 
 from scfviz.threads import prepare_threads
 
-prepare_threads()  # before any test loads torch
+# before any test loads torch; test processes side by side have a core each
+prepare_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else None)
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+def pytest_collection_modifyitems(items):
+    """Whatever needs a browser is slow."""
+    for item in items:
+        if item.path.parent.name == "browser":
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -65,11 +74,27 @@ def one_thread():
     torch.set_num_threads(before)
 
 
+@pytest.fixture(scope="module")
+def browser():
+    """One Chromium for all tests of a module; every visitor has a context of its own in it.
+
+    Playwright keeps an event loop running, which other modules must not find.
+    """
+    if CHROMIUM is None:
+        if os.environ.get("CI", "").lower() == "true":
+            pytest.fail("Chromium is missing; CI must run the browser tests")
+        pytest.skip("Chromium is not installed")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGUMENTS)
+        yield chromium
+        chromium.close()
+
+
 @pytest.fixture
 def visitor_type() -> type:
     """What a module's visitors are."""
-    from test_browser import Visitor
-
     return Visitor
 
 
@@ -87,7 +112,7 @@ def pytest_runtest_makereport(item, call):
 
 @pytest.fixture
 def visit(request, browser, server, visitor_type):
-    """Opens pages in a real browser, each call as another visitor; a module brings its own `browser` and `server`."""
+    """Opens pages in a real browser, each call as another visitor; a module brings its own `server`."""
     visitors = []
 
     def visit(**context):

@@ -85,7 +85,7 @@ def test_every_asset_is_listed_with_its_checksum():
 
 
 def test_every_requirement_has_a_bound_and_says_who_needs_it():
-    for line in (ROOT / "requirements.txt").read_text().splitlines():
+    for line in "".join((ROOT / f"requirements{part}.txt").read_text() for part in ("", "-dev")).splitlines():
         assert re.match(r"[a-z0-9_.-]+(\[[a-z]+\])?(>=|==)[\d.]+(,<\d+)?\s+# \w+", line), line
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from test_browser import ROOT, Server, Visitor, browser  # noqa: F401
+from visitors import ROOT, Server, Visitor
 
 DEMO = "dataset=demo:pbmc68k_reduced"
 PAGES = {

@@ -2,8 +2,8 @@
 
 import pytest
 from playwright.sync_api import expect
-from test_browser import Server, browser  # noqa: F401
 from test_browser_explorer import WAIT_MS, Explorer
+from visitors import Server
 
 from scfviz.data.catalog import demo_path
 

@@ -12,7 +12,7 @@ import pytest
 import scipy.sparse as sp
 from datasets import some_genes
 from playwright.sync_api import expect
-from test_browser import Server, Visitor, browser  # noqa: F401
+from visitors import Server, Visitor
 
 N = 300_000
 GENES = some_genes(240)

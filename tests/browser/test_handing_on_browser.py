@@ -12,7 +12,7 @@ import pytest
 from datasets import make_adata
 from playwright.sync_api import TimeoutError
 from test_accessibility import find_faults
-from test_browser import Server, Visitor, browser  # noqa: F401  (a fixture)
+from visitors import Server, Visitor
 
 from scfviz.ui.explorer import layout
 
