@@ -31,6 +31,16 @@ class DatasetError(ScfvizError):
     title = "This dataset cannot be used as it is"
 
 
+class ChoiceError(DatasetError):
+    """A file or folder holds several datasets; `choices` are the paths that open one each."""
+
+    title = "Several datasets are in here: choose one"
+
+    def __init__(self, found: str, needed: str = "", advice: str = "", choices: tuple[str, ...] = ()):
+        super().__init__(found, needed, advice)
+        self.choices = choices
+
+
 class GeneError(ScfvizError):
     """The genes of a file and the genes of the model do not meet."""
 

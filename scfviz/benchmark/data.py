@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from scfviz.analysis.baselines import Cells
+from scfviz.data.formats import DATASET_SUFFIXES
 from scfviz.errors import DatasetError, OptionError
 
-SUFFIXES = (".h5ad", ".h5", ".loom", ".zarr")
 LABEL_COLUMNS = ("cell_type", "celltype", "CellType", "cell.type", "cell_ontology_class")
 FEWEST_FOR_FOLDS, FEWEST_MASKED = 30, 8
 MAX_REFERENCE_CELLS = 20_000  # held in memory; how many of them are embedded is the budget's
@@ -190,11 +190,11 @@ def find_datasets(folder: Path) -> dict[str, Path]:
         raise OptionError(
             f"There is no folder '{folder}'.", "--data names a folder with datasets.", "Correct the path."
         )
-    found = {path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES}
+    found = {path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() in DATASET_SUFFIXES}
     if not found:
         raise OptionError(
             f"The folder '{folder}' holds no dataset.",
-            f"Files must end in {', '.join(SUFFIXES)}.",
+            f"Files must end in {', '.join(DATASET_SUFFIXES)}.",
             "Give another folder.",
         )
     return found

@@ -11,8 +11,6 @@ from typing import Any
 from scfviz.commands.shared import add_threads, say
 from scfviz.errors import OptionError
 
-_FORMATS = (".h5ad", ".zarr", ".h5", ".loom", ".csv", ".tsv", ".csv.gz", ".tsv.gz", ".zip")
-
 
 def add_training_commands(commands: Any) -> None:
     """Register the commands with the parser of `scfviz`."""
@@ -74,10 +72,13 @@ def _build(args: argparse.Namespace) -> int:
 
 def _expand(paths: list[Path]) -> list[Path]:
     """Folders stand for the dataset files in them."""
+    from scfviz.data.formats import ZARR_SUFFIX, is_dataset_file, is_dataset_folder
+
     files: list[Path] = []
     for path in paths:
-        if path.is_dir() and path.suffix != ".zarr" and not any(path.glob("matrix.mtx*")):
-            files += sorted(file for file in path.iterdir() if file.name.endswith(_FORMATS))
+        if path.is_dir() and not is_dataset_folder(entry.name for entry in path.iterdir()):
+            inside = sorted(path.iterdir())
+            files += [f for f in inside if is_dataset_file(f.name) or f.suffix == ZARR_SUFFIX and f.is_dir()]
         else:
             files.append(path)
     return files

@@ -170,7 +170,7 @@ class AlignedCounts:
             return
         path, before = self._watched
         # A folder has thousands of files: looking at all of them for every block would cost more than reading.
-        if path.is_dir() and monotonic() - self._checked_at < SECONDS_BETWEEN_FOLDER_CHECKS:
+        if not path.is_file() and monotonic() - self._checked_at < SECONDS_BETWEEN_FOLDER_CHECKS:
             return
         refuse_changed(path, before)
         self._checked_at = monotonic()

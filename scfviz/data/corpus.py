@@ -31,11 +31,10 @@ from scfviz.data.corpus_writer import (
     fingerprint_cells,
     write_manifest,
 )
+from scfviz.data.formats import stem_of
 from scfviz.data.read import read_dataset
 from scfviz.data.vocabulary import load_vocabulary
 from scfviz.errors import DatasetError, OptionError, ScfvizError
-
-_ENDINGS = (".gz", ".h5ad", ".zarr", ".h5", ".loom", ".csv", ".tsv", ".mtx", ".zip")
 
 
 def build_corpus(
@@ -125,10 +124,7 @@ def _name_files(files: Sequence[Path]) -> dict[str, Path]:
         raise OptionError("No dataset file is given.", "A corpus needs at least one.", "Give files or folders of them.")
     named: dict[str, Path] = {}
     for file in files:
-        name = file.name
-        for ending in _ENDINGS:
-            name = name.removesuffix(ending)
-        name = name.lstrip(".") or file.name
+        name = stem_of(file.name).lstrip(".") or file.name
         if name in named:
             raise OptionError(
                 f"'{named[name]}' and '{file}' are both named '{name}'.",

@@ -1,20 +1,28 @@
 """Open any supported single-cell file as an AnnData with sparse (or on-disk) matrices."""
 
 import warnings
-import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from scfviz.data import source
-from scfviz.data.source import GZIP_MAGIC
+from scfviz.data.foreign import HDF5_MAGIC, HEAD_BYTES, is_tar, open_zip_names, refuse_foreign, zip_error
+from scfviz.data.formats import (
+    FORMATS,
+    HDF5_SUFFIXES,
+    MATRIX_SUFFIX,
+    PACKED,
+    TABLE_SUFFIXES,
+    ZARR_METADATA,
+    is_matrix_file,
+    shorten,
+)
+from scfviz.data.parts import no_such_part
 from scfviz.errors import DatasetError, ScfvizError
 
-FORMATS = ".h5ad, .zarr, 10x .h5, 10x matrix.mtx (a folder or .zip), .loom, .csv, .tsv or .txt (also .gz)"
-HDF5_MAGIC, ZIP_MAGIC = b"\x89HDF\r\n\x1a\n", b"PK\x03\x04"
+ZIP_MAGIC = b"PK\x03\x04"
 TURNED = "Rows were genes and columns were cells; the table was turned."
-HDF5_SUFFIXES = (".h5ad", ".h5", ".hdf5", ".loom")
-TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".tab")
 
 
 def read_dataset(path: str | Path, *, folders: Sequence[Path] | None = None):
@@ -27,7 +35,9 @@ def read_dataset(path: str | Path, *, folders: Sequence[Path] | None = None):
     Parameters
     ----------
     path
-        A file, a .zarr folder or a 10x folder with matrix.mtx.
+        A file, a .zarr folder or a folder with matrix.mtx. Where it holds several datasets, one is chosen behind the
+        path: `cells.h5mu/rna` (a modality of MuData), `spatial.zarr/table` (a table of SpatialData), `GSE1/GSM2` (a
+        sample of a folder).
     folders
         The only folders that may be read, links followed; None allows any.
 
@@ -41,169 +51,131 @@ def read_dataset(path: str | Path, *, folders: Sequence[Path] | None = None):
     DatasetError
         Missing, empty, truncated, of an unknown form, outside the allowed folders, or without cells, genes or a
         matrix of numbers.
+    ChoiceError
+        Several datasets are in it, and none was chosen.
     """
     real = source.resolve_source(path, folders)
+    on_disk, part = source.split_part(real)
+    name = shorten(real.name)
     before = source.take_fingerprint(real)
     notes: list[str] = []
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            kind, adata = open_by_content(real, notes)
+            kind, adata = open_by_content(on_disk, part, notes)
     except ScfvizError:
         source.refuse_changed(real, before)
         raise
     except MemoryError:
         raise DatasetError(
-            f"'{real.name}' does not fit in memory.", "", "Save it as .h5ad: that format is read in pieces."
+            f"'{name}' does not fit in memory.", "", "Save it as .h5ad: that format is read in pieces."
         ) from None
+    except (EOFError, zlib.error) as error:
+        raise DatasetError(
+            f"'{name}' is cut short or damaged: its packed content ends early.",
+            "The whole file is needed.",
+            "A download or a copy was interrupted: fetch the file again.",
+        ) from error
     except Exception as error:  # foreign files break readers in countless ways; all of them mean the same to the user
         source.refuse_changed(real, before)
         detail = " ".join(str(error).split())[:160]
         raise DatasetError(
-            f"'{real.name}' cannot be read: it is damaged, cut short or not what its name says.",
+            f"'{name}' could not be read: a part of it is damaged, or stored in a way that is not known here.",
             f"Readable formats: {FORMATS}.",
-            f"Copy or download it again, or save it anew. (Reader: {type(error).__name__}: {detail})",
+            f"Copy it again, or save it again as .h5ad. (Reader: {type(error).__name__}: {detail})",
         ) from error
     source.refuse_changed(real, before)
-    refuse_empty(adata, real.name)
+    refuse_empty(adata, name)
     if looks_transposed(adata):
-        adata = transpose(adata, real.name)
+        adata = transpose(adata, name)
         notes.append(TURNED)
     adata.uns["scfviz_source"] = {"path": str(real), "format": kind, "notes": notes, **asdict(before)}
     return adata
 
 
-def open_by_content(path: Path, notes: list[str]):
-    """(format, AnnData) of a file or folder, decided by what is in it."""
+def open_by_content(path: Path, part: str, notes: list[str]):
+    """(format, AnnData) of a file or folder, or of a part of it, decided by what is in it."""
     if path.is_dir():
-        return open_folder(path, notes)
+        return open_folder(path, part, notes)
+    name, suffix = shorten(path.name), table_suffix(path)
     with open(path, "rb") as handle:
-        head = handle.read(64)
-    suffix = table_suffix(path)
-    if head.startswith(HDF5_MAGIC):
+        head = handle.read(HEAD_BYTES)
+    if not is_tar(head) and is_hdf5(path, head):
         if path.suffix.lower() not in HDF5_SUFFIXES:
-            notes.append(f"The name ends in '{path.suffix}', but the content is HDF5; it was read as such.")
-        return open_hdf5(path, notes)
-    if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
-        raise DatasetError(
-            f"'{path.name}' is a web page (HTML or XML), not a dataset.",
-            f"Readable formats: {FORMATS}.",
-            "The link of the download led to a page, perhaps to sign in: download the file itself.",
-        )
-    if head.startswith(GZIP_MAGIC) and (suffix in HDF5_SUFFIXES or suffix in (".tar", ".tgz")):
-        raise DatasetError(
-            f"'{path.name}' is packed (gzip).",
-            f"Readable formats: {FORMATS}.",
-            "Unpack it, then open what was inside.",
-        )
+            ending = f"The name ends in '{path.suffix}'" if path.suffix else "The name has no ending"
+            notes.append(f"{ending}, but the content is HDF5; it was read as such.")
+        from scfviz.data.read_hdf5 import open_hdf5
+
+        return open_hdf5(path, part, notes)
+    refuse_foreign(path, head)
     if path.suffix.lower() in HDF5_SUFFIXES:
         raise DatasetError(
-            f"'{path.name}' is not an HDF5 file, although its name ends in '{path.suffix}'.",
+            f"'{name}' is not an HDF5 file, although its name ends in '{path.suffix}'.",
             f"Readable formats: {FORMATS}.",
             "Perhaps the download was interrupted, or the name has the wrong ending.",
         )
     if head.startswith(ZIP_MAGIC):
-        from scfviz.data.read_10x import read_mtx_zip
-
-        if suffix == ".xlsx":
-            raise DatasetError(
-                f"'{path.name}' is an Excel workbook.",
-                f"Readable formats: {FORMATS}.",
-                "Save its sheet as .csv. Excel turns some gene names into dates: better get the original table.",
-            )
-        if not zipfile.is_zipfile(path):
-            raise DatasetError(f"The archive '{path.name}' is cut short.", "", "Copy or download it again.")
-        return "10x mtx (zip)", read_mtx_zip(path, notes)
-    if suffix == ".mtx":
+        return open_zip(path, part, notes)
+    if part:
+        raise no_such_part(path, part)
+    if suffix == MATRIX_SUFFIX:
         raise DatasetError(
-            f"'{path.name}' is a matrix without the names of its cells and genes.",
+            f"'{name}' is a matrix without the names of its cells and genes.",
             "The folder with matrix.mtx, barcodes.tsv and features.tsv is needed.",
-            "Choose the folder, or a .zip of the three files.",
+            f"Choose the folder it lies in, '{shorten(path.parent.name)}', or a .zip of the three files.",
         )
     if suffix in TABLE_SUFFIXES:
         from scfviz.data.read_tables import read_table
 
         return "table", read_table(path, notes)
-    raise DatasetError(f"'{path.name}' is of no known format.", f"Readable formats: {FORMATS}.", "Convert it to .h5ad.")
+    raise DatasetError(f"'{name}' is of no known format.", f"Readable formats: {FORMATS}.", "Convert it to .h5ad.")
+
+
+def is_hdf5(path: Path, head: bytes) -> bool:
+    """Whether a file is HDF5: its signature stands at the beginning, or at 512, 1024, 2048 ... behind a user block."""
+    if head.startswith(HDF5_MAGIC):
+        return True
+    offset, size = 512, path.stat().st_size
+    with open(path, "rb") as handle:
+        while offset + len(HDF5_MAGIC) <= size:
+            handle.seek(offset)
+            if handle.read(len(HDF5_MAGIC)) == HDF5_MAGIC:
+                return True
+            offset *= 2
+    return False
 
 
 def table_suffix(path: Path) -> str:
     """The ending of a name without .gz, in small letters."""
-    return Path(path.stem).suffix.lower() if path.suffix.lower() == ".gz" else path.suffix.lower()
+    return Path(path.stem).suffix.lower() if path.suffix.lower() == PACKED else path.suffix.lower()
 
 
-def open_folder(path: Path, notes: list[str]):
-    """A .zarr store or a 10x folder."""
-    from scfviz.data.read_10x import find_mtx, read_mtx_folder
+def open_folder(path: Path, part: str, notes: list[str]):
+    """A .zarr store, or a folder of matrices with their names."""
+    from scfviz.data.read_mtx import describe_below, read_mtx_folder
 
     if source.is_zarr(path):
-        from scfviz.data.read_anndata import open_zarr, read_anndata_file
+        from scfviz.data.read_zarr import open_zarr_folder
 
-        return "zarr", read_anndata_file(open_zarr(path), path.name, notes)
-    if find_mtx([p.name for p in path.iterdir()]):
-        return "10x mtx", read_mtx_folder(path, notes)
-    raise DatasetError(
-        f"The folder '{path.name}' is neither a .zarr store nor a 10x folder with matrix.mtx.",
-        f"Readable formats: {FORMATS}.",
-        "Choose a single file, or the folder that holds matrix.mtx itself.",
-    )
+        return open_zarr_folder(path, part, notes)
+    if any(is_matrix_file(p.name) for p in path.iterdir()):
+        return "mtx", read_mtx_folder(path, part, notes)
+    raise describe_below(path)
 
 
-def open_hdf5(path: Path, notes: list[str]):
-    """AnnData, 10x or loom, by the groups inside."""
-    import h5py
+def open_zip(path: Path, part: str, notes: list[str]):
+    """A .zarr store or matrices with their names, in a .zip; anything else is refused with what is inside."""
+    names = [n for n in open_zip_names(path) if not n.endswith("/")]
+    visible = [n for n in names if "__MACOSX" not in n.split("/") and not source.is_macos_companion(Path(n).name)]
+    if any(is_matrix_file(n) for n in visible):
+        from scfviz.data.read_mtx import read_mtx_zip
 
-    from scfviz.data import read_10x, read_anndata, read_loom
+        return "mtx (zip)", read_mtx_zip(path, part, notes)
+    if any(n.split("/")[-1] in ZARR_METADATA for n in visible):
+        from scfviz.data.read_zarr import open_zarr_zip
 
-    try:
-        file = h5py.File(path, "r")
-    except BlockingIOError:
-        raise DatasetError(
-            f"'{path.name}' is being written by another program.", "", "Wait until it is done."
-        ) from None
-    refuse_foreign_storage(file, path.name)
-    if "mod" in file:
-        raise DatasetError(
-            f"'{path.name}' holds several kinds of measurements (MuData: {', '.join(list(file['mod'])[:6])}).",
-            "One cells x genes matrix of RNA counts is needed.",
-            "Save the RNA part as .h5ad (mdata.mod['rna'].write_h5ad).",
-        )
-    found = None
-    if "obs" in file and "var" in file:
-        found = "h5ad", read_anndata.read_anndata_file(file, path.name, notes)
-    elif read_loom.is_loom(file):
-        found = "loom", read_loom.read_loom(file, path.name, notes)
-    elif genomes := read_10x.find_10x_groups(file):
-        found = "10x h5", read_10x.read_10x_h5(file, genomes, path.name, notes)
-    if found:
-        # An open file could not be written to by anyone else; it stays open only while matrices are read from it.
-        if not read_anndata.reads_from_disk(found[1]):
-            file.close()
-        return found
-    inside = ", ".join(list(file)[:6]) or "nothing"
-    raise DatasetError(
-        f"'{path.name}' is an HDF5 file without a cells x genes matrix (it holds: {inside}).",
-        "An AnnData, 10x or loom layout is needed.",
-        "Save the dataset as .h5ad with anndata.",
-    )
-
-
-def refuse_foreign_storage(file, name: str) -> None:
-    """Refuse HDF5 files that pull their content from other files: those could lie anywhere on the server."""
-    import h5py
-
-    def check_link(key: str, link) -> bool | None:
-        return True if isinstance(link, h5py.ExternalLink) else None
-
-    def check_object(key: str, elem) -> bool | None:
-        return True if isinstance(elem, h5py.Dataset) and (elem.external or elem.is_virtual) else None
-
-    if file.visititems_links(check_link) or file.visititems(check_object):
-        raise DatasetError(
-            f"'{name}' refers to other files for its content.",
-            "A file that holds all its data itself is needed.",
-            "Save a full copy of the dataset.",
-        )
+        return open_zarr_zip(path, part, notes)
+    raise zip_error(path, visible)
 
 
 def refuse_empty(adata, name: str) -> None:

@@ -1,8 +1,6 @@
 """Read AnnData's own formats, .h5ad and .zarr, leaving large matrices on disk."""
 
-import re
 import warnings
-from pathlib import Path
 
 import h5py
 import numpy as np
@@ -14,11 +12,9 @@ from anndata.io import read_elem, sparse_dataset
 
 from scfviz.data import matrix as mx
 from scfviz.data.sidecar import write_sidecar
-from scfviz.data.source import dataset_files
 from scfviz.errors import DatasetError
 
 MAX_EXTRA_BYTES = 64 * 2**20
-PICKLE = re.compile(r'"(?:numcodecs\.)?pickle"')
 SPARSE = ("csr_matrix", "csc_matrix", "csr_array", "csc_array")
 
 
@@ -86,7 +82,7 @@ def read_frame(root, key: str, name: str, notes: list[str]) -> pd.DataFrame:
             "Save the dataset again with anndata.",
         )
     elem = root[key]
-    frame = read_compound(elem) if isinstance(elem, h5py.Dataset) else read_columns(elem, notes)
+    frame = read_columns(elem, notes) if hasattr(elem, "keys") else read_compound(elem, root, key, name)
     if not isinstance(frame, pd.DataFrame):
         raise DatasetError(
             f"In '{name}' the table of {kind} ('{key}') is not a table.", "", "Save the dataset again with anndata."
@@ -111,12 +107,19 @@ def read_columns(group, notes: list[str]) -> pd.DataFrame:
         return pd.DataFrame(columns, index=index)
 
 
-def read_compound(dataset: h5py.Dataset) -> pd.DataFrame:
-    """A table stored as one compound array; its category names are in uns."""
-    frame = pd.DataFrame({field: decode(dataset[field]) for field in dataset.dtype.names})
+def read_compound(elem, root, key: str, name: str) -> pd.DataFrame:
+    """A table stored as one compound array, in HDF5 or zarr; its category names are in uns."""
+    if elem.dtype.names is None:
+        raise DatasetError(
+            f"In '{name}' the table '{key}' is a single array without columns.",
+            "An AnnData file has the tables obs and var.",
+            "Save the dataset again with anndata.",
+        )
+    values = elem[...]
+    frame = pd.DataFrame({field: decode(values[field]) for field in elem.dtype.names if values[field].ndim == 1})
     index = next((c for c in ("index", "_index", "cell", "gene") if c in frame), frame.columns[0])
     frame = frame.set_index(index)
-    uns = dataset.file.get("uns", {})
+    uns = root["uns"] if "uns" in root else {}
     for column in frame.columns:
         if f"{column}_categories" in uns:
             categories = decode(uns[f"{column}_categories"][()])
@@ -229,20 +232,6 @@ def stored_bytes(elem) -> int:
     if hasattr(elem, "keys"):
         return sum(stored_bytes(elem[name]) for name in elem)
     return int(np.prod(elem.shape)) * elem.dtype.itemsize
-
-
-def open_zarr(path: Path):
-    """Open a .zarr folder after making sure that nothing in it is a stored Python object."""
-    import zarr
-
-    for meta in (p for p in dataset_files(path) if p.name in (".zarray", ".zmetadata", "zarr.json")):
-        if PICKLE.search(meta.read_text("utf-8", "replace")):
-            raise DatasetError(
-                f"'{path.name}' holds stored Python objects (a pickled array in {meta.parent.name}).",
-                "They are never opened: they can run programs.",
-                "Save these columns as text or numbers.",
-            )
-    return zarr.open_group(path, mode="r")
 
 
 def reads_from_disk(adata: AnnData) -> bool:

@@ -10,12 +10,18 @@ from anndata import AnnData
 
 from scfviz.data.assemble import assemble
 from scfviz.data.matrix import entry_chunks
+from scfviz.data.mtx_files import PARTS
 from scfviz.data.read_anndata import decode, refuse_non_numbers
 from scfviz.errors import DatasetError
 
-CELL_NAMES = ("CellID", "cell_id", "CellIDs", "obs_names", "Barcode", "barcode", "cell_names")
-GENE_NAMES = ("Gene", "gene", "GeneName", "gene_symbol", "var_names", "Accession", "gene_names")
-VELOCITY_LAYERS = ("spliced", "unspliced", "ambiguous")
+CELL_NAMES = (
+    "CellID", "cell_id", "CellIDs", "obs_names", "Barcode", "barcode", "barcodes", "cell_names", "Cell", "cell",
+)  # fmt: skip
+GENE_NAMES = (
+    "Gene", "gene", "GeneName", "gene_name", "gene_symbol", "Symbol", "symbol", "var_names", "gene_names", "Accession",
+    "target_name", "gene_id", "ensembl_id",
+)  # fmt: skip
+SAVE_AGAIN = "The file is damaged: save it again."
 
 
 def is_loom(file: h5py.File) -> bool:
@@ -32,9 +38,19 @@ def read_loom(file: h5py.File, name: str, notes: list[str]) -> AnnData:
     var = read_attributes(file["row_attrs"], n_genes, GENE_NAMES, name)
     if not len(obs) or not len(var):
         return AnnData(obs=obs, var=var)
-    if "layers" in file and (others := [k for k in file["layers"] if k not in VELOCITY_LAYERS]):
-        notes.append(f"Only the main matrix of the loom file is used; other layers: {', '.join(others[:5])}.")
-    return AnnData(X=assemble(entry_chunks(matrix, transposed=True), (n_cells, n_genes), notes), obs=obs, var=var)
+    stored = file["layers"] if isinstance(file.get("layers"), h5py.Group) else {}
+    if others := [key for key in stored if key not in PARTS]:
+        notes.append(f"Of the loom file's layers these were not read: {', '.join(others[:5])}.")
+    layers = {}
+    for key in (key for key in stored if key in PARTS):
+        refuse_non_numbers(stored[key].dtype, f"layers/{key}", name)
+        if stored[key].shape != matrix.shape:
+            raise DatasetError(
+                f"In '{name}' the layer '{key}' has another shape than the matrix.", "The parts must agree.", SAVE_AGAIN
+            )
+        layers[key] = assemble(entry_chunks(stored[key], transposed=True), (n_cells, n_genes), notes)
+    X = assemble(entry_chunks(matrix, transposed=True), (n_cells, n_genes), notes)
+    return AnnData(X=X, obs=obs, var=var, layers=layers)
 
 
 def read_attributes(group: h5py.Group, length: int, names: tuple[str, ...], file_name: str) -> pd.DataFrame:
@@ -46,7 +62,7 @@ def read_attributes(group: h5py.Group, length: int, names: tuple[str, ...], file
                 raise DatasetError(
                     f"In '{file_name}' the attribute '{key}' has {elem.shape[0]:,} values for {length:,} rows.",
                     "The parts must agree.",
-                    "The file is damaged: save it again.",
+                    SAVE_AGAIN,
                 )
             columns[key] = decode(elem[()])
     index = next((columns[key] for key in names if key in columns), np.arange(length))

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from scfviz.data.formats import ZARR_METADATA, is_matrix_file, shorten
 from scfviz.errors import DatasetError
 
 GZIP_MAGIC = b"\x1f\x8b"
-ZARR_METADATA = (".zgroup", ".zattrs", "zarr.json", ".zmetadata")
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,24 @@ class Fingerprint:
     mtime_ns: int
 
 
+def split_part(path: Path) -> tuple[Path, str]:
+    """(what lies on disk, what is chosen inside it, "" where nothing is).
+
+    `cells.h5mu/rna` is the modality rna of a MuData file, `GSE1/GSM2` the sample GSM2 of a folder of several.
+    """
+    if path.exists():
+        return path, ""
+    for above in path.parents:
+        if above.exists():
+            is_whole = above.is_file() or is_zarr(above) or any(is_matrix_file(name) for name in os.listdir(above))
+            return (above, path.relative_to(above).as_posix()) if is_whole else (path, "")
+    return path, ""
+
+
 def resolve_source(path: str | Path, folders: Sequence[Path] | None = None) -> Path:
     """The real path of a dataset, links followed, if it exists, holds something and lies in an allowed folder.
+
+    A part of a file or folder, see `split_part`, is not looked for here: the reader knows what is inside.
 
     Raises
     ------
@@ -32,30 +48,32 @@ def resolve_source(path: str | Path, folders: Sequence[Path] | None = None) -> P
         It does not exist, is empty, cannot be read, or lies (itself or through a link) outside `folders`.
     """
     given = Path(path)
-    missing = DatasetError(f"There is no file or folder '{given.name or given}'.", "", "Check the path.")
+    name = shorten(given.name or str(given))
+    missing = DatasetError(f"There is no file or folder '{name}'.", "", "Check the path.")
     try:
         given = given.expanduser()
         real = Path(os.path.realpath(given))
         # A path outside is refused before it is said to be missing: existence is nobody's business there.
         refuse_outside(real, given, folders)
-        is_there = real.exists()
+        on_disk = split_part(real)[0]
+        is_there = on_disk.exists()
     except (OSError, RuntimeError, ValueError):  # an unknown user's home, a name that no file can have
         raise missing from None
     if not is_there:
         raise missing
-    if real.is_dir():
-        if not os.access(real, os.R_OK | os.X_OK):
-            raise DatasetError(f"The folder '{given.name}' may not be read.", "", "Ask for permission to read it.")
-        refuse_links_outside(real, folders)
-        if not any(real.iterdir()):
-            raise DatasetError(f"The folder '{given.name}' is empty.", "A dataset is needed.", "Choose another folder.")
-    elif not real.is_file():
-        raise DatasetError(f"'{given.name}' is neither a file nor a folder.", "A dataset is needed.")
-    elif not os.access(real, os.R_OK):
-        raise DatasetError(f"'{given.name}' may not be read.", "", "Ask for permission to read the file.")
-    elif real.stat().st_size == 0:
+    if on_disk.is_dir():
+        if not os.access(on_disk, os.R_OK | os.X_OK):
+            raise DatasetError(f"The folder '{name}' may not be read.", "", "Ask for permission to read it.")
+        refuse_links_outside(on_disk, folders)
+        if not any(on_disk.iterdir()):
+            raise DatasetError(f"The folder '{name}' is empty.", "A dataset is needed.", "Choose another folder.")
+    elif not on_disk.is_file():
+        raise DatasetError(f"'{name}' is neither a file nor a folder.", "A dataset is needed.")
+    elif not os.access(on_disk, os.R_OK):
+        raise DatasetError(f"'{name}' may not be read.", "", "Ask for permission to read the file.")
+    elif on_disk.stat().st_size == 0:
         raise DatasetError(
-            f"The file '{given.name}' is empty (0 bytes).",
+            f"The file '{name}' is empty (0 bytes).",
             "A dataset is needed.",
             "Perhaps a download or a copy was interrupted: fetch the file again.",
         )
@@ -87,9 +105,14 @@ def is_zarr(folder: Path) -> bool:
     return any((folder / name).exists() for name in ZARR_METADATA)
 
 
+def is_macos_companion(name: str) -> bool:
+    """Whether a file was put beside another by macOS: `._matrix.mtx`, `.DS_Store`."""
+    return name.startswith("._") or name == ".DS_Store"
+
+
 def take_fingerprint(path: Path) -> Fingerprint:
     """The size and time of change of a file, or of all files of a folder."""
-    stats = [file.stat() for file in dataset_files(path)]
+    stats = [file.stat() for file in dataset_files(split_part(path)[0])]
     return Fingerprint(sum(s.st_size for s in stats), max((s.st_mtime_ns for s in stats), default=0))
 
 
@@ -101,7 +124,7 @@ def dataset_files(path: Path) -> list[Path]:
         entries = (Path(parent, name) for parent, _, files in os.walk(path) for name in files)
     else:
         entries = path.iterdir()  # the folder above a 10x folder may be a whole disk
-    return sorted(entry for entry in entries if entry.is_file())
+    return sorted(entry for entry in entries if entry.is_file() and not is_macos_companion(entry.name))
 
 
 def refuse_changed(path: Path, before: Fingerprint) -> None:
@@ -127,13 +150,17 @@ def refuse_changed(path: Path, before: Fingerprint) -> None:
 def dataset_id(path: str | Path) -> str:
     """Identity of a dataset: 16 hexadecimal digits of the SHA-256 of its content (folder: its files and their names).
 
+    A part of a file or folder has an identity of its own.
+
     Raises
     ------
     DatasetError
         The path does not exist or is empty.
     """
     real = resolve_source(path)
-    return hash_content(real, tuple(dataset_files(real)), take_fingerprint(real))
+    on_disk, part = split_part(real)
+    content = hash_content(on_disk, tuple(dataset_files(on_disk)), take_fingerprint(on_disk))
+    return hashlib.sha256(f"{content}/{part}".encode()).hexdigest()[:16] if part else content
 
 
 @lru_cache(maxsize=256)

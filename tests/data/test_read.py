@@ -206,15 +206,17 @@ def test_a_table_without_names_of_cells_loses_no_gene(adata, tmp_path):
 
 
 @pytest.mark.parametrize("packed", [False, True], ids=["folder", "zip"])
-def test_of_several_samples_one_is_read_and_the_others_are_named(packed, adata, tmp_path):
+def test_of_several_samples_one_is_chosen_behind_the_path(packed, adata, tmp_path):
     (tmp_path / "a").mkdir()
     for sample, cells in (("B", adata), ("A", adata[:20])):
         for name, content in datasets.mtx_parts(cells, 3).items():
             (tmp_path / "a" / f"{sample}_{name}").write_bytes(content)
     path = Path(shutil.make_archive(str(tmp_path / "b"), "zip", tmp_path / "a")) if packed else tmp_path / "a"
-    found = read_dataset(path)
-    assert found.n_obs == 20
-    assert "B_matrix.mtx.gz" in " ".join(found.uns["scfviz_source"]["notes"])
+    error = refuse(path, "2 samples: A, B", f"{path.name}/A")
+    assert error.choices == (f"{path.name}/A", f"{path.name}/B")
+    assert read_dataset(path / "A").n_obs == 20 and read_dataset(path / "B").n_obs == 60
+    refuse(path / "C", "no sample 'C'", "A, B")
+    assert len({dataset_id(path / "A"), dataset_id(path / "B"), dataset_id(path)}) == 3
 
 
 def test_the_files_that_macos_adds_to_an_archive_are_passed_over(adata, tmp_path):
@@ -385,7 +387,7 @@ def test_a_file_of_several_kinds_of_measurements_asks_for_its_rna(tmp_path):
 
 @pytest.mark.parametrize("name", ["a.rds", "a.pkl", "a.xlsx", "a"])
 def test_an_unknown_format_is_refused_with_the_known_ones(name, tmp_path):
-    (tmp_path / name).write_bytes(b"RDX3 something else entirely")
+    (tmp_path / name).write_bytes(b"something else entirely")
     refuse(tmp_path / name, "no known format", ".h5ad", ".loom")
 
 

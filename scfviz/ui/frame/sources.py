@@ -12,22 +12,12 @@ import os
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from scfviz.data.formats import ZARR_SUFFIX, is_dataset_file, is_dataset_folder
+from scfviz.data.source import dataset_files, split_part
 from scfviz.errors import DatasetError, ScfvizError
 from scfviz.jobs import Workspace
 
 FIRST_DEMO = "demo:pbmc68k_reduced"
-SUFFIXES = (
-    ".h5ad",
-    ".h5",
-    ".loom",
-    ".zip",
-    ".csv",
-    ".tsv",
-    ".txt",
-    ".csv.gz",
-    ".tsv.gz",
-    ".txt.gz",
-)
 ORIGINS = {"demo": "Demo", "gallery": "Gallery", "upload": "Upload", "folder": "Server folder", "subset": "Subset"}
 _MAX_DEPTH, _MAX_FILES = 4, 2_000
 
@@ -96,7 +86,7 @@ def resolve(ref: str) -> Source:
             "A dataset is a demo, an upload, a gallery file, a subset or a file in a data folder.",
             "Choose one on the Dataset page.",
         )
-    if not path.exists():
+    if not split_part(path)[0].exists():
         raise DatasetError(
             f"The file '{title_of(ref)}' is no longer there: it was moved or deleted since it was chosen.",
             "",
@@ -107,9 +97,8 @@ def resolve(ref: str) -> Source:
 
 def stamp(path: Path) -> str:
     """A short text that changes when the file does: 16 hexadecimal digits of path, size and time of change."""
-    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
     digest = hashlib.sha256(str(path).encode())
-    for file in files:
+    for file in dataset_files(split_part(path)[0]):
         about = file.stat()
         digest.update(f"{file.name}|{about.st_size}|{about.st_mtime_ns}".encode())
     return digest.hexdigest()[:16]
@@ -118,8 +107,11 @@ def stamp(path: Path) -> str:
 def list_files(number: int) -> tuple[list[str], bool]:
     """Datasets below a data folder, as paths relative to it; the flag says whether there were too many to list.
 
-    Looks `_MAX_DEPTH` folders deep, follows no links, and leaves hidden files out.
+    Each sample of a folder that holds several is a dataset of its own. Looks `_MAX_DEPTH` folders deep, follows no
+    links, and leaves hidden files out.
     """
+    from scfviz.data.mtx_files import list_samples
+
     root, subsets = data_folders()[number], Workspace().subsets
     found: list[str] = []
     waiting = [(root, 0)]
@@ -133,11 +125,13 @@ def list_files(number: int) -> tuple[list[str], bool]:
             if entry.name.startswith(".") or Path(entry.path) == subsets:  # those may come from private uploads
                 continue
             if entry.is_dir(follow_symlinks=False):
-                if _is_dataset_folder(Path(entry.path)):
-                    found.append(Path(entry.path).relative_to(root).as_posix())
+                below = Path(entry.path).relative_to(root).as_posix()
+                names = _names_in(Path(entry.path))
+                if entry.name.endswith(ZARR_SUFFIX) or is_dataset_folder(names):
+                    found += [f"{below}/{sample}" for sample in list_samples(names)] or [below]
                 elif depth < _MAX_DEPTH:
                     waiting.append((Path(entry.path), depth + 1))
-            elif entry.name.lower().endswith(SUFFIXES):
+            elif is_dataset_file(entry.name):
                 found.append(Path(entry.path).relative_to(root).as_posix())
     return sorted(found[:_MAX_FILES]), len(found) >= _MAX_FILES
 
@@ -177,10 +171,11 @@ def find_content(dataset: str, size: int, title: str, visitor: str) -> str | Non
     return None
 
 
-def _is_dataset_folder(folder: Path) -> bool:
-    if folder.suffix == ".zarr":
-        return True
-    return any((folder / name).exists() for name in ("matrix.mtx", "matrix.mtx.gz"))
+def _names_in(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:  # a folder that may not be read, or vanished
+        return []
 
 
 def _inside(folder: Path, name: str) -> Path:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from scfviz.data.formats import is_dataset_file
 from scfviz.errors import JobError
 from scfviz.jobs import JobStatus, Workspace, cancel, list_jobs, remove, resume
 from scfviz.jobs.workspace import folder_size
@@ -279,7 +280,7 @@ def _datasets() -> list[Kept]:
             if matrix is not None:
                 below = matrix.parent.relative_to(workspace.gallery).as_posix()
                 found.append(_kept(f"gallery:{below}", path.name, "Gallery", path))
-        elif path.name.lower().endswith(sources.SUFFIXES):
+        elif is_dataset_file(path.name):
             found.append(_kept(f"gallery:{path.name}", path.name, "Gallery", path))
     demos = {demo.name: workspace.datasets / f"{demo.name}.h5ad" for demo in DEMOS}
     found += [_kept(f"demo:{name}", name, "Demo", path) for name, path in demos.items() if path.exists()]
