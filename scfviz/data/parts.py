@@ -106,7 +106,7 @@ def choose_modality(modalities: Mapping, part: str, container: Path, notes: list
     modalities
         Name to group, of HDF5 or zarr.
     """
-    names = list(modalities)
+    names = sorted(modalities)
     if not names:
         raise DatasetError(f"'{shorten(container.name)}' is a MuData file without any modality.", "", "Save it again.")
     likely = [n for n in names if n.lower() in RNA_NAMES] or [n for n in names if "rna" in n.lower()]

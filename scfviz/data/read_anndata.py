@@ -33,11 +33,11 @@ def read_anndata_file(root, name: str, notes: list[str]) -> AnnData:
         Sentences about anything unusual are appended.
     """
     obs, var = (read_frame(root, axis, name, notes) for axis in ("obs", "var"))
-    found = {"X": root["X"]} if "X" in root else {}
-    if "layers" in root:
+    found = {"X": root["X"]} if "X" in root and getattr(root["X"], "shape", ()) is not None else {}
+    if "layers" in root and hasattr(root["layers"], "keys"):
         found |= {f"layers/{key}": root["layers"][key] for key in root["layers"]}
     raw_var = None
-    if "raw" in root and "X" in root["raw"]:
+    if "raw" in root and hasattr(root["raw"], "keys") and "X" in root["raw"]:  # a null where there is none
         found["raw"], raw_var = root["raw"]["X"], read_frame(root["raw"], "var", name, notes)
     elif "raw.X" in root:  # anndata before 0.7
         found["raw"], raw_var = root["raw.X"], read_frame(root, "raw.var", name, notes)

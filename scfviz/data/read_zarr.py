@@ -85,7 +85,7 @@ def open_root(root, path: Path, part: str, notes: list[str]):
                 "A table with cells x genes is needed.",
                 "Add the counts to it, or open their .h5ad.",
             )
-        key = parts.choose_part(path, part.removeprefix("tables/"), list(tables), [], "table", notes)
+        key = parts.choose_part(path, part.removeprefix("tables/"), sorted(tables), [], "table", notes)
         notes.append(f"The table '{key}' of a SpatialData store is opened; its images and shapes are not needed.")
         return "SpatialData", read_anndata_file(tables[key], f"{name}/{key}", notes)
     if part:

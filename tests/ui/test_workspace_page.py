@@ -186,6 +186,21 @@ def test_subsets_are_not_listed_as_files_of_the_server(content, workspace, monke
     assert sources.list_files(0)[0] == ["mine.h5ad"]
 
 
+def test_samples_of_a_folder_are_datasets_of_their_own(workspace, tmp_path):
+    folder = tmp_path / "data" / "GSE1"
+    folder.mkdir(parents=True)
+    for sample in ("GSM1", "GSM2"):
+        (folder / f"{sample}_matrix.mtx").write_text("x")
+        (folder / f"._{sample}_matrix.mtx").write_text("x")
+    (tmp_path / "data" / "notes.md").write_text("x")
+    assert sources.list_files(0)[0] == ["GSE1/GSM1", "GSE1/GSM2"]
+    found = sources.resolve("folder:0/GSE1/GSM2")
+    assert found.path == folder / "GSM2" and found.title == "GSM2" and sources.stamp(found.path)
+    assert sources.stamp(found.path) != sources.stamp(folder / "GSM1")
+    with pytest.raises(DatasetError, match="no longer there"):
+        sources.resolve("folder:0/GSE2/GSM2")
+
+
 def test_key_of_a_visitor_never_enters_the_address(content):
     ref = upload(content, ANNA)
     app = open_page(ANNA, "dataset", dataset=ref)

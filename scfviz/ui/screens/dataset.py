@@ -72,7 +72,9 @@ def _choose_file() -> None:
 
 
 def _choose_upload() -> None:
-    st.markdown("For files up to about 1 GB: h5ad, 10x h5, a zip with matrix.mtx, loom, csv or tsv.")
+    st.markdown(
+        "For files up to about 1 GB: h5ad, h5mu, 10x h5, loom, csv or tsv, or a zip with matrix.mtx or a .zarr."
+    )
     # A new key lets the uploaded bytes go once they are on disk; the browser's copy would stay in memory otherwise.
     n_uploads = st.session_state.get("scfviz.n_uploads", 0)
     file = st.file_uploader("File", label_visibility="collapsed", key=f"upload-{n_uploads}")
