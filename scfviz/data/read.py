@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from scfviz.data import source
+from scfviz.data.choices import no_such_part
 from scfviz.data.foreign import HDF5_MAGIC, HEAD_BYTES, is_tar, open_zip_names, refuse_foreign, zip_error
 from scfviz.data.formats import (
     FORMATS,
@@ -18,7 +19,6 @@ from scfviz.data.formats import (
     is_matrix_file,
     shorten,
 )
-from scfviz.data.parts import no_such_part
 from scfviz.errors import DatasetError, ScfvizError
 
 ZIP_MAGIC = b"PK\x03\x04"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import h5py
 
-from scfviz.data import parts, read_10x, read_anndata, read_loom
+from scfviz.data import choices, read_10x, read_anndata, read_loom
 from scfviz.data.formats import shorten
 from scfviz.errors import DatasetError
 
@@ -47,10 +47,10 @@ def open_hdf5(path: Path, part: str, notes: list[str]):
     look_through(file, name)
     found = None
     if "mod" in file:
-        key = parts.choose_modality(file["mod"], part, path, notes)
+        key = choices.choose_modality(file["mod"], part, path, notes)
         found = "MuData", read_anndata.read_anndata_file(file["mod"][key], f"{name}/{key}", notes)
     elif part:
-        raise parts.no_such_part(path, part)
+        raise choices.no_such_part(path, part)
     elif "obs" in file and "var" in file:
         found = "h5ad", read_anndata.read_anndata_file(file, name, notes)
     elif read_loom.is_loom(file):

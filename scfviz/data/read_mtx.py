@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from scfviz.data import parts
+from scfviz.data import choices
 from scfviz.data.assemble import assemble
 from scfviz.data.formats import FORMATS, is_dataset_file, is_dataset_folder, is_hidden, shorten
 from scfviz.data.mtx_files import MtxSet, find_sets
@@ -50,7 +50,7 @@ def read_one(names: list[str], open_member: Opener, path: Path, part: str, notes
     if len(by_sample) == 1 and not part:
         chosen = next(iter(by_sample.values()))
     else:
-        chosen = by_sample[parts.choose_part(path, part, list(by_sample), [], "sample", notes)]
+        chosen = by_sample[choices.choose_part(path, part, list(by_sample), [], "sample", notes)]
     return read_mtx(chosen, open_member, shorten(path.name), notes)
 
 
@@ -322,7 +322,7 @@ def describe_below(path: Path) -> DatasetError:
             break
     if found:
         return ChoiceError(
-            f"The folder '{name}' is no dataset itself, but holds {len(found):,} that may be: {parts.listed(found)}.",
+            f"The folder '{name}' is no dataset itself, but holds {len(found):,} that may be: {choices.listed(found)}.",
             "One dataset is needed.",
             f"Open one of them, for example {path.name}/{found[0]}.",
             choices=tuple(f"{path.name}/{f}" for f in found),

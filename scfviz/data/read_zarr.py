@@ -5,7 +5,7 @@ import zipfile
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
-from scfviz.data import parts
+from scfviz.data import choices
 from scfviz.data.formats import ZARR_METADATA, shorten
 from scfviz.data.read_anndata import read_anndata_file
 from scfviz.data.source import dataset_files
@@ -75,7 +75,7 @@ def open_root(root, path: Path, part: str, notes: list[str]):
     name = shorten(path.name)
     keys = list(root)
     if "mod" in keys:
-        key = parts.choose_modality({k: root["mod"][k] for k in root["mod"]}, part, path, notes)
+        key = choices.choose_modality({k: root["mod"][k] for k in root["mod"]}, part, path, notes)
         return "MuData", read_anndata_file(root["mod"][key], f"{name}/{key}", notes)
     tables = next((root[k] for k in ("tables", "table") if k in keys and "obs" not in root[k]), None)
     if tables is not None and ("spatialdata_attrs" in root.attrs or "obs" not in keys):
@@ -85,11 +85,11 @@ def open_root(root, path: Path, part: str, notes: list[str]):
                 "A table with cells x genes is needed.",
                 "Add the counts to it, or open their .h5ad.",
             )
-        key = parts.choose_part(path, part.removeprefix("tables/"), sorted(tables), [], "table", notes)
+        key = choices.choose_part(path, part.removeprefix("tables/"), sorted(tables), [], "table", notes)
         notes.append(f"The table '{key}' of a SpatialData store is opened; its images and shapes are not needed.")
         return "SpatialData", read_anndata_file(tables[key], f"{name}/{key}", notes)
     if part:
-        raise parts.no_such_part(path, part)
+        raise choices.no_such_part(path, part)
     if not {"obs", "var"} <= set(keys):
         is_image = "multiscales" in root.attrs or "ome" in root.attrs
         raise DatasetError(
