@@ -1,11 +1,11 @@
-"""The checkpoint in use: what it is, how it was trained, whose it is; and how to bring the official weights."""
+"""The checkpoint in use: what it is good for, how it was trained, its licence; and how to import the official one."""
 
 import streamlit as st
 
 from scfviz.ui.frame import models, page, state
 from scfviz.ui.screens import model_card, scores
 
-LEAD = "The weights behind every result: where they come from, how large they are, what they may be used for."
+LEAD = "The weights behind every result: what they are good for, where they come from, what they may be used for."
 
 with page.screen("model", LEAD):
     model_card.show_choice()
@@ -14,16 +14,19 @@ with page.screen("model", LEAD):
     if not info.is_trained:
         page.untrained_notice()
     with st.container(border=True, key="card-model"):
+        model_card.show_name(info)
+        with page.guard():
+            scores.show_verdict(info)
+    with st.container(border=True, key="card-facts"):
         model_card.show_facts(info)
-    with st.container(border=True, key="card-scores"), page.guard():
-        st.markdown("#### What this checkpoint is good for")
-        scores.show_scores(info)
     with st.container(border=True, key="card-curve"):
         st.markdown("#### Pretraining")
         model_card.show_training(info)
     with st.container(border=True, key="card-import"):
-        st.markdown("#### Bring the official weights")
+        st.markdown("#### Import the official weights")
         model_card.show_import()
+    st.markdown("#### Details")
+    scores.show_details(info)
     with st.expander("Model card", icon=":material/description:"):
         model_card.show_readme(info)
     with st.expander("How to read this", icon=":material/help:"):
@@ -33,5 +36,5 @@ with page.screen("model", LEAD):
             "can be traced to its weights. The **encoder** reads the expressed genes of a cell and makes the cell "
             "embedding; the **decoder** predicts all genes and is used for gene embeddings and for enhanced "
             "counts. In the **pretraining curve** a lower loss is better; the curve on cells that were held out "
-            "says whether the model learned something general."
+            "shows whether the model learned something general."
         )

@@ -49,12 +49,53 @@ def test_scores_in_the_folder_are_shown_beside_the_best_baseline(checkpoint):
     write_scores(checkpoint)
     app = open_model_page()
     assert not app.exception and not app.error
-    assert any("good for" in text.value for text in app.markdown)
+    assert any("**This checkpoint is better than simple methods at" in text.value for text in app.markdown)
     summary, rows = (next(t.value for t in app.dataframe if column in t.value) for column in ("Ahead", "Its value"))
     assert list(summary.loc[0, ["Ahead", "No clear difference", "Behind"]]) == [1, 0, 0]
     shown = rows.loc[0].to_dict()
     assert (shown["Model"], shown["Its value"], shown["Best simple method"]) == (0.25, 0.5, "gene mean")
     assert shown["Dataset"] == "<b>own</b> | set" and shown["The model is"] == "ahead"
+
+
+def test_the_page_begins_with_a_sentence_and_at_most_eight_lines(checkpoint):
+    def counted(score, ahead, behind):
+        return {
+            "score": score,
+            "metric": "x",
+            "ahead": ahead,
+            "behind": behind,
+            "no clear difference": 10 - ahead - behind,
+        }
+
+    summary = [
+        counted("masked recovery", 1, 8), counted("masked recovery, with the dataset", 3, 1),
+        counted("masked recovery, with the dataset", 4, 0), counted("read-depth recovery, with the dataset", 9, 1),
+        *(counted(f"question {i}", 0, 0) for i in range(9)),
+    ]  # fmt: skip
+    write_scores(checkpoint, summary=summary)
+    app = open_model_page()
+    assert not app.exception and not app.error
+    table = app.dataframe[0].value
+    assert len(table) <= 8
+    assert list(table["Model with your dataset"])[:2] == [
+        "no clear difference (7 better, 1 worse of 20)", "better (9 better, 1 worse of 10)",
+    ]  # fmt: skip
+    assert list(table["Model alone"])[:2] == ["worse (1 better, 8 worse of 10)", "not measured"]
+    sentence = next(text.value for text in app.markdown if "simple methods" in text.value)
+    assert "better than simple methods at restoring cells of low read depth" in sentence
+    assert "Used alone, it is worse than a simple method in 1 of 1" in sentence
+
+
+def test_settings_of_a_training_are_words_and_no_dicts(checkpoint):
+    from scfviz.ui.screens.model_card import flatten
+
+    told = {"steps": 2500, "corpus": {"datasets": 40, "held_out": ["a", "b"]}, "optimiser": {"patience": None}}
+    assert flatten(told) == {
+        "steps": "2,500", "corpus: datasets": "40", "corpus: held out": "a, b", "optimiser: patience": "none",
+    }  # fmt: skip
+    page = Path(__file__).resolve().parents[2] / "assets" / "checkpoints" / "scfviz-small" / "config.json"
+    shipped = flatten(json.loads(page.read_text(encoding="utf-8"))["training"])
+    assert not any("{" in f"{name}{value}" or "_" in name for name, value in shipped.items())
 
 
 def test_without_scores_the_page_promises_nothing_and_says_how_to_measure(checkpoint):

@@ -13,6 +13,7 @@ from scfviz.ui.frame.text import hover, shorten
 MAX_SVG = 5_000  # points that a browser draws smoothly without WebGL
 MAX_WEBGL = 50_000
 NAMED = 5_000  # cells whose names travel with the figure
+FEWEST_SMOOTHED = 40  # records of a pretraining curve
 _AXIS = {"showgrid": False, "zeroline": False, "showticklabels": False, "ticks": "", "title": None}
 
 
@@ -197,8 +198,10 @@ def _add_values(figure, column, points, coloring, cell_names, marker_type, point
     )
 
 
-def draw_quality(values: np.ndarray, kept: np.ndarray, *, x_title: str, log: bool) -> go.Figure:
-    """How a measure of quality spreads over the cells, with the cells that the filters remove set apart.
+def draw_quality(
+    values: np.ndarray, kept: np.ndarray, *, x_title: str, log: bool, limit: float | None = None
+) -> go.Figure:
+    """Distribution of a quality measure over the cells, with the cells that the filters remove set apart.
 
     Parameters
     ----------
@@ -208,6 +211,8 @@ def draw_quality(values: np.ndarray, kept: np.ndarray, *, x_title: str, log: boo
         bool (n_cells,).
     log
         Bins of equal width in the logarithm; cells with 0 are counted in the first one.
+    limit
+        Drawn as a line where it lies inside the figure.
     """
     known = values[np.isfinite(values)]
     top = float(known.max()) if known.size else 1.0
@@ -233,42 +238,93 @@ def draw_quality(values: np.ndarray, kept: np.ndarray, *, x_title: str, log: boo
                 hovertemplate=f"%{{y:,}} cells {name}<br>%{{customdata}}<extra></extra>",
             )
         )
+    axis: dict = {"title": x_title, "type": "log" if log else "linear", "showgrid": False, "ticks": "outside"}
+    if log:
+        marks = log_ticks(edges[0], edges[-1])
+        axis |= {"tickvals": marks, "ticktext": [f"{mark:,.0f}" if mark >= 1 else f"{mark:g}" for mark in marks]}
     figure.update_layout(
         height=230,
         barmode="stack",
         bargap=0,
         showlegend=False,
         margin={"l": 8, "r": 8, "t": 8, "b": 8},
-        xaxis={"title": x_title, "type": "log" if log else "linear", "showgrid": False, "dtick": 1 if log else None},
+        paper_bgcolor="rgba(0, 0, 0, 0)",
+        plot_bgcolor="rgba(0, 0, 0, 0)",
+        xaxis=axis,
         yaxis={"title": "cells", "nticks": 4},
         dragmode=False,
     )
+    if limit is not None and edges[0] <= limit <= edges[-1]:
+        figure.add_vline(limit, line={"color": "#d98236", "width": 1.5, "dash": "dash"})
     return figure
 
 
-def draw_training(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], y_title: str) -> go.Figure:
-    """Pretraining curves by name: (step, value) of each."""
+def log_ticks(low: float, high: float, most: int = 6) -> list[float]:
+    """Round numbers inside a range, for an axis of logarithms: the finest of 1-2-3-5, 1-2-5, 1-3 and 1 that fits.
+
+    Returns
+    -------
+    list of float
+        At least two wherever the range spans two of them, at most `most`.
+    """
+    powers = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
+    marks: list[float] = []
+    for steps in ((1, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9), (1, 2, 3, 5), (1, 2, 5), (1, 3), (1,)):
+        marks = [float(step * power) for power in powers for step in steps if low <= step * power <= high]
+        if len(marks) <= most:
+            return marks
+    return marks[:: -(-len(marks) // most)]
+
+
+def draw_training(
+    curves: Mapping[str, tuple[np.ndarray, np.ndarray]], y_title: str, *, smooth: bool = True
+) -> go.Figure:
+    """Pretraining curves by name: (step, value) of each; where there are many, a smoothed one over faint points."""
     figure = go.Figure()
     for color, (name, (steps, values)) in zip(palette.CATEGORIES, curves.items(), strict=False):
+        is_smoothed = smooth and len(values) >= FEWEST_SMOOTHED
+        if is_smoothed:
+            figure.add_trace(
+                go.Scatter(
+                    x=steps,
+                    y=values,
+                    mode="markers",
+                    name=hover(f"{name}, each record"),
+                    marker={"color": color, "size": 4, "opacity": 0.28},
+                    hoverinfo="skip",
+                    showlegend=False,
+                )
+            )
         figure.add_trace(
             go.Scatter(
                 x=steps,
-                y=values,
+                y=_smoothed(values) if is_smoothed else values,
                 mode="lines" if len(steps) > 1 else "markers",
                 name=hover(name),
-                line={"color": color, "width": 2},
+                line={"color": color, "width": 2.5},
                 hovertemplate="step %{x:,}<br><b>%{y:.4~g}</b><extra>" + _inert(hover(name)) + "</extra>",
             )
         )
     figure.update_layout(
         height=300,
         margin={"l": 8, "r": 8, "t": 8, "b": 8},
+        paper_bgcolor="rgba(0, 0, 0, 0)",
+        plot_bgcolor="rgba(0, 0, 0, 0)",
         hovermode="x unified",
         xaxis={"title": "optimiser step"},
         yaxis={"title": y_title},
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
     )
     return figure
+
+
+def _smoothed(values: np.ndarray) -> np.ndarray:
+    """Running mean over a tenth of the records, fewer at the ends, so that the curve has no lag and loses no end."""
+    half = max(1, len(values) // 20)
+    sums = np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])
+    at = np.arange(len(values))
+    reach = np.minimum(half, np.minimum(at, len(values) - 1 - at))
+    return (sums[at + reach + 1] - sums[at - reach]) / (2 * reach + 1)
 
 
 def _pairs(edges: np.ndarray):

@@ -1,4 +1,6 @@
-"""Quality of the cells in three figures, and filters with a preview of what they remove."""
+"""Quality of the cells in three figures, and limits with a preview of what they remove."""
+
+from typing import Any
 
 import numpy as np
 import streamlit as st
@@ -6,10 +8,11 @@ import streamlit as st
 from scfviz.ui.frame import describe, sources, state
 from scfviz.ui.frame.text import plural
 
+# Column of the metrics, title, axis, logarithmic axis, the limit that acts on it.
 _MEASURES = (
-    ("total_counts", "Counts per cell", "counts per cell", True),
-    ("n_genes", "Genes per cell", "genes per cell", True),
-    ("pct_counts_mt", "Mitochondrial share", "% of counts, mitochondrial", False),
+    ("total_counts", "Counts per cell", "counts per cell", True, "min_counts"),
+    ("n_genes", "Genes per cell", "genes per cell", True, "min_genes"),
+    ("pct_counts_mt", "Mitochondrial share", "% of counts, mitochondrial", False, "max_pct_mt"),
 )
 
 
@@ -22,6 +25,7 @@ def show(source: sources.Source) -> None:
 
     with page.guard():
         metrics = describe.quality(source, state.gene_column())
+        st.caption(_describe_genes(describe.describe(source, state.gene_column())))
         columns = st.columns(3, gap="medium")
         places = [column.container() for column in columns]
         limits = _limits(columns, metrics, source.ref)
@@ -32,12 +36,12 @@ def show(source: sources.Source) -> None:
                 f"{plural(n_empty, 'cell')} without any counts cannot be embedded; use a limit to leave them out."
             )
         kept = np.asarray(filter_cells(metrics, **({name: None for name in state.FILTER_TYPES} | limits)))
-        for place, (name, title, unit, is_log) in zip(places, _MEASURES, strict=True):
+        for place, (name, title, unit, is_log, limit) in zip(places, _MEASURES, strict=True):
             values = metrics[name].to_numpy(float)
             with place:
                 st.markdown(f"**{title}** · median {_median(values, is_log)}")
                 if np.isfinite(values).any():
-                    figure = charts.draw_quality(values, kept, x_title=unit, log=is_log)
+                    figure = charts.draw_quality(values, kept, x_title=unit, log=is_log, limit=limits.get(limit))
                     st.plotly_chart(
                         figure, config={"displayModeBar": False}, key=f"quality-{name}", alt=f"Histogram: {title}"
                     )
@@ -58,6 +62,17 @@ def show(source: sources.Source) -> None:
             ):
                 st.rerun()
             st.markdown(_words(removed, len(kept), changed))
+
+
+def _describe_genes(about: dict[str, Any]) -> str:
+    """Over which genes cells are counted, because other programs count over all of the file."""
+    n_file, n_used = about["n_vars"], about["genes"]["n_measured"]
+    if n_used >= n_file:
+        return f"Counts, genes and mitochondrial share of a cell are taken over all {n_file:,} genes of the file."
+    return (
+        f"Counts, genes and mitochondrial share of a cell are taken over the {n_used:,} genes that the model reads, of "
+        f"{n_file:,} in the file; programs that count all genes show somewhat larger numbers."
+    )
 
 
 def _limits(places, metrics, ref: str) -> dict[str, float]:

@@ -1,13 +1,20 @@
 """The checkpoint in use on screen, and the import of the official one."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
 from scfviz.errors import CheckpointError
 from scfviz.ui.frame import job_panel, models, sources, state
-from scfviz.ui.frame.text import number, plain, short_number
+from scfviz.ui.frame.text import duration, number, plain, plural, short_number
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from scfviz.model.checkpoint import CheckpointInfo
 
 _SIZES = {
     "n_genes": "Genes",
@@ -22,6 +29,7 @@ _SIZES = {
     "bin_alpha": "Weight of the bins' shortcut",
     "dropout": "Dropout in training",
 }
+_CURVES = {"loss": "training cells", "validation": "held-out cells", "val_loss": "held-out cells"}
 _OFFICIAL = "https://github.com/biomap-research/scFoundation"
 
 
@@ -42,19 +50,23 @@ def show_choice() -> None:
         st.rerun()
 
 
-def show_facts(info) -> None:
-    """Name, numbers, sizes and licence of a checkpoint."""
+def show_name(info: "CheckpointInfo") -> None:
+    """What the checkpoint is called, and whether it was trained."""
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.markdown(f"**{plain(info.name)}**", width="content")
+        st.markdown(f"#### {plain(info.name)}", width="content")
         if info.is_trained:
             st.badge("trained", icon=":material/check:", color="green")
         else:
             st.badge("untrained", icon=":material/science:", color="orange")
+
+
+def show_facts(info: "CheckpointInfo") -> None:
+    """Sizes, licence and identity of a checkpoint."""
     config = info.config
     columns = st.columns(4)
     columns[0].metric("Parameters", short_number(info.n_parameters), help=f"{info.n_parameters:,} numbers")
     columns[1].metric("Genes", number(config.n_genes))
-    columns[2].metric("Numbers per cell embedding", number(config.cell_embedding_width))
+    columns[2].metric("Embedding dimensions", number(config.cell_embedding_width), help="Numbers per cell embedding")
     columns[3].metric("Layers", f"{config.encoder_layers} + {config.decoder_layers}", help="encoder + decoder")
     st.markdown(f"**Licence** · {plain(info.licence)}")
     st.markdown(f"**Fingerprint** · `{info.hash}`")
@@ -67,45 +79,82 @@ def show_facts(info) -> None:
         )
 
 
-def show_training(info) -> None:
-    """How the checkpoint was trained, with its curve where one was recorded."""
+def show_training(info: "CheckpointInfo") -> None:
+    """How the checkpoint was trained: in a sentence, as a curve where one was recorded, with every setting below."""
     if info.training:
-        st.dataframe(
-            {
-                "": [str(name).replace("_", " ") for name in info.training],
-                "Value": [_say(v) for v in info.training.values()],
-            },
-            hide_index=True,
-            width=620,
-        )
+        st.markdown(_describe_training(info.training))
     log = models.training_log(info.folder)
     if log is None:
-        said = (
+        st.markdown(
             "No pretraining curve was recorded with this checkpoint."
             if info.training
-            else ("These weights were never trained, so there is no curve.")
+            else "These weights were never trained, so there is no curve."
         )
-        st.markdown(said)
-        return
+    else:
+        _show_curves(log)
+    if info.training:
+        with st.expander("All settings of the training", icon=":material/table_rows:"):
+            settings = flatten(info.training)
+            st.dataframe(
+                {"Setting": list(settings), "Value": list(settings.values())},
+                hide_index=True,
+                key="training_settings",
+            )
+
+
+def flatten(values: Mapping[str, Any], above: str = "") -> dict[str, str]:
+    """Nested settings as one table in words: `optimiser: learning rate` beside its value."""
+    flat: dict[str, str] = {}
+    for name, value in values.items():
+        title = f"{above}: {str(name).replace('_', ' ')}" if above else str(name).replace("_", " ")
+        if isinstance(value, Mapping):
+            flat |= flatten(value, title)
+        else:
+            flat[title] = _say(value)
+    return flat
+
+
+def _describe_training(training: Mapping[str, Any]) -> str:
+    """Steps, cells, time and data of a training, as far as they were recorded."""
+    corpus, start = training.get("corpus"), training.get("start_from")
+    parts = []
+    if "steps" in training:
+        parts.append(f"{number(training['steps'])} steps")
+    if "cells_seen" in training:
+        parts.append(f"{number(training['cells_seen'])} cells seen")
+    if "seconds" in training:
+        parts.append(duration(training["seconds"]))
+    if isinstance(corpus, Mapping) and "datasets" in corpus:
+        parts.append(f"{plural(corpus['datasets'], 'public dataset')}")
+    text = " · ".join(parts)
+    if isinstance(start, Mapping) and "steps" in start:
+        text += f"\n\nIt continued from a checkpoint of {number(start['steps'])} steps, so its curve begins low."
+    return text
+
+
+def _show_curves(log: "pd.DataFrame") -> None:
     from scfviz.ui.drawing import charts
 
-    names = {"loss": "training cells", "val_loss": "held-out cells"}
-    losses = {names.get(name, name): log[["step", name]].dropna() for name in log if "loss" in name}
-    losses = {
-        name: (table["step"].to_numpy(), table.iloc[:, 1].to_numpy()) for name, table in losses.items() if len(table)
-    }
+    losses = {}
+    for name, title in _CURVES.items():
+        if name in log and len(table := log[["step", name]].dropna().drop_duplicates("step")):
+            losses[title] = (table["step"].to_numpy(), table[name].to_numpy())
     if losses:
         st.plotly_chart(
-            charts.draw_training(losses, "loss"), config=charts.toolbar("pretraining_loss"), alt="Loss by step"
+            charts.draw_training(losses, "loss (lower is better)"),
+            config=charts.toolbar("pretraining_loss"),
+            alt="Loss by training step",
         )
+        if any(len(steps) >= charts.FEWEST_SMOOTHED for steps, _ in losses.values()):
+            st.caption("Line: running mean over a tenth of the records. Faint points: each record, one batch of cells.")
     if "learning_rate" in log:
         with st.expander("Learning rate", icon=":material/speed:"):
             rate = log[["step", "learning_rate"]].dropna()
             curve = {"learning rate": (rate["step"].to_numpy(), rate["learning_rate"].to_numpy())}
             st.plotly_chart(
-                charts.draw_training(curve, "learning rate"),
+                charts.draw_training(curve, "learning rate", smooth=False),
                 config=charts.toolbar("learning_rate"),
-                alt="Learning rate by step",
+                alt="Learning rate by training step",
             )
 
 
@@ -113,9 +162,8 @@ def show_import() -> None:
     """Pick `models.ckpt` in a data folder and import it outside the page."""
     st.markdown(
         f"The weights of the paper ([scFoundation]({_OFFICIAL}), about 100 million parameters) may be used for "
-        "research but not be passed on, so you bring them: accept their licence, download **models.ckpt** (1.4 "
-        "GB), put it into a data folder, and import it here. The import reads numbers only; nothing in the file is "
-        "ever run."
+        "research but not redistributed. Accept their licence, download **models.ckpt** (1.4 GB), put it into a data "
+        "folder, and import it here. The import reads numbers only; nothing in the file is ever run."
     )
     folders = sources.data_folders()
     place = st.selectbox(
@@ -157,10 +205,16 @@ def show_import() -> None:
         )
 
 
-def show_readme(info) -> None:
+def show_readme(info: "CheckpointInfo") -> None:
     """The checkpoint's own text; it may hold links, but no HTML is drawn."""
     st.markdown(info.readme or "This checkpoint came without a text.", unsafe_allow_html=False)
 
 
 def _say(value: object) -> str:
-    return number(value) if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_say, value))
+    if isinstance(value, int | float):
+        return f"{value:,}" if isinstance(value, int) or value.is_integer() else f"{value:.4g}"
+    return "none" if value is None else str(value)
