@@ -11,7 +11,6 @@ LEAD = (
 )
 
 with page.screen("home", LEAD, title="Single cells through a foundation model"):
-    home.open_first_demo()
     home.show_dataset()
     st.space("small")
     st.markdown("### Where to go next")

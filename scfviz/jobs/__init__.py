@@ -3,6 +3,7 @@
 from scfviz.jobs.queue import (
     JobStatus,
     cancel,
+    jobs_ahead,
     list_jobs,
     remove,
     result_dir,
@@ -17,6 +18,7 @@ __all__ = [
     "JobStatus",
     "Workspace",
     "cancel",
+    "jobs_ahead",
     "list_jobs",
     "remove",
     "result_dir",

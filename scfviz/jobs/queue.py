@@ -166,6 +166,27 @@ def list_jobs(workspace: Workspace) -> list[JobStatus]:
     return sorted(jobs, key=lambda job: job.created_at, reverse=True)
 
 
+def jobs_ahead(workspace: Workspace, job_id: str) -> list[JobStatus]:
+    """What its worker does before a waiting job: the one that runs, then those that have waited longer.
+
+    Empty for a job that does not wait.
+    """
+    job = status(workspace, job_id)
+    if job.state != "queued":
+        return []
+    lane = lane_of(job.kind)
+    waiting = [folder.name for folder in queued_jobs(workspace, lane)]
+    before = waiting[: waiting.index(job_id)] if job_id in waiting else []
+    running = [other for other in list_jobs(workspace) if other.state == "running" and lane_of(other.kind) == lane]
+    found = []
+    for other in before:
+        try:
+            found.append(status(workspace, other))
+        except JobError:  # removed meanwhile
+            continue
+    return running + found
+
+
 def cancel(workspace: Workspace, job_id: str) -> None:
     """Stop a waiting or running job; what it has computed is kept, so that `resume` can go on from there."""
     folder = job_folder(workspace, job_id)

@@ -46,7 +46,7 @@ def test_walk_from_the_demo_to_the_downloads(visit, tmp_path):
     visitor.click("See its map")
     page.locator(".js-plotly-plot .legend").wait_for(timeout=JOB_MS)
     assert "dataset=demo" in page.url and "job=" in page.url
-    assert visitor.points() >= 4 * 700
+    assert visitor.points() >= 4 * 559
     visitor.assert_sound()
 
     page.get_by_text("Quality", exact=True).click()
@@ -62,7 +62,7 @@ def test_walk_from_the_demo_to_the_downloads(visit, tmp_path):
     page.get_by_role("slider", name="Cluster resolution").focus()
     for _ in range(10):
         page.keyboard.press("ArrowRight")
-    visitor.see("clusters at resolution 2")
+    visitor.settle()
     assert page.locator("[data-testid=stDataFrame]").count() == before
     visitor.assert_sound()
 
@@ -70,12 +70,12 @@ def test_walk_from_the_demo_to_the_downloads(visit, tmp_path):
         with page.expect_download() as download:
             visitor.click(button)
         download.value.save_as(tmp_path / f"got{ending}")
-    assert len(pd.read_csv(tmp_path / "got.csv")) == 700
+    assert len(pd.read_csv(tmp_path / "got.csv")) == 559
     assert "Plotly.newPlot" in (tmp_path / "got.html").read_text(encoding="utf-8")
     written = ad.read_h5ad(tmp_path / "got.h5ad")
-    assert written.obsm["X_scfoundation"].shape[0] == 700 and "bulk_labels" in written.obs
+    assert written.obsm["X_scfoundation"].shape[0] == 559 and "leiden_scfoundation" in written.obs
 
-    visitor.go("Model", "Bring the official weights")
+    visitor.go("Model", "Import the official weights")
     visitor.see("Parameters")
     visitor.assert_sound()
 
@@ -127,7 +127,7 @@ def test_running_computation_survives_a_refresh_and_can_be_stopped(visit):
     visitor.see("It runs by itself")
     visitor.page.reload()
     visitor.see("It runs by itself")
-    visitor.go("Model", "Bring the official weights")
+    visitor.go("Model", "Import the official weights")
     visitor.go("Cell embedding", "It runs by itself")
     visitor.click("Stop")
     visitor.see("This computation was stopped", timeout=60_000)
@@ -182,7 +182,7 @@ def test_make_app_opens_soon_on_the_demo_and_pages_switch_fast(browser, server, 
         visitor.go("Cell embedding", "The third map takes both together")
         visitor.page.locator(".js-plotly-plot .legend").wait_for(timeout=JOB_MS)
         switches = {}
-        signs = {"Home": "Where to go next", "Dataset": "Quality of the cells", "Model": "Bring the official weights"}
+        signs = {"Home": "Where to go next", "Dataset": "Quality of the cells", "Model": "Import the official weights"}
         for _ in range(3):
             for name, sign in (signs | {"Cell embedding": "Agreement with known labels"}).items():
                 before = time.monotonic()

@@ -66,6 +66,21 @@ def test_jobs_run_one_at_a_time_in_the_order_they_came(workspace, start):
     assert [job.id for job in jobs.list_jobs(workspace)] == ids[::-1]
 
 
+def test_a_waiting_job_knows_what_is_in_front_of_it(workspace, monkeypatch):
+    monkeypatch.setattr(queue, "start_worker", lambda workspace: None)
+    monkeypatch.setitem(kinds.KINDS, "slow", "plain_kinds")
+    monkeypatch.setattr(kinds, "LONG", {"slow"})
+    first, second, third = (jobs.submit(workspace, "plain", {"steps": 1, "name": n}) for n in range(3))
+    jobs.submit(workspace, "slow", {"steps": 1})  # another worker does it
+    assert [job.id for job in jobs.jobs_ahead(workspace, first)] == []
+    assert [job.id for job in jobs.jobs_ahead(workspace, third)] == [first, second]
+    jobs.cancel(workspace, second)
+    assert [job.id for job in jobs.jobs_ahead(workspace, third)] == [first]
+    assert jobs.jobs_ahead(workspace, second) == []
+    jobs.resume(workspace, second)  # it waits at the end of the queue now
+    assert [job.id for job in jobs.jobs_ahead(workspace, second)] == [first, third]
+
+
 def test_what_a_click_asks_for_does_not_wait_behind_a_long_computation(workspace, start, monkeypatch):
     monkeypatch.setitem(kinds.KINDS, "slow", "plain_kinds")
     monkeypatch.setattr(kinds, "LONG", {"slow"})

@@ -295,6 +295,40 @@ def test_waiting_computation_can_be_watched_stopped_and_resumed(tmp_path, worksp
     assert jobs.status(workspace, job.id).state == "queued"
 
 
+def test_a_waiting_computation_says_its_place_and_when_it_starts():
+    from types import SimpleNamespace
+
+    from scfviz.ui.frame.job_panel import describe_wait
+
+    def job(left: float | None) -> SimpleNamespace:
+        return SimpleNamespace(seconds_left=left)
+
+    assert describe_wait([]).startswith("Starting")
+    assert describe_wait([job(180.0)]) == "Number 2 in the queue, behind 1 other computation · starts in about 3 min"
+    assert describe_wait([job(180.0), job(None)]).endswith(
+        "behind 2 other computations · starts in 3 min at the earliest"
+    )
+    assert describe_wait([job(None)]).endswith("how long they take is not known yet")
+
+
+@pytest.mark.parametrize("name", ["model", "explorer"])
+def test_any_page_opens_the_demo_where_the_server_is_told_to(name, monkeypatch):
+    monkeypatch.setenv("SCFVIZ_DEMO", "1")
+    app = open_page(name, model="test/tiny")
+    assert_sound(app)
+    assert "demo:celltypist_sample" in app.query_params["dataset"]
+    assert "Immune cells" in "\n".join(text.value for text in app.sidebar.markdown)
+
+
+def test_axes_of_logarithms_have_numbers_that_can_be_read():
+    from scfviz.ui.drawing.charts import log_ticks
+
+    for low, high in ((210, 4_900), (1, 9), (480, 52_000), (3, 2_000_000), (700, 820), (0.02, 3)):
+        ticks = log_ticks(low, high)
+        assert 2 <= len(ticks) <= 6 and low <= min(ticks) and max(ticks) <= high, (low, high, ticks)
+    assert 300 in log_ticks(210, 4_900)
+
+
 def test_upload_is_kept_once_and_by_a_harmless_name(tmp_path, workspace):
     from scfviz.ui.frame import sources, uploads
 

@@ -8,11 +8,10 @@ from typing import Any
 import streamlit as st
 
 from scfviz.errors import JobError
-from scfviz.jobs import JobStatus, Workspace, cancel, list_jobs, resume, status, submit
-from scfviz.jobs.kinds import lane_of
+from scfviz.jobs import JobStatus, Workspace, cancel, jobs_ahead, list_jobs, resume, status, submit
 from scfviz.jobs.memory import estimate
 from scfviz.ui.frame import page, state
-from scfviz.ui.frame.text import duration, plain
+from scfviz.ui.frame.text import duration, plain, plural
 
 _LOOK_AGAIN_SECONDS = 1.0
 _ASKED = "scfviz.asked"
@@ -113,11 +112,7 @@ def _follow(job_id: str, place: str) -> None:
         if not job.is_active:
             st.rerun(scope="app")
         if job.state == "queued":
-            is_behind = any(
-                other.is_active and other.created_at < job.created_at and lane_of(other.kind) == lane_of(job.kind)
-                for other in list_jobs(Workspace())
-            )
-            text = "Waiting for another computation to end" if is_behind else "Starting"
+            text = describe_wait(jobs_ahead(Workspace(), job_id))
         else:
             left = "" if job.seconds_left is None else f" · about {duration(job.seconds_left)} left"
             text = f"{job.stage}{left}"
@@ -127,6 +122,26 @@ def _follow(job_id: str, place: str) -> None:
                 cancel(Workspace(), job_id)
                 st.rerun(scope="fragment")
             st.caption("It runs by itself: visit other pages or close the browser, nothing is lost.")
+
+
+def describe_wait(ahead: list[JobStatus]) -> str:
+    """Why a computation waits, and when it can be expected to start, as far as that is known.
+
+    Parameters
+    ----------
+    ahead
+        What its worker does before it, see `scfviz.jobs.jobs_ahead`.
+    """
+    if not ahead:
+        return "Starting: the program behind it is loaded first, which takes some seconds"
+    text = f"Number {len(ahead) + 1} in the queue, behind {plural(len(ahead), 'other computation')}"
+    seconds = [job.seconds_left for job in ahead]
+    known = [left for left in seconds if left is not None]
+    if len(known) == len(seconds):
+        return f"{text} · starts in about {duration(sum(known))}"
+    if known:
+        return f"{text} · starts in {duration(sum(known))} at the earliest"
+    return f"{text} · how long they take is not known yet"
 
 
 def _show_stopped(job: JobStatus, place: str, on_leave: Callable[[], None] | None) -> None:

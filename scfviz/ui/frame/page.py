@@ -1,6 +1,7 @@
 """How every page opens, and the one place where trouble becomes a panel."""
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ from scfviz.ui.frame import routes, sources, state
 from scfviz.ui.frame.text import plain, shorten
 
 _HERE = Path(__file__).resolve().parents[1]
-_ROUTED = "scfviz.routed"
+_ROUTED, _DEMO_OPENED = "scfviz.routed", "scfviz.demo_opened"
 _log = logging.getLogger(__name__)
 
 
@@ -39,6 +40,7 @@ def screen(name: str, lead: str, *, title: str | None = None) -> Iterator[None]:
     with guard():
         _take_up_waiting_jobs(str(Workspace().root))
         state.restore()
+        _open_first_demo()
     with st.sidebar:
         _sidebar()
     st.title(title or route.title, anchor=False)
@@ -113,7 +115,7 @@ def require_dataset() -> sources.Source:
     if ref is None:
         with st.container(border=True, key="card-empty"):
             show_empty(
-                "No dataset yet", "Choose one of your own files, or open the demo: 700 blood cells with known types."
+                "No dataset yet", "Choose one of your own files, or open the demo: 559 immune cells with all genes."
             )
             with st.container(horizontal=True):
                 if st.button("Open the demo", type="primary", icon=":material/play_arrow:"):
@@ -135,6 +137,13 @@ def untrained_notice() -> None:
     )
 
 
+def _open_first_demo() -> None:
+    """With `SCFVIZ_DEMO=1` (as `make app` sets it) a visitor without a dataset begins with the demo, on any page."""
+    if os.environ.get("SCFVIZ_DEMO") == "1" and state.dataset() is None and not st.session_state.get(_DEMO_OPENED):
+        st.session_state[_DEMO_OPENED] = True
+        state.choose_dataset(sources.FIRST_DEMO)
+
+
 @st.cache_resource(show_spinner=False)
 def _take_up_waiting_jobs(root: str) -> None:
     """Once per server: computations that waited when the last one ended go on."""
@@ -145,4 +154,4 @@ def _sidebar() -> None:
     ref = state.dataset()
     with st.container(key="sidebar-dataset"):
         st.caption("Dataset in use")
-        st.markdown(f"**{plain(shorten(sources.title_of(ref), 44))}**" if ref else "none yet")
+        st.markdown(f"**{plain(shorten(sources.display_title(ref), 44))}**" if ref else "none yet")

@@ -17,7 +17,7 @@ from scfviz.data.source import dataset_files, split_part
 from scfviz.errors import DatasetError, ScfvizError
 from scfviz.jobs import Workspace
 
-FIRST_DEMO = "demo:pbmc68k_reduced"
+FIRST_DEMO = "demo:celltypist_sample"
 ORIGINS = {"demo": "Demo", "gallery": "Gallery", "upload": "Upload", "folder": "Server folder", "subset": "Subset"}
 _MAX_DEPTH, _MAX_FILES = 4, 2_000
 
@@ -48,6 +48,13 @@ def allowed_folders() -> list[Path]:
 def title_of(ref: str) -> str:
     """What a dataset is called, without looking for the file."""
     return PurePosixPath(ref.partition(":")[2]).name or ref
+
+
+def display_title(ref: str) -> str:
+    """What a dataset is called on screen: a demo by its title, everything else by the name of its file."""
+    from scfviz.data.catalog import DEMOS
+
+    return next((demo.title for demo in DEMOS if ref == f"demo:{demo.name}"), title_of(ref))
 
 
 def resolve(ref: str) -> Source:

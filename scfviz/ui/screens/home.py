@@ -1,7 +1,5 @@
 """The start page: the dataset in use as a card, its computation, and the next steps."""
 
-import os
-
 import streamlit as st
 
 from scfviz.ui.frame import describe, job_panel, page, routes, sources, state
@@ -26,17 +24,6 @@ _STEPS = {
 _TITLE = "Computing the maps of the demo"
 
 
-def open_first_demo() -> None:
-    """With `SCFVIZ_DEMO=1` (as `make app` sets it) a visitor without a dataset begins with the demo."""
-    if (
-        os.environ.get("SCFVIZ_DEMO") == "1"
-        and state.dataset() is None
-        and not st.session_state.get("scfviz.demo_opened")
-    ):
-        st.session_state["scfviz.demo_opened"] = True
-        state.choose_dataset(sources.FIRST_DEMO)
-
-
 def show_dataset() -> None:
     """The dataset in use, or how to get one."""
     if state.dataset() is None:
@@ -52,8 +39,8 @@ def _show_welcome() -> None:
     with st.container(border=True, key="card-welcome"):
         page.show_empty(
             "Begin with the demo",
-            "700 blood cells with known types, published by 10x Genomics. It opens in a moment, needs no network, "
-            "and shows every page.",
+            "559 immune cells with all genes measured, the sample that comes with CellTypist. It opens in a moment, "
+            "needs no network, and shows every page.",
         )
         with st.container(horizontal=True):
             if st.button("Open the demo", type="primary", icon=":material/play_arrow:"):
