@@ -43,9 +43,14 @@ def work_in_steps(folder: str, name: str) -> None:
     (Path(folder) / f"{name}.done").touch()
 
 
-def prepare(options):
+def prepare(options, workspace):
     """A kind of job for scfviz's queue: this module."""
     return options, options
+
+
+def datasets(options):
+    """None."""
+    return ()
 
 
 def run(folder, options, report, should_stop):
@@ -241,13 +246,15 @@ def run_one(kind: str, dataset: str) -> dict:
     from scfviz.analysis.selection.rules import Categories, to_json
     from scfviz.jobs.kinds import get_kind
     from scfviz.jobs.memory import estimate
+    from scfviz.jobs.workspace import Workspace
 
     options = {"dataset": dataset}
     if kind == "differential_expression":
         options["group"] = to_json(Categories("group", ("a",)))
     module = get_kind(kind)
-    options, identity = module.prepare(options)
-    folder = Path(tempfile.mkdtemp(prefix="memory-")) / "jobs" / ("0" * 16)
+    root = Path(tempfile.mkdtemp(prefix="memory-"))
+    options, identity = module.prepare(options, Workspace(root))
+    folder = root / "jobs" / ("0" * 16)
     (folder / "result.partial").mkdir(parents=True)
     (folder / "work").mkdir()
     (folder / "job.json").write_text(json.dumps({"identity": identity}))

@@ -65,5 +65,11 @@ class JobError(ScfvizError):
     title = "The computation stopped"
 
 
+class AccessError(DatasetError, JobError):
+    """Data, or a computation on them, belong to somebody who has not shared them: for others they are not there."""
+
+    title = "This is not shared"
+
+
 class Stopped(Exception):
     """A long computation was asked to stop, and does; what it has written stays."""

@@ -68,7 +68,7 @@ def read_context(
 
     from scfviz.analysis.expression import read_gene
     from scfviz.data.align import with_unique_names
-    from scfviz.data.source import dataset_id
+    from scfviz.jobs.access import content_key
 
     obs, opened, n_obs = with_unique_names(adata.obs), cache(expression), adata.n_obs
     takes_part = np.ones(n_obs, dtype=bool)
@@ -94,7 +94,8 @@ def read_context(
         obs = pd.concat([obs, pd.DataFrame(new, index=obs.index)], axis=1)
     context = SelectionContext(obs, maps, lambda name: read_gene(opened(), name))
     if workspace is not None:
-        context = with_labels(context, list_labels(workspace, dataset_id(adata.uns["scfviz_source"]["path"])))
+        key = content_key(workspace, adata.uns["scfviz_source"]["path"])
+        context = with_labels(context, list_labels(workspace, key))
     return context, takes_part
 
 

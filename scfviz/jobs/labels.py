@@ -1,4 +1,4 @@
-"""Labels that people gave to the cells of a dataset, kept in the workspace for everyone who opens it.
+"""Labels that people gave to the cells of a dataset, kept in the workspace for everyone who may open it.
 
 One file per column of labels, in a folder per dataset. Every change is made on what the file holds at that moment,
 under a lock: two sessions that label at the same time both find their work in it.
@@ -38,7 +38,7 @@ def list_labels(workspace: Workspace, dataset: str) -> dict[str, Annotation]:
     Parameters
     ----------
     dataset
-        Its identity, see `scfviz.data.source.dataset_id`.
+        What its labels are kept under, see `scfviz.jobs.access.content_key`.
     """
     found = {}
     for path in _files(workspace, dataset):

@@ -2,7 +2,7 @@
 
 A job is a folder `<workspace>/jobs/<id>/`:
 
-    job.json         kind, options, when it was asked for          written once, by `submit`
+    job.json         kind, options, data, who asked and when       written once, by `submit`
     status.json      state, fraction, stage, time left, error      replaced as a whole, by the worker while it runs
     cancel           there when somebody asked to stop             written by `cancel`
     worker.log       what the computation printed, tracebacks
@@ -34,6 +34,15 @@ from typing import Any, Literal
 from filelock import FileLock, Timeout
 
 from scfviz.errors import JobError
+from scfviz.jobs.access import (
+    collect_datasets,
+    datasets_in,
+    grants_of,
+    jobs_named,
+    join_key,
+    not_shared,
+    scope_of,
+)
 from scfviz.jobs.kinds import LANES, get_kind, lane_of
 from scfviz.jobs.workspace import Workspace, read_json, write_json
 
@@ -59,6 +68,14 @@ class JobStatus:
         `found`, `needed` and `advice` of a failed job, plain text.
     identity
         What the result depends on: the options with content instead of paths.
+    datasets
+        Paths of all data that it reads, also behind the jobs it builds on, with their owners when it was asked for.
+    jobs
+        Ids of the jobs that it builds on.
+    scope
+        What keeps it apart from the same work on the same content of somebody else; empty on public data.
+    asked_by
+        Who asked for it, as `scfviz.jobs.access.owner_of` writes it; empty where nobody is known.
     created_at, finished_at
         Seconds since 1970; `finished_at` is `None` for a job that waits or runs.
     """
@@ -72,6 +89,10 @@ class JobStatus:
     error: dict[str, str] | None
     options: dict[str, Any]
     identity: dict[str, Any]
+    datasets: dict[str, list[list[str]]]
+    jobs: tuple[str, ...]
+    scope: str
+    asked_by: str
     created_at: float
     finished_at: float | None
 
@@ -80,13 +101,18 @@ class JobStatus:
         """Whether the job waits or runs: the page should look again soon."""
         return self.state in ("queued", "running")
 
+    @property
+    def key(self) -> str:
+        """What it belongs to: content and, where that is somebody's, whose; see `scfviz.jobs.access.content_key`."""
+        return join_key(self.identity.get("dataset", ""), self.scope)
 
-def submit(workspace: Workspace, kind: str, options: Mapping[str, Any]) -> str:
+
+def submit(workspace: Workspace, kind: str, options: Mapping[str, Any], *, asked_by: str | None = None) -> str:
     """Ask for a computation and return its id at once.
 
     The id is made from the kind, the options and the content (not the path) of dataset and checkpoint. So the
     same request has the same id: a finished result is used again, a waiting or running job is joined, and one
-    that stopped is taken up where it was.
+    that stopped is taken up where it was. Work on data that are somebody's has an id of its own.
 
     Parameters
     ----------
@@ -94,6 +120,9 @@ def submit(workspace: Workspace, kind: str, options: Mapping[str, Any]) -> str:
         A name in `scfviz.jobs.kinds.KINDS`.
     options
         Plain values that JSON can hold; each kind documents its own.
+    asked_by
+        Who asks, see `scfviz.jobs.access.owner_of`; they need to be allowed to read all the data. `None`: the
+        command line, which may.
 
     Raises
     ------
@@ -101,9 +130,17 @@ def submit(workspace: Workspace, kind: str, options: Mapping[str, Any]) -> str:
         The kind or an option is unknown or makes no sense.
     DatasetError, CheckpointError
         The dataset or checkpoint isn't there.
+    AccessError
+        It is somebody else's.
     """
-    options, identity = get_kind(kind).prepare(dict(options))
-    text = json.dumps({"kind": kind, **identity}, sort_keys=True, allow_nan=False)
+    options, identity = get_kind(kind).prepare(dict(options), workspace)
+    datasets = collect_datasets(workspace, kind, options)
+    grants = [grant for path in datasets for grant in grants_of(workspace, path)]
+    if asked_by is not None and not all(grant.admits(asked_by) for grant in grants):
+        raise not_shared()
+    scope = scope_of(grants)
+    parts = {"kind": kind, **identity} | ({"scope": scope} if scope else {})
+    text = json.dumps(parts, sort_keys=True, allow_nan=False)
     job_id = hashlib.sha256(text.encode()).hexdigest()[:16]
     folder = workspace.jobs / job_id
     with queue_lock(workspace):
@@ -112,6 +149,10 @@ def submit(workspace: Workspace, kind: str, options: Mapping[str, Any]) -> str:
             "kind": kind,
             "options": options,
             "identity": identity,
+            "datasets": datasets,
+            "jobs": list(jobs_named(workspace, kind, options)),
+            "scope": scope,
+            "asked_by": asked_by or "",
             "created_at": time.time(),
         }
         if not (folder / "job.json").exists():
@@ -149,6 +190,10 @@ def status(workspace: Workspace, job_id: str) -> JobStatus:
         error=now["error"],
         options=job["options"],
         identity=job["identity"],
+        datasets=datasets_in(workspace, job),
+        jobs=tuple(job.get("jobs") or ()),
+        scope=str(job.get("scope") or ""),
+        asked_by=str(job.get("asked_by") or ""),
         created_at=job["created_at"],
         finished_at=now["finished_at"],
     )

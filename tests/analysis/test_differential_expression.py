@@ -292,7 +292,7 @@ def dataset(tmp_path, counts):
 
 def run_job(workspace, options, should_stop=lambda: False):
     """The job in this process: (table, report, progress)."""
-    options, identity = kind.prepare(dict(options))
+    options, identity = kind.prepare(dict(options), workspace)
     folder = workspace.jobs / "0123456789abcdef"
     (folder / "result.partial").mkdir(parents=True, exist_ok=True)
     (folder / "job.json").write_text(json.dumps({"identity": identity}))
@@ -388,16 +388,16 @@ def test_the_job_compares_donors(dataset, tmp_path):
 def test_wrong_options_are_refused_when_asked(dataset, wrong):
     options = {"dataset": str(dataset), "group": to_json(Query("n > 1"))}
     with pytest.raises(OptionError):
-        kind.prepare(options | wrong)
+        kind.prepare(options | wrong, jobs.Workspace())
 
 
 def test_the_same_request_is_the_same_job_wherever_the_file_lies(dataset, tmp_path):
     options = {"dataset": str(dataset), "group": to_json(Query("n > 1"))}
     copy = tmp_path / "copy.h5ad"
     copy.write_bytes(dataset.read_bytes())
-    one = kind.prepare(dict(options))[1]
-    assert one == kind.prepare(options | {"dataset": str(copy), "gene_store": "/somewhere"})[1]
-    assert one != kind.prepare(options | {"method": "t-test"})[1]
+    one = kind.prepare(dict(options), jobs.Workspace())[1]
+    assert one == kind.prepare(options | {"dataset": str(copy), "gene_store": "/somewhere"}, jobs.Workspace())[1]
+    assert one != kind.prepare(options | {"method": "t-test"}, jobs.Workspace())[1]
 
 
 def test_the_job_stops_when_asked(dataset, tmp_path):

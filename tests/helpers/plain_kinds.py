@@ -11,8 +11,12 @@ from scfviz.errors import Stopped
 from scfviz.jobs import kinds
 
 
-def prepare(options):
+def prepare(options, workspace):
     return options, options
+
+
+def datasets(options):
+    return tuple(options[name] for name in ("dataset",) if options.get(name))
 
 
 def run(folder, options, report, should_stop):

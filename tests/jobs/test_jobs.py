@@ -144,7 +144,8 @@ def test_same_content_under_another_name_is_the_same_job(done, options, tmp_path
     assert jobs.submit(workspace, "embed", options | {"pooling": "all", "filters": {"min_counts": None}}) == job_id
     assert jobs.status(workspace, job_id).finished_at == end
     identities = [
-        embed.prepare(options | change)[1] for change in ({}, {"target_depth": 1e4}, {"filters": {"min_genes": 10}})
+        embed.prepare(options | change, workspace)[1]
+        for change in ({}, {"target_depth": 1e4}, {"filters": {"min_genes": 10}})
     ]
     assert identities[0] != identities[1] != identities[2] != identities[0]
 

@@ -439,11 +439,11 @@ def test_top_genes_keep_their_side_and_thresholds():
 )  # fmt: skip
 def test_wrong_options_of_an_enrichment_are_refused(wrong):
     with pytest.raises(OptionError):
-        enrichment_job.prepare({"comparison": "0" * 16} | wrong)
+        enrichment_job.prepare({"comparison": "0" * 16} | wrong, jobs.Workspace())
 
 
 def test_an_enrichment_of_a_comparison_that_is_gone_says_so(tmp_path):
-    options, _ = enrichment_job.prepare({"comparison": "0" * 16})
+    options, _ = enrichment_job.prepare({"comparison": "0" * 16}, jobs.Workspace())
     with pytest.raises(JobError, match="not there"):
         enrichment_job.run(tmp_path / "job", options, lambda share, stage: None, lambda: False)
 
@@ -567,9 +567,10 @@ def test_a_comparison_between_donors_that_failed_can_be_left(dataset, monkeypatc
 def test_wrong_options_of_a_score_are_refused(dataset):
     for wrong in ({"genes": []}, {"genes": None}, {"dataset": None}, {"more": 1}):
         with pytest.raises(OptionError):
-            set_score.prepare({"dataset": str(dataset), "genes": ["CD3D"]} | wrong)
+            set_score.prepare({"dataset": str(dataset), "genes": ["CD3D"]} | wrong, jobs.Workspace())
     one, two = (
-        set_score.prepare({"dataset": str(dataset), "genes": ["CD3D"], "gene_store": s})[1] for s in (None, "x")
+        set_score.prepare({"dataset": str(dataset), "genes": ["CD3D"], "gene_store": s}, jobs.Workspace())[1]
+        for s in (None, "x")
     )
     assert one == two
 

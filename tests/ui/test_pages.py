@@ -330,7 +330,8 @@ def test_axes_of_logarithms_have_numbers_that_can_be_read():
 
 
 def test_upload_is_kept_once_and_by_a_harmless_name(tmp_path, workspace):
-    from scfviz.ui.frame import sources, uploads
+    from scfviz.jobs import uploads
+    from scfviz.ui.frame import sources
 
     make_adata(40).write_h5ad(tmp_path / "cells.h5ad")
     refs = []
@@ -338,7 +339,7 @@ def test_upload_is_kept_once_and_by_a_harmless_name(tmp_path, workspace):
         with (tmp_path / "cells.h5ad").open("rb") as file:
             refs.append(uploads.save_upload(file, name, "a visitor"))
     assert refs[0] == refs[1]
-    path = sources.resolve(refs[0]).path
+    path = sources.locate(refs[0]).path
     assert path.is_relative_to(workspace.uploads) and path.name == "cells_b_.h5ad"
     assert len([p for p in workspace.uploads.rglob("*.h5ad") if p.is_file()]) == 1
 

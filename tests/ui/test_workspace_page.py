@@ -17,9 +17,9 @@ from streamlit.testing.v1 import AppTest
 
 from scfviz import jobs
 from scfviz.errors import DatasetError
-from scfviz.jobs import kinds, queue
+from scfviz.jobs import kinds, queue, uploads
 from scfviz.jobs.workspace import read_json, write_json
-from scfviz.ui.frame import job_panel, page, sources, state, uploads
+from scfviz.ui.frame import job_panel, page, sources, state
 
 ROOT = Path(__file__).resolve().parents[2]
 HELPERS = ROOT / "tests" / "helpers"
@@ -125,19 +125,29 @@ def test_upload_page_lists_own_and_shared_files_only(content):
     assert app.session_state["scfviz.dataset"] == app.query_params["dataset"] == own
 
 
-def test_same_content_of_two_visitors_stays_two_uploads_and_one_result(content, workspace):
+def test_same_content_of_two_visitors_is_kept_apart(content, workspace, monkeypatch):
+    """One of them must not find, stop or delete what the other computed; public results are found by both."""
     anna, bert = upload(content, ANNA), upload(content, BERT, "same.h5ad")
     assert anna != bert and upload(content, ANNA) == anna
+    (workspace.datasets / "public.h5ad").write_bytes(content)
+    paths = {name: sources.locate(ref).path for name, ref in (("anna", anna), ("bert", bert))}
+    jobs_of = {
+        name: jobs.submit(workspace, "gene_store", {"dataset": str(path)})
+        for name, path in (paths | {"public": workspace.datasets / "public.h5ad"}).items()
+    }
+    assert len(set(jobs_of.values())) == 3
+    for key, name, other in ((ANNA, "anna", "bert"), (BERT, "bert", "anna")):
+        monkeypatch.setattr(state, "visitor", lambda key=key: key)
+        found = [job.id for job in job_panel.visible_jobs()]
+        assert jobs_of[name] in found and jobs_of["public"] in found and jobs_of[other] not in found
+        newest = job_panel.newest("gene_store", {"dataset": str(paths[name]), "gene_column": None})
+        assert newest is not None and newest.id in (jobs_of[name], jobs_of["public"])
     uploads.remove_upload(anna, ANNA)
-    path = sources.resolve(bert).path
-    assert path.read_bytes() == content
+    assert sources.locate(bert).path.read_bytes() == content
     with pytest.raises(DatasetError, match="no longer there"):
-        sources.resolve(anna)
-    job = {"dataset": str(path), "gene_column": None}
-    first = jobs.submit(workspace, "gene_store", job)
-    again = upload(content, ANNA)
-    found = job_panel.newest("gene_store", job | {"dataset": str(sources.resolve(again).path)})
-    assert found is not None and found.id == first, "the same content is computed once, whoever asks"
+        sources.locate(anna)
+    monkeypatch.setattr(state, "visitor", lambda: ANNA)
+    assert jobs_of["anna"] in [job.id for job in job_panel.visible_jobs()], "a result stays its owner's to delete"
 
 
 def test_only_the_owner_can_share_or_remove(content):
@@ -148,7 +158,7 @@ def test_only_the_owner_can_share_or_remove(content):
     for wrong in ("upload:../../etc/x", "upload:" + "0" * 32 + "/x", "folder:0/x", ""):
         with pytest.raises(DatasetError):
             uploads.remove_upload(wrong, ANNA)
-    assert sources.resolve(ref).path.exists()
+    assert sources.locate(ref).path.exists()
 
 
 def test_references_cannot_be_guessed_from_the_content(content, workspace):
@@ -163,9 +173,10 @@ def test_references_cannot_be_guessed_from_the_content(content, workspace):
 
 def test_computations_on_private_uploads_are_not_shown_to_others(content, workspace):
     ref = upload(content, ANNA)
-    secret = plain_job(workspace, dataset=str(sources.resolve(ref).path), n=1)
+    secret = plain_job(workspace, dataset=str(sources.locate(ref).path), n=1)
     subset = workspace.subsets / secret / "subset of secret.h5ad"
     subset.parent.mkdir()
+    write_json(subset.parent / ".about.json", {"datasets": jobs.status(workspace, secret).datasets})
     subset.write_bytes(content)
     on_subset = plain_job(workspace, dataset=str(subset), n=2)
     public = plain_job(workspace, dataset=str(workspace.datasets / "demo.h5ad"), n=3)
@@ -214,9 +225,9 @@ def test_deleting_asks_first(content, workspace):
     ref = upload(content, ANNA)
     app = choose_dataset(open_page(ANNA), ref)
     check(app.button(key=f"ws_ask_dataset {ref}").click().run())
-    assert sources.resolve(ref).path.exists() and "will be gone" in text_of(app)
+    assert sources.locate(ref).path.exists() and "will be gone" in text_of(app)
     check(app.button(key="ws_keep").click().run())
-    assert sources.resolve(ref).path.exists()
+    assert sources.locate(ref).path.exists()
     check(app.button(key=f"ws_ask_dataset {ref}").click().run())
     check(app.button(key="ws_confirm").click().run())
     assert not list(workspace.uploads.rglob("*.h5ad")) and "secret" not in everything(app)
@@ -229,19 +240,26 @@ def test_what_is_open_or_computed_on_is_never_deleted(content, workspace):
     check(app.button(key="ws_close").click().run())
     choose_dataset(app, ref)
     assert not app.button(key=f"ws_ask_dataset {ref}").disabled
-    other = open_page(BERT, "home", dataset=ref)  # somebody who was given the link
+    open_page(BERT, "home", dataset=ref)  # somebody who was given the link to what is not shared
     check(app.run())
+    assert not app.button(key=f"ws_ask_dataset {ref}").disabled, "a stranger's visit holds nothing"
+    uploads.share_upload(ref, ANNA, True)
+    open_page(BERT, "home", dataset=ref)
+    choose_dataset(check(app.run()), ref)
     assert app.button(key=f"ws_ask_dataset {ref}").disabled and "Another visitor has it open" in text_of(app)
-    assert other
     state._uses().clear()
-    plain_job(workspace, dataset=str(sources.resolve(ref).path), state="queued")
+    open_page(ANNA, "home", dataset=ref)
+    check(app.run())
+    assert app.button(key=f"ws_ask_dataset {ref}").disabled and "open in another tab" in text_of(app)
+    state._uses().clear()
+    plain_job(workspace, dataset=str(sources.locate(ref).path), state="queued")
     check(app.run())
     assert app.button(key=f"ws_ask_dataset {ref}").disabled and "A computation is using it" in text_of(app)
 
 
 def test_old_results_go_and_young_running_and_open_ones_stay(content, workspace):
     ref = upload(content, ANNA)
-    path = str(sources.resolve(ref).path)
+    path = str(sources.locate(ref).path)
     old = [plain_job(workspace, days_old=40 + n, n=n) for n in range(3)]
     stay = [
         plain_job(workspace, days_old=2, n=10),

@@ -1,18 +1,22 @@
 """The kinds of jobs, by name.
 
-A kind is a module with two functions:
+A kind is a module with three functions:
 
-    prepare(options) -> (options, identity)
+    prepare(options, workspace) -> (options, identity)
         Checks the options when the job is asked for, fills in what was left out and makes paths absolute.
         `identity` is what the result depends on: content instead of paths. Two requests with the same
         identity are the same job.
+
+    datasets(options) -> paths and "job:ID"
+        Everything the job reads that may be somebody's: datasets, files of gene sets, other jobs by their id. Who may
+        see, stop and delete the job, and what is in use while it runs, follows from it; see `scfviz.jobs.access`.
 
     run(folder, options, report, should_stop) -> None
         Computes. Whatever an interrupted run should find again goes into `folder/"work"`, the result into
         `folder/"result.partial"`, which the worker renames to `result` at the end. `report(fraction, stage)`
         says how far it is, `should_stop()` whether to leave with `Stopped`.
 
-A kind whose memory grows with the number of cells has a third, `memory(options)`, see `scfviz.jobs.memory`.
+A kind whose memory grows with the number of cells has a fourth, `memory(options)`, see `scfviz.jobs.memory`.
 
 Modules of kinds import nothing heavy at the top, because `prepare` runs in the page's process.
 """
@@ -23,6 +27,7 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 from scfviz.errors import OptionError
+from scfviz.jobs.workspace import Workspace
 
 KINDS = {
     "embed": "scfviz.jobs.kinds.embed",
@@ -46,7 +51,9 @@ ShouldStop = Callable[[], bool]
 class Kind(Protocol):
     """What the module of a kind offers."""
 
-    def prepare(self, options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]: ...
+    def prepare(self, options: dict[str, Any], workspace: Workspace) -> tuple[dict[str, Any], dict[str, Any]]: ...
+
+    def datasets(self, options: dict[str, Any]) -> tuple[str, ...]: ...
 
     def run(self, folder: Path, options: dict[str, Any], report: Report, should_stop: ShouldStop) -> None: ...
 
@@ -64,6 +71,12 @@ def get_kind(name: str) -> Kind:
             f"'{name}' is no kind of computation.", f"There are: {', '.join(KINDS)}.", "Choose one of them."
         )
     return cast(Kind, importlib.import_module(KINDS[name]))
+
+
+def named_data(options: dict[str, Any], *names: str, jobs: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """What `datasets` of a kind returns: the options called `names` hold paths, those called `jobs` ids of jobs."""
+    paths = [str(options[name]) for name in names if options.get(name)]
+    return (*paths, *(f"job:{options[name]}" for name in jobs if options.get(name)))
 
 
 def lane_of(kind: str) -> str:

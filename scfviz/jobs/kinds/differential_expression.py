@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from scfviz.errors import JobError, OptionError
-from scfviz.jobs.kinds import Report, ShouldStop, fill_options
+from scfviz.jobs.kinds import Report, ShouldStop, fill_options, named_data
 from scfviz.jobs.memory import Need, refuse_what_cannot_fit
 from scfviz.jobs.workspace import Workspace, read_json, write_json
 
@@ -32,7 +32,7 @@ DEFAULTS: dict[str, Any] = {
 }
 
 
-def prepare(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def prepare(options: dict[str, Any], workspace: Workspace) -> tuple[dict[str, Any], dict[str, Any]]:
     """Check the options of a comparison; see `DEFAULTS` for their names.
 
     `dataset` is a path. `group` and `reference` are selections as `to_json` of `selection.rules` writes them; no
@@ -42,6 +42,7 @@ def prepare(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """
     from scfviz.analysis.selection.rules import from_json, to_json
     from scfviz.data.source import dataset_id
+    from scfviz.jobs.access import content_key
     from scfviz.jobs.labels import labels_used
     from scfviz.jobs.queue import JOB_ID
 
@@ -65,8 +66,13 @@ def prepare(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     identity = {name: value for name, value in options.items() if name != "gene_store"}
     dataset = dataset_id(options["dataset"])
     rules = [from_json(options[side]) for side in ("group", "reference") if options[side] is not None]
-    labels = labels_used(Workspace(), dataset, rules)
+    labels = labels_used(workspace, content_key(workspace, options["dataset"]), rules)
     return options, identity | {"dataset": dataset, "version": VERSION} | ({"labels": labels} if labels else {})
+
+
+def datasets(options: dict[str, Any]) -> tuple[str, ...]:
+    """The dataset, its counts by genes, and the embedding."""
+    return named_data(options, "dataset", "gene_store", jobs=("embed_job",))
 
 
 def memory(options: dict[str, Any]) -> Need:
@@ -81,6 +87,7 @@ def run(folder: Path, options: dict[str, Any], report: Report, should_stop: Shou
     from scfviz.data.align import align_genes
     from scfviz.data.read import read_dataset
     from scfviz.data.source import dataset_id
+    from scfviz.jobs.access import content_key
     from scfviz.jobs.context import open_expression, read_context
     from scfviz.jobs.labels import refuse_changed_labels
 
@@ -102,7 +109,9 @@ def run(folder: Path, options: dict[str, Any], report: Report, should_stop: Shou
     context, takes_part = read_context(adata, lambda: expression, result, workspace=workspace)
     report(0.05, "Finding the selected cells")
     rules = {side: from_json(options[side]) if options[side] else None for side in ("group", "reference")}
-    refuse_changed_labels(workspace, identity["dataset"], rules.values(), identity.get("labels", {}))
+    refuse_changed_labels(
+        workspace, content_key(workspace, options["dataset"]), rules.values(), identity.get("labels", {})
+    )
     group = evaluate(rules["group"], context) & takes_part
     reference = (evaluate(rules["reference"], context) if rules["reference"] else ~group) & takes_part
     comparison = _compare(counts, expression, group, reference, options, report, should_stop)

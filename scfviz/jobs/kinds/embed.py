@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scfviz.errors import DatasetError, JobError, OptionError, Stopped
-from scfviz.jobs.kinds import Report, ShouldStop, fill_options
+from scfviz.jobs.kinds import Report, ShouldStop, fill_options, named_data
 from scfviz.jobs.memory import Need, refuse_what_cannot_fit
-from scfviz.jobs.workspace import read_json, write_json
+from scfviz.jobs.workspace import Workspace, read_json, write_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,7 +50,7 @@ _NAMES = {"model": "Model", "baseline": "Baseline", "joint": "Both together"}
 SECONDS_PER_MAP, SECONDS_PER_MAPPED_CELL, FLOP_PER_SECOND = 6.0, 2e-3, 1e11
 
 
-def prepare(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def prepare(options: dict[str, Any], workspace: Workspace) -> tuple[dict[str, Any], dict[str, Any]]:
     """Check the options of an embedding; see `DEFAULTS` for their names.
 
     `dataset` and `checkpoint` are paths (no checkpoint: the default one); `target_depth` in counts or
@@ -81,6 +81,11 @@ def prepare(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         "version": VERSION,
     }
     return options, options | content
+
+
+def datasets(options: dict[str, Any]) -> tuple[str, ...]:
+    """The dataset; the checkpoint is everyone's."""
+    return named_data(options, "dataset")
 
 
 def memory(options: dict[str, Any]) -> Need:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from scfviz.errors import JobError, OptionError
-from scfviz.jobs.kinds import Report, ShouldStop, fill_options
-from scfviz.jobs.workspace import write_json
+from scfviz.jobs.kinds import Report, ShouldStop, fill_options, named_data
+from scfviz.jobs.workspace import Workspace, write_json
 
 VERSION = 1  # part of the identity: raise it when the same options give other results
 WAYS = ("list", "ranking")
@@ -33,7 +33,7 @@ DEFAULTS: dict[str, Any] = {
 }
 
 
-def prepare(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def prepare(options: dict[str, Any], workspace: Workspace) -> tuple[dict[str, Any], dict[str, Any]]:
     """Check the options of an enrichment; see `DEFAULTS` for their names.
 
     `comparison` is the id of a finished `differential_expression`. `way` is "list" (the top genes: `direction`
@@ -65,6 +65,11 @@ def prepare(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     unused = ONLY_RANKING if options["way"] == "list" else ONLY_LIST
     identity = {name: value for name, value in options.items() if name not in unused}
     return options, identity | {"gmt": digest, "version": VERSION}
+
+
+def datasets(options: dict[str, Any]) -> tuple[str, ...]:
+    """The comparison, which is on a dataset, and the file of gene sets."""
+    return named_data(options, "gmt", jobs=("comparison",))
 
 
 def run(folder: Path, options: dict[str, Any], report: Report, should_stop: ShouldStop) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scfviz.errors import JobError, OptionError, ScfvizError, Stopped
-from scfviz.jobs.kinds import Report, ShouldStop, fill_options
+from scfviz.jobs.kinds import Report, ShouldStop, fill_options, named_data
 from scfviz.jobs.kinds.embed import FILES
 from scfviz.jobs.workspace import Workspace, read_json, write_json
 
@@ -41,7 +41,7 @@ STORED_RESOLUTION = 1.0
 MAX_ANCESTORS = 50
 
 
-def prepare(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def prepare(options: dict[str, Any], workspace: Workspace) -> tuple[dict[str, Any], dict[str, Any]]:
     """Check the options of an export; see `DEFAULTS` for their names.
 
     `dataset` is a path; `title` and `ref` say what it is called here. `rule` chooses cells, as `to_json` of
@@ -51,6 +51,7 @@ def prepare(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """
     from scfviz.analysis.selection.rules import from_json, to_json
     from scfviz.data.source import dataset_id
+    from scfviz.jobs.access import content_key
     from scfviz.jobs.labels import labels_version
     from scfviz.jobs.queue import JOB_ID
 
@@ -67,8 +68,14 @@ def prepare(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     options["dataset"] = str(Path(options["dataset"]).expanduser().resolve())
     dataset = dataset_id(options["dataset"])
     identity = {name: value for name, value in options.items() if name != "gene_store"}
-    about = {"dataset": dataset, "labels": labels_version(Workspace(), dataset), "version": VERSION}
+    labels = labels_version(workspace, content_key(workspace, options["dataset"]))
+    about = {"dataset": dataset, "labels": labels, "version": VERSION}
     return options, identity | about
+
+
+def datasets(options: dict[str, Any]) -> tuple[str, ...]:
+    """The dataset, its counts by genes, and the embedding."""
+    return named_data(options, "dataset", "gene_store", jobs=("embed_job",))
 
 
 def run(folder: Path, options: dict[str, Any], report: Report, should_stop: ShouldStop) -> None:
@@ -94,6 +101,7 @@ def write_dataset(
     from scfviz.data.align import align_genes
     from scfviz.data.read import read_dataset
     from scfviz.data.source import dataset_id
+    from scfviz.jobs.access import content_key
     from scfviz.jobs.context import open_expression, read_context
     from scfviz.jobs.labels import labels_version, list_labels
 
@@ -105,8 +113,8 @@ def write_dataset(
     workspace = Workspace(folder.parents[1])
     report(0.0, "Reading the dataset")
     identity = (read_json(folder / "job.json") or {})["identity"]
-    dataset = dataset_id(options["dataset"])
-    if (dataset, labels_version(workspace, dataset)) != (identity["dataset"], identity["labels"]):
+    dataset, key = dataset_id(options["dataset"]), content_key(workspace, options["dataset"])
+    if (dataset, labels_version(workspace, key)) != (identity["dataset"], identity["labels"]):
         raise JobError(
             "The dataset or its labels have changed since this file was asked for.",
             "A file must belong to one content.",
@@ -127,7 +135,7 @@ def write_dataset(
     refuse_full_disk(Path(options["dataset"]), path.parent)
     source = {"dataset": dataset, "title": options["title"], "ref": options["ref"], "embed_job": options["embed_job"]}
     write_file(
-        adata, path, source, labels=list_labels(workspace, dataset), named=named, context=context, rule=rule,
+        adata, path, source, labels=list_labels(workspace, key), named=named, context=context, rule=rule,
         cells=cells, result=result if results else None, colors=options["colors"], progress=progress,
     )  # fmt: skip
     n_cells = adata.n_obs if cells is None else len(cells)

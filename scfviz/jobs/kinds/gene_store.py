@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from scfviz.errors import OptionError
-from scfviz.jobs.kinds import Report, ShouldStop, fill_options
+from scfviz.jobs.kinds import Report, ShouldStop, fill_options, named_data
 from scfviz.jobs.memory import Need, refuse_what_cannot_fit
+from scfviz.jobs.workspace import Workspace
 
 DEFAULTS: dict[str, Any] = {"dataset": None, "gene_column": None}
 STORE = "store"
 FIXED_BYTES, BYTES_PER_CELL = 1.1e9, 400.0  # measured by benchmarks/jobs.py --memory
 
 
-def prepare(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def prepare(options: dict[str, Any], workspace: Workspace) -> tuple[dict[str, Any], dict[str, Any]]:
     """Check the options: `dataset` is a path, `gene_column` the column with the names of genes, if it is chosen."""
     from scfviz.data.gene_store import VERSION
     from scfviz.data.source import dataset_id
@@ -25,6 +26,11 @@ def prepare(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         raise OptionError("No dataset was given.", "Counts are read from one.", "Choose a dataset.")
     options["dataset"] = str(Path(options["dataset"]).expanduser().resolve())
     return options, options | {"dataset": dataset_id(options["dataset"]), "version": VERSION}
+
+
+def datasets(options: dict[str, Any]) -> tuple[str, ...]:
+    """The dataset."""
+    return named_data(options, "dataset")
 
 
 def memory(options: dict[str, Any]) -> Need:

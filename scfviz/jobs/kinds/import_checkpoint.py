@@ -5,12 +5,12 @@ from typing import Any
 
 from scfviz.errors import CheckpointError, OptionError, Stopped
 from scfviz.jobs.kinds import Report, ShouldStop, fill_options
-from scfviz.jobs.workspace import write_json
+from scfviz.jobs.workspace import Workspace, write_json
 
 DEFAULTS: dict[str, Any] = {"file": None, "out": None}
 
 
-def prepare(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def prepare(options: dict[str, Any], workspace: Workspace) -> tuple[dict[str, Any], dict[str, Any]]:
     """Check the options: `file` is the downloaded file, `out` the folder that the checkpoint folders go into."""
     options = fill_options(options, DEFAULTS)
     if not options["file"] or not options["out"]:
@@ -21,6 +21,11 @@ def prepare(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     options = {"file": str(file), "out": str(Path(options["out"]).expanduser().resolve())}
     about = file.stat()
     return options, options | {"size": about.st_size, "mtime_ns": about.st_mtime_ns}
+
+
+def datasets(options: dict[str, Any]) -> tuple[str, ...]:
+    """None: a checkpoint is everyone's."""
+    return ()
 
 
 def run(folder: Path, options: dict[str, Any], report: Report, should_stop: ShouldStop) -> None:

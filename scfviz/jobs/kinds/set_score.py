@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 
 from scfviz.errors import OptionError
-from scfviz.jobs.kinds import Report, ShouldStop, fill_options
+from scfviz.jobs.kinds import Report, ShouldStop, fill_options, named_data
 from scfviz.jobs.kinds.differential_expression import BYTES_PER_CELL, FIXED_BYTES
 from scfviz.jobs.memory import Need, refuse_what_cannot_fit
-from scfviz.jobs.workspace import write_json
+from scfviz.jobs.workspace import Workspace, write_json
 
 VERSION = 1  # part of the identity: raise it when the same options give other results
 MAX_GENES = 5_000
 DEFAULTS: dict[str, Any] = {"dataset": None, "genes": None, "gene_column": None, "gene_store": None}
 
 
-def prepare(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def prepare(options: dict[str, Any], workspace: Workspace) -> tuple[dict[str, Any], dict[str, Any]]:
     """Check the options: `dataset` is a path, `genes` the names of the set's genes.
 
     `gene_store` is the folder of the counts by genes, if there is one: it only makes the job faster.
@@ -39,6 +39,11 @@ def prepare(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     options["dataset"] = str(Path(options["dataset"]).expanduser().resolve())
     identity = {name: value for name, value in options.items() if name != "gene_store"}
     return options, identity | {"dataset": dataset_id(options["dataset"]), "version": VERSION}
+
+
+def datasets(options: dict[str, Any]) -> tuple[str, ...]:
+    """The dataset, and its counts by genes."""
+    return named_data(options, "dataset", "gene_store")
 
 
 def memory(options: dict[str, Any]) -> Need:

@@ -11,22 +11,30 @@ from typing import Any
 
 from scfviz.errors import OptionError
 from scfviz.jobs.kinds import Report, ShouldStop, export
-from scfviz.jobs.workspace import Workspace, write_json
+from scfviz.jobs.workspace import Workspace, read_json, write_json
 
 
-def prepare(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def prepare(options: dict[str, Any], workspace: Workspace) -> tuple[dict[str, Any], dict[str, Any]]:
     """Check the options of a subset: those of `scfviz.jobs.kinds.export`, and `rule` has to be there."""
     if not options.get("rule"):
         raise OptionError("Nothing is selected.", "A new dataset needs cells.", "Select cells first.")
-    return export.prepare(options)
+    return export.prepare(options, workspace)
+
+
+def datasets(options: dict[str, Any]) -> tuple[str, ...]:
+    """Those of an export."""
+    return export.datasets(options)
 
 
 def run(folder: Path, options: dict[str, Any], report: Report, should_stop: ShouldStop) -> None:
     """Write the file; see the module's text for the result files."""
+    from scfviz.jobs.access import ABOUT, datasets_in
+
     workspace = Workspace(folder.parents[1])
     place = workspace.subsets / folder.name
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(mode=0o700)
+    write_json(place / ABOUT, {"datasets": datasets_in(workspace, read_json(folder / "job.json") or {})})
     path = place / f"{options['name']}.h5ad"
     about = export.write_dataset(folder, options, path, report, should_stop, results=False)
     write_json(folder / "result.partial" / "report.json", about | {"ref": f"subset:{folder.name}/{path.name}"})

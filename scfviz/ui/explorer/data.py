@@ -36,6 +36,8 @@ class Explored:
     ----------
     dataset
         Identity of its content.
+    key
+        Under which its labels and selections are kept here, see `scfviz.jobs.access.content_key`.
     context
         All cells of the file, with the labels that people gave them: what rules are evaluated on.
     shown
@@ -59,6 +61,7 @@ class Explored:
     """
 
     dataset: str
+    key: str
     context: SelectionContext
     shown: np.ndarray
     maps: dict[str, np.ndarray]
@@ -97,7 +100,7 @@ def explore(source: sources.Source, embed_job: str | None, store: str | None) ->
     """Open a dataset with the result of an embedding, if there is one; shared by all visitors, never changed."""
     opened = (str(source.path), sources.stamp(source.path), state.gene_column(), embed_job, store)
     data = _explore(*opened)
-    version = labels_version(Workspace(), data.dataset)
+    version = labels_version(Workspace(), data.key)
     return _with_labels(*opened, version) if version else data
 
 
@@ -124,6 +127,7 @@ def _open_store(folder: str):
 def _explore(path: str, stamp: str, gene_column: str | None, embed_job: str | None, store: str | None) -> Explored:
     from scfviz.data.read import read_dataset
     from scfviz.data.source import dataset_id
+    from scfviz.jobs.access import content_key
     from scfviz.jobs.context import open_expression, read_context
     from scfviz.jobs.kinds.export import read_lineage
 
@@ -142,7 +146,19 @@ def _explore(path: str, stamp: str, gene_column: str | None, embed_job: str | No
     genes = tuple(sorted(aligned.genes[aligned.is_measured]))
     stored, lineage = describe.own_colors(adata), tuple(read_lineage(adata.uns))
     return Explored(
-        dataset_id(path), context, shown, maps, titles, obs, labels, values, genes, is_trained, stored, lineage
+        dataset_id(path),
+        content_key(Workspace(), path),
+        context,
+        shown,
+        maps,
+        titles,
+        obs,
+        labels,
+        values,
+        genes,
+        is_trained,
+        stored,
+        lineage,
     )
 
 
@@ -152,7 +168,7 @@ def _with_labels(
 ) -> Explored:
     """The same with the labels that people gave to the cells, whenever those change."""
     data = _explore(path, stamp, gene_column, embed_job, store)
-    labels = list_labels(Workspace(), data.dataset)
+    labels = list_labels(Workspace(), data.key)
     context = with_labels(data.context, labels)
     own = tuple(name for name in labels if name not in data.obs)
     obs = context.obs if len(data.shown) == context.n_obs else context.obs.iloc[data.shown]

@@ -1,4 +1,7 @@
-"""Computations on screen: ask for one, watch it, stop it, take it up again. They run in a process of their own."""
+"""Computations on screen: ask for one, watch it, stop it, take it up again. They run in a process of their own.
+
+Every page gets at computations through this module: it knows who looks, and what they may see and change.
+"""
 
 import json
 from collections.abc import Callable
@@ -7,8 +10,9 @@ from typing import Any
 
 import streamlit as st
 
-from scfviz.errors import JobError
-from scfviz.jobs import JobStatus, Workspace, cancel, jobs_ahead, list_jobs, resume, status, submit
+from scfviz import jobs
+from scfviz.errors import AccessError, JobError
+from scfviz.jobs import JobStatus, Workspace, access, jobs_ahead
 from scfviz.jobs.memory import estimate
 from scfviz.ui.frame import page, state
 from scfviz.ui.frame.text import duration, plain, plural
@@ -19,7 +23,7 @@ _ASKED = "scfviz.asked"
 
 def ask(kind: str, options: dict[str, Any]) -> str:
     """Ask for a computation; the same request again finds the same one. Returns its id."""
-    return submit(Workspace(), kind, options)
+    return jobs.submit(Workspace(), kind, options, asked_by=state.owner())
 
 
 def ask_once(kind: str, options: dict[str, Any]) -> JobStatus:
@@ -45,18 +49,65 @@ def let_go(job_id: str) -> None:
 
 
 def status_of(job_id: str) -> JobStatus:
-    """Where a computation stands."""
-    return status(Workspace(), job_id)
+    """Where a computation stands.
+
+    Raises
+    ------
+    JobError
+        There is none; AccessError: it is on data that this visitor may not read.
+    """
+    job = jobs.status(Workspace(), job_id)
+    if not access.may_see(Workspace(), job, state.owner()):
+        raise access.not_shared()
+    return job
+
+
+def visible_jobs() -> list[JobStatus]:
+    """All computations that this visitor may know of, the newest first."""
+    owner = state.owner()
+    return [job for job in jobs.list_jobs(Workspace()) if access.may_see(Workspace(), job, owner)]
+
+
+def may_change(job: JobStatus) -> bool:
+    """Whether this visitor may stop, resume and delete a computation."""
+    return access.may_change(Workspace(), job, state.owner())
+
+
+def stop(job_id: str) -> None:
+    """Stop a computation; AccessError as for `resume` and `remove` when it is not this visitor's to stop."""
+    _refuse_others(job_id)
+    jobs.cancel(Workspace(), job_id)
+
+
+def resume(job_id: str) -> None:
+    """Take up a computation that was stopped."""
+    _refuse_others(job_id)
+    jobs.resume(Workspace(), job_id)
+
+
+def remove(job_id: str) -> None:
+    """Delete a computation with its result."""
+    _refuse_others(job_id)
+    jobs.remove(Workspace(), job_id)
+
+
+def _refuse_others(job_id: str) -> None:
+    if not may_change(status_of(job_id)):
+        raise AccessError(
+            "This computation is on another visitor's data, and somebody else asked for it.",
+            "Only the owner of the data, or who asked for it, may stop, resume or delete it.",
+        )
 
 
 def newest(kind: str, wanted: dict[str, Any]) -> JobStatus | None:
     """The newest computation of a kind whose options include `wanted`; `None` where there is none.
 
-    `dataset` is a path; a computation on the same content at another path counts, too.
+    `dataset` is a path; a computation on the same content at another path counts, too, unless it is on somebody
+    else's upload.
     """
     wanted = dict(wanted)
     path = wanted.pop("dataset", None)
-    for job in list_jobs(Workspace()):
+    for job in visible_jobs():
         same = job.kind == kind and all(job.options.get(name) == value for name, value in wanted.items())
         if same and (path is None or is_of(job, Path(path))):
             return job
@@ -69,7 +120,9 @@ def is_of(job: JobStatus, path: Path) -> bool:
         return True
     from scfviz.data.source import dataset_id
 
-    return "dataset" in job.identity and job.identity["dataset"] == dataset_id(path)
+    if "dataset" not in job.identity or job.identity["dataset"] != dataset_id(path):
+        return False
+    return job.scope in ("", access.scope_of(access.grants_of(Workspace(), path)))
 
 
 def show_memory(kind: str, options: dict[str, Any], n_obs: int) -> None:
@@ -118,8 +171,8 @@ def _follow(job_id: str, place: str) -> None:
             text = f"{job.stage}{left}"
         st.progress(min(max(job.fraction, 0.0), 1.0), text=plain(text))
         with st.container(horizontal=True, vertical_alignment="center"):
-            if st.button("Stop", icon=":material/stop_circle:", key=f"stop-job{place}"):
-                cancel(Workspace(), job_id)
+            if may_change(job) and st.button("Stop", icon=":material/stop_circle:", key=f"stop-job{place}"):
+                stop(job_id)
                 st.rerun(scope="fragment")
             st.caption("It runs by itself: visit other pages or close the browser, nothing is lost.")
 
@@ -155,8 +208,8 @@ def _show_stopped(job: JobStatus, place: str, on_leave: Callable[[], None] | Non
         st.info(f"This computation {word}. What it had finished is kept.", icon=":material/pause_circle:")
     with st.container(horizontal=True):
         again = "Go on" if job.state != "failed" else "Try again"
-        if st.button(again, type="primary", icon=":material/play_arrow:", key=f"resume-job{place}"):
-            resume(Workspace(), job.id)
+        if may_change(job) and st.button(again, type="primary", icon=":material/play_arrow:", key=f"resume-job{place}"):
+            resume(job.id)
             st.rerun()
         leave = on_leave or _ask_anew
         st.button("Choose other options", icon=":material/tune:", key=f"leave-job{place}", on_click=leave)

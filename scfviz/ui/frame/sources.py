@@ -15,7 +15,8 @@ from pathlib import Path, PurePosixPath
 from scfviz.data.formats import ZARR_SUFFIX, is_dataset_file, is_dataset_folder
 from scfviz.data.source import dataset_files, split_part
 from scfviz.errors import DatasetError, ScfvizError
-from scfviz.jobs import Workspace
+from scfviz.jobs import Workspace, access
+from scfviz.ui.frame import state
 
 FIRST_DEMO = "demo:celltypist_sample"
 ORIGINS = {"demo": "Demo", "gallery": "Gallery", "upload": "Upload", "folder": "Server folder", "subset": "Subset"}
@@ -58,13 +59,22 @@ def display_title(ref: str) -> str:
 
 
 def resolve(ref: str) -> Source:
-    """Find the file behind a reference.
+    """Find the file behind a reference, for the visitor who looks.
 
     Raises
     ------
     DatasetError
-        The reference makes no sense, leads out of the allowed folders, or the file is gone.
+        The reference makes no sense, leads out of the allowed folders, or the file is gone; AccessError: it is
+        somebody else's and not shared.
     """
+    source = locate(ref)
+    if not access.may_read(Workspace(), source.path, state.owner()):
+        raise access.not_shared()
+    return source
+
+
+def locate(ref: str) -> Source:
+    """The file behind a reference, whoever may open it; for what the app does itself. DatasetError as of `resolve`."""
     kind, _, name = ref.partition(":")
     workspace = Workspace()
     if kind == "demo":
@@ -119,7 +129,8 @@ def list_files(number: int) -> tuple[list[str], bool]:
     """
     from scfviz.data.mtx_files import list_samples
 
-    root, subsets = data_folders()[number], Workspace().subsets
+    root, workspace = data_folders()[number], Workspace()
+    apart = (workspace.subsets, workspace.uploads, workspace.jobs)  # these may be somebody's
     found: list[str] = []
     waiting = [(root, 0)]
     while waiting and len(found) < _MAX_FILES:
@@ -129,7 +140,7 @@ def list_files(number: int) -> tuple[list[str], bool]:
         except OSError:  # a folder that may not be read, or vanished
             continue
         for entry in entries:
-            if entry.name.startswith(".") or Path(entry.path) == subsets:  # those may come from private uploads
+            if entry.name.startswith(".") or Path(entry.path).resolve() in apart:
                 continue
             if entry.is_dir(follow_symlinks=False):
                 below = Path(entry.path).relative_to(root).as_posix()
@@ -159,7 +170,7 @@ def find_content(dataset: str, size: int, title: str, visitor: str) -> str | Non
     """
     from scfviz.data.catalog import DEMOS
     from scfviz.data.source import dataset_id, take_fingerprint
-    from scfviz.ui.frame.uploads import list_uploads
+    from scfviz.jobs.uploads import list_uploads
 
     written = {demo.name for demo in DEMOS if (Workspace().datasets / f"{demo.name}.h5ad").exists()}
     refs = [f"demo:{demo.name}" for demo in DEMOS if demo.name in written or demo.name == title]

@@ -10,6 +10,7 @@ from streamlit import runtime
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from scfviz.errors import OptionError
+from scfviz.jobs.access import owner_of
 
 _DATASET, _JOB, _FILTERS, _MODEL = "scfviz.dataset", "scfviz.job", "scfviz.filters", "scfviz.model"
 _GENES, _ANEW = "scfviz.genes", "scfviz.anew"
@@ -132,6 +133,11 @@ def visitor() -> str:
     return st.session_state[_VISITOR]
 
 
+def owner() -> str:
+    """What the key of this visitor is written down as, see `scfviz.jobs.access.owner_of`."""
+    return owner_of(visitor())
+
+
 def remember_visitor() -> None:
     """Let the browser keep the visitor's key, so that their uploads are listed again after a refresh."""
     key = visitor()
@@ -143,34 +149,41 @@ def remember_visitor() -> None:
         )
 
 
-def in_use() -> tuple[set[str], set[str]]:
-    """(references of the datasets, ids of the computations) that any visitor of this server has open."""
-    _note_use()
-    recent = list(_uses().values())
-    if runtime.exists():  # a closed browser holds nothing
-        recent = [use for use in recent if runtime.get_instance().is_active_session(use.session)]
-    return {use.dataset for use in recent if use.dataset}, {use.job for use in recent if use.job}
-
-
-class _Use(NamedTuple):
-    """Streamlit's name of a session, when it was last seen, and what it has open."""
+class Use(NamedTuple):
+    """Streamlit's name of a session, when it was last seen, whose it is, and what it has open."""
 
     session: str
     seen_at: float
+    owner: str
     dataset: str | None
     job: str | None
 
 
+def uses() -> dict[str, Use]:
+    """What the visitors of this server have open, by visit; see `visit`."""
+    _note_use()
+    recent = dict(_uses())
+    if runtime.exists():  # a closed browser holds nothing
+        recent = {
+            name: use for name, use in recent.items() if runtime.get_instance().is_active_session(use.session)
+        }  # fmt: skip
+    return recent
+
+
+def visit() -> str:
+    """The name of this visit: one tab of a browser."""
+    return st.session_state.setdefault("scfviz.visit", secrets.token_hex(8))
+
+
 def _note_use() -> None:
-    visit = st.session_state.setdefault("scfviz.visit", secrets.token_hex(8))
-    uses, now, context = _uses(), time.time(), get_script_run_ctx()
-    uses[visit] = _Use(context.session_id if context else "", now, dataset(), job())
-    for old in [name for name, use in list(uses.items()) if now - use.seen_at > _FORGOTTEN_AFTER_SECONDS]:
-        uses.pop(old, None)
+    known, now, context = _uses(), time.time(), get_script_run_ctx()
+    known[visit()] = Use(context.session_id if context else "", now, owner(), dataset(), job())
+    for old in [name for name, use in list(known.items()) if now - use.seen_at > _FORGOTTEN_AFTER_SECONDS]:
+        known.pop(old, None)
 
 
 @st.cache_resource(show_spinner=False)
-def _uses() -> dict[str, _Use]:
+def _uses() -> dict[str, Use]:
     """By visit; nothing that outlives the server."""
     return {}
 

@@ -4,7 +4,8 @@ from typing import Any
 
 import streamlit as st
 
-from scfviz.ui.frame import describe, lineage, page, routes, sources, state, uploads
+from scfviz.jobs import uploads
+from scfviz.ui.frame import describe, lineage, page, routes, sources, state
 from scfviz.ui.frame.text import number, plain, plural, shorten, size
 
 _WAYS = {"demo": "Demo", "folder": "Server folder", "upload": "Upload", "gallery": "Gallery"}

@@ -3,17 +3,17 @@
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 import streamlit as st
 
 from scfviz.data.formats import is_dataset_file
-from scfviz.errors import JobError
-from scfviz.jobs import JobStatus, Workspace, cancel, list_jobs, remove, resume
+from scfviz.errors import AccessError, JobError
+from scfviz.jobs import JobStatus, Workspace, access, list_jobs, uploads
 from scfviz.jobs.workspace import folder_size
-from scfviz.ui.frame import page, routes, sources, state, uploads
+from scfviz.ui.frame import job_panel, page, routes, sources, state
 from scfviz.ui.frame.text import plain, plural, shorten, size
 
 KINDS = {
@@ -66,14 +66,13 @@ def show_datasets() -> None:
         st.markdown("Nothing yet: open a demo or bring a file on the Dataset page.")
         routes.link("dataset", "Choose a dataset", icon=":material/database:")
         return
-    open_refs, _ = state.in_use()
     st.dataframe(
         {
             "Name": [entry.name for entry in kept.values()],
             "Where from": [entry.origin for entry in kept.values()],
             "Size (MB)": [entry.n_bytes / 1e6 for entry in kept.values()],
             "Since": [datetime.fromtimestamp(entry.changed_at) for entry in kept.values()],
-            "Open now": [entry.ref in open_refs for entry in kept.values()],
+            "Open now": [_who_has_open(ref) is not None for ref in kept],
         },
         hide_index=True,
         key="ws_datasets",
@@ -88,14 +87,13 @@ def show_datasets() -> None:
         key="ws_dataset",
     )
     if ref is not None:
-        _show_dataset(kept[ref], open_refs)
+        _show_dataset(kept[ref])
     st.caption("Files in the server's own data folders are read where they lie and are never changed or deleted.")
 
 
 def show_computations() -> None:
     """Computations and their results."""
-    jobs = list_jobs(Workspace())
-    if any(job.is_active for job in jobs):
+    if any(job.is_active for job in job_panel.visible_jobs()):
         _follow_computations()
     else:
         _show_computations()
@@ -113,7 +111,7 @@ def show_session() -> None:
 @st.fragment(run_every=_LOOK_AGAIN_SECONDS)
 def _follow_computations() -> None:
     with page.guard():
-        if not any(job.is_active for job in list_jobs(Workspace())):
+        if not any(job.is_active for job in job_panel.visible_jobs()):
             st.rerun(scope="app")
         _show_computations()
 
@@ -122,10 +120,9 @@ def _show_computations() -> None:
     st.markdown("#### Computations and results")
     workspace = Workspace()
     everything = list_jobs(workspace)
-    visible = _visible(everything)
-    jobs = {job.id: job for job in everything if job.id in visible}
+    jobs = {job.id: job for job in job_panel.visible_jobs()}
     sizes = {job.id: folder_size(workspace.jobs / job.id) for job in everything}
-    hidden = [job for job in everything if job.id not in visible]
+    hidden = [job for job in everything if job.id not in jobs]
     if not jobs:
         st.markdown("Nothing was computed yet. What you ask for on the other pages appears here with its result.")
     else:
@@ -157,8 +154,9 @@ def _show_computations() -> None:
         st.caption(f"{plural(len(hidden), 'computation')} on other visitors' uploads ({total}) are not listed.")
 
 
-def _show_dataset(entry: Kept, open_refs: set[str]) -> None:
+def _show_dataset(entry: Kept) -> None:
     busy = any(job.is_active and _is_on(job, entry) for job in list_jobs(Workspace()))
+    open_by = _who_has_open(entry.ref)
     with st.container(horizontal=True, vertical_alignment="center"):
         if st.button("Open", icon=":material/play_arrow:", key="ws_open"):
             state.choose_dataset(entry.ref)
@@ -166,61 +164,70 @@ def _show_dataset(entry: Kept, open_refs: set[str]) -> None:
         if state.dataset() == entry.ref and st.button("Close it", icon=":material/close:", key="ws_close"):
             state.choose_dataset(None)
             st.rerun()
-        may_go = entry.can_remove and entry.ref not in open_refs and not busy
+        may_go = entry.can_remove and open_by is None and not busy
         _ask_first(
             f"dataset {entry.ref}", "Delete", f"'{entry.name}' ({size(entry.n_bytes)}) will be gone.", may_go,
             lambda: _remove_dataset(entry),
         )  # fmt: skip
     if entry.is_own_upload:
-        shared = st.toggle(
-            "Share with everyone on this server", value=entry.is_shared, key=f"ws_share_{entry.ref}",
+        key = f"ws_share_{entry.ref}"
+        st.session_state[key] = entry.is_shared  # it may have been shared elsewhere since this was drawn
+        st.toggle(
+            "Share with everyone on this server", key=key, on_change=_share, args=(entry.ref, key),
             help="Others see it in their list of uploads and may open it; only you can delete it.",
         )  # fmt: skip
-        if shared != entry.is_shared:
-            uploads.share_upload(entry.ref, state.visitor(), shared)
-            st.rerun()
     if not entry.can_remove:
-        st.caption("Another visitor shares this file; only they can delete it.")
+        st.caption("It belongs to another visitor, who shares it; only they can delete it.")
     elif busy:
         st.caption("A computation is using it. Stop that first.")
-    elif entry.ref in open_refs:
-        own = state.dataset() == entry.ref
-        st.caption("It is open: close it first." if own else "Another visitor has it open.")
+    elif open_by:
+        st.caption(open_by)
+
+
+def _share(ref: str, key: str) -> None:
+    uploads.share_upload(ref, state.visitor(), st.session_state[key])
 
 
 def _show_job(job: JobStatus, n_bytes: int) -> None:
-    workspace = Workspace()
+    is_mine = job_panel.may_change(job)
     if job.is_active:
         st.progress(min(max(job.fraction, 0.0), 1.0), text=plain(job.stage))
     if job.error:
         st.caption(f":material/error: {plain(job.error['found'])} {plain(job.error['advice'])}")
     with st.container(horizontal=True, vertical_alignment="center"):
-        if job.is_active and st.button("Stop", icon=":material/stop_circle:", key="ws_stop"):
-            cancel(workspace, job.id)
+        if is_mine and job.is_active and st.button("Stop", icon=":material/stop_circle:", key="ws_stop"):
+            job_panel.stop(job.id)
             st.rerun()
-        can_resume = not job.is_active and job.state != "done"
+        can_resume = is_mine and not job.is_active and job.state != "done"
         if can_resume and st.button("Resume", type="primary", icon=":material/play_arrow:", key="ws_resume"):
-            resume(workspace, job.id)
+            job_panel.resume(job.id)
             st.rerun()
-        in_use = _is_in_use(job)
+        in_use = _is_in_use(job, list_jobs(Workspace()))
         what = f"'{_title(job)}' and its result ({size(n_bytes)}) will be gone; it can be computed again."
-        _ask_first(f"job {job.id}", "Delete", what, not job.is_active and not in_use, lambda: remove(workspace, job.id))
-    if in_use and not job.is_active:
-        st.caption("Its dataset is open in a browser: close the dataset first.")
+        may_go = is_mine and not job.is_active and not in_use
+        _ask_first(f"job {job.id}", "Delete", what, may_go, lambda: job_panel.remove(job.id))
+    if not is_mine:
+        st.caption("It is on another visitor's data: only they, or who asked for it, can stop or delete it.")
+    elif in_use and not job.is_active:
+        st.caption(
+            "It is in use: a computation builds on it, or its dataset is open in a browser; close the dataset first."
+        )
 
 
 def _show_cleaning(jobs: list[JobStatus], sizes: dict[str, int]) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         days = st.selectbox("Results older than", list(_AGES), index=1, format_func=_AGES.get, key="ws_age", width=180)
         before = time.time() - days * 86_400
+        everything = list_jobs(Workspace())
         old = [
             job for job in jobs
-            if not job.is_active and (job.finished_at or job.created_at) < before and not _is_in_use(job)
+            if not job.is_active and (job.finished_at or job.created_at) < before
+            and job_panel.may_change(job) and not _is_in_use(job, everything)
         ]  # fmt: skip
         total = size(sum(sizes[job.id] for job in old))
         what = f"{plural(len(old), 'old result')} ({total}) will be gone; each can be computed again."
         _ask_first(
-            f"old {days}", "Clean up", what, bool(old), lambda: [remove(Workspace(), job.id) for job in old]
+            f"old {days}", "Clean up", what, bool(old), lambda: [job_panel.remove(job.id) for job in old]
         )  # fmt: skip
         st.caption(f"{plural(len(old), 'result')}, {total}" if old else "There are none.")
 
@@ -243,6 +250,8 @@ def _ask_first(name: str, label: str, warning: str, enabled: bool, act: Callable
 
 
 def _remove_dataset(entry: Kept) -> None:
+    if not entry.can_remove:
+        raise AccessError("This dataset belongs to another visitor.", "", "Only they can delete it.")
     if any(job.is_active and _is_on(job, entry) for job in list_jobs(Workspace())):
         raise JobError(f"A computation on '{entry.name}' has started meanwhile.", advice="Stop it first.")
     if entry.is_own_upload:
@@ -267,13 +276,9 @@ def _datasets() -> list[Kept]:
             Kept(upload.ref, upload.name, origin, path, upload.size, upload.uploaded_at, upload.is_own,
                  upload.is_shared, upload.is_own)
         )  # fmt: skip
-    jobs = list_jobs(workspace)
-    visible = _visible(jobs)
-    known = {job.id for job in jobs}
     for path in workspace.subsets.glob("*/*.h5ad"):
-        job_id = path.parent.name
-        if job_id in visible or job_id not in known and state.dataset() == f"subset:{job_id}/{path.name}":
-            found.append(_kept(f"subset:{job_id}/{path.name}", path.name, "Subset", path.parent))
+        if access.may_read(workspace, path, state.owner()):
+            found.append(_subset(path))
     for path in workspace.gallery.iterdir():
         if path.is_dir():
             matrix = next(path.rglob("matrix.mtx*"), None)
@@ -287,48 +292,58 @@ def _datasets() -> list[Kept]:
     return found
 
 
+def _subset(path: Path) -> Kept:
+    """A subset goes with a click of whoever asked for it, or whose data it is made of."""
+    maker = next((job for job in job_panel.visible_jobs() if job.id == path.parent.name), None)
+    grants = access.grants_of(Workspace(), path)
+    is_own = not grants or any(state.owner() in grant.owners for grant in grants)
+    kept = _kept(f"subset:{path.parent.name}/{path.name}", path.name, "Subset", path.parent)
+    return replace(kept, can_remove=is_own or maker is not None and job_panel.may_change(maker))
+
+
 def _kept(ref: str, name: str, origin: str, path: Path) -> Kept:
     n_bytes = folder_size(path) if path.is_dir() else path.stat().st_size
     return Kept(ref, name, origin, path, n_bytes, path.stat().st_mtime)
 
 
-def _visible(jobs: list[JobStatus]) -> set[str]:
-    """Ids of the computations that this visitor may know of: none on uploads that others keep to themselves."""
-    by_id, visitor, subsets = {job.id: job for job in jobs}, state.visitor(), Workspace().subsets
-
-    def may_see(job: JobStatus, depth: int = 0) -> bool:
-        given = job.options.get("dataset")
-        if not given or depth > 50:
-            return True
-        path = Path(given)
-        if path.is_relative_to(subsets) and path != subsets:
-            maker = by_id.get(path.relative_to(subsets).parts[0])  # a subset is as private as what it came from
-            return maker is not None and may_see(maker, depth + 1)
-        return uploads.may_see(path, visitor)
-
-    return {job.id for job in jobs if may_see(job)}
-
-
-def _is_in_use(job: JobStatus) -> bool:
-    """Whether somebody has the result, or the dataset that it belongs to, on screen."""
-    refs, job_ids = state.in_use()
-    if job.id in job_ids:
+def _is_in_use(job: JobStatus, others: list[JobStatus]) -> bool:
+    """Whether somebody has the result, or a dataset that it belongs to, on screen, or a computation builds on it."""
+    if any(other.is_active and job.id in other.jobs for other in others):
         return True
-    return any(str(path) == job.options.get("dataset") for path in map(_path_of, refs) if path is not None)
+    uses = _uses_of_job(job)
+    return any(use.job == job.id or str(_path_of(use.dataset)) in job.datasets for use in uses)
 
 
-def _path_of(ref: str) -> Path | None:
+def _uses_of_job(job: JobStatus) -> list[state.Use]:
+    """The visits of those who may see the result: a stranger with a link holds nothing."""
+    return [use for use in state.uses().values() if access.may_see(Workspace(), job, use.owner)]
+
+
+def _who_has_open(ref: str) -> str | None:
+    """Who has a dataset on screen, in words; `None` for nobody. A stranger with a link to it does not count."""
+    path = _path_of(ref)
+    visits = {
+        name: use for name, use in state.uses().items()
+        if use.dataset == ref and path is not None and access.may_read(Workspace(), path, use.owner)
+    }  # fmt: skip
+    if state.visit() in visits:
+        return "It is open: close it first."
+    if any(use.owner == state.owner() for use in visits.values()):
+        return "You have it open in another tab: close it there first."
+    return "Another visitor has it open." if visits else None
+
+
+def _path_of(ref: str | None) -> Path | None:
     from scfviz.errors import ScfvizError
 
     try:
-        return sources.resolve(ref).path.resolve()
+        return None if ref is None else sources.locate(ref).path.resolve()
     except (ScfvizError, OSError):
         return None
 
 
 def _is_on(job: JobStatus, entry: Kept) -> bool:
-    given = job.options.get("dataset")
-    return bool(given) and (Path(given) == entry.path or entry.path in Path(given).parents)
+    return any(Path(path) == entry.path or entry.path in Path(path).parents for path in job.datasets)
 
 
 def _kind(job: JobStatus) -> str:
@@ -336,7 +351,7 @@ def _kind(job: JobStatus) -> str:
 
 
 def _dataset_name(job: JobStatus) -> str:
-    given = job.options.get("dataset") or job.options.get("file")
+    given = next(iter(job.datasets), job.options.get("file"))
     return Path(given).name if given else ""
 
 

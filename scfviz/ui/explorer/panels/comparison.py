@@ -10,7 +10,7 @@ import streamlit as st
 from scfviz.analysis.selection.history import SelectionHistory
 from scfviz.analysis.selection.rules import Rule, from_json
 from scfviz.errors import JobError
-from scfviz.jobs import JobStatus, Workspace, list_jobs, result_dir
+from scfviz.jobs import JobStatus, Workspace, result_dir
 from scfviz.jobs.kinds.differential_expression import PSEUDOBULK
 from scfviz.jobs.workspace import read_json
 from scfviz.ui.explorer.data import Explored
@@ -99,7 +99,7 @@ def of_donors(view: View, job: JobStatus, column: str) -> JobStatus:
 def newest_of_donors(view: View, job: JobStatus) -> JobStatus | None:
     """The same comparison between donors, where it is done already."""
     same = {name: job.options[name] for name in ("group", "reference", "embed_job", "gene_column")}
-    for other in list_jobs(Workspace()):
+    for other in job_panel.visible_jobs():
         is_same = other.kind == KIND and all(other.options.get(name) == value for name, value in same.items())
         if is_same and other.options["method"] == PSEUDOBULK and other.state == "done" and _is_of(other, view.data):
             return other
@@ -136,7 +136,7 @@ def _find(job_id: str, data: Explored) -> JobStatus | None:
 
 def _is_of(job: JobStatus, data: Explored) -> bool:
     """Whether a computation is of this content, wherever the file lies."""
-    return job.identity.get("dataset") == data.dataset
+    return job.key in (data.key, data.dataset)
 
 
 def _key(data: Explored) -> str:

@@ -133,7 +133,7 @@ def _choose(
     in_part = parts.codes == parts.names.index(found.parts[part])
     own = categories_of(view.data, what, in_part)
     rule = own if by == what else Intersection((rule_of(view, by, groups, row), own))
-    history = selections.load(view.data.dataset)
+    history = selections.load(view.data.key)
     if within:
         rule = combine("intersect", history.current, rule)
     selection_card.keep(view.data, history.select(rule))

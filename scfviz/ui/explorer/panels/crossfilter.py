@@ -118,7 +118,7 @@ def _offer_removal(data: Explored, key: str, words: str, without: Rule | None) -
 
 
 def _select(data: Explored, rule: Rule | None) -> None:
-    selection_card.keep(data, selections.load(data.dataset).select(rule))
+    selection_card.keep(data, selections.load(data.key).select(rule))
 
 
 def _apply_event(data: Explored, bins: Mapping[str, Bins]) -> None:
@@ -127,7 +127,7 @@ def _apply_event(data: Explored, bins: Mapping[str, Bins]) -> None:
     chart = bins.get(str(sent.get("id"))) if isinstance(sent, Mapping) else None
     if chart is None:
         return
-    rest, filters = split_filters(selections.load(data.dataset).current)
+    rest, filters = split_filters(selections.load(data.key).current)
     filters.pop(chart.variable, None)
     if places := read_bars(chart, sent.get("bars")):
         own = chart.label_rules(places) if chart.labels else chart.range_rules(places[0], places[-1])

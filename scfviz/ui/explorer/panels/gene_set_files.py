@@ -15,8 +15,8 @@ from typing import Any
 from scfviz.analysis.gene_sets import read_gmt
 from scfviz.errors import OptionError, ScfvizError
 from scfviz.jobs import Workspace
+from scfviz.jobs.access import owner_of
 from scfviz.jobs.workspace import read_json, write_json
-from scfviz.ui.frame.uploads import owner_of
 
 MAX_MEGABYTES = 50
 _ABOUT = ".about.json"

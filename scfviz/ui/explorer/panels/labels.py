@@ -54,10 +54,10 @@ def rename_group(view: View, old: str, new: str) -> None:
     data, column = view.data, view.chosen.column
     if column is None:
         raise OptionError("The maps are not coloured by a label.", "Only labels have names.", "Colour by a label.")
-    if column in list_labels(Workspace(), data.dataset):
+    if column in list_labels(Workspace(), data.key):
         _change(view, column, lambda labels: labels.rename(old, new, author=_author()))
     else:
-        name = free_column_name(Workspace(), data.dataset, f"{column[: MAX_LABEL - 12]} (edited)", data.obs.columns)
+        name = free_column_name(Workspace(), data.key, f"{column[: MAX_LABEL - 12]} (edited)", data.obs.columns)
         copy = _copy(view, name, column)
         _start(data, copy.rename(as_label(old), new, author=_author()))
     st.rerun()
@@ -65,7 +65,7 @@ def rename_group(view: View, old: str, new: str) -> None:
 
 def show(view: View) -> None:
     """The panel: a column of labels, what can be done with the selected cells, and the table of labels."""
-    labels = list_labels(Workspace(), view.data.dataset)
+    labels = list_labels(Workspace(), view.data.key)
     said = st.session_state.pop(_SAID, None)
     if said:
         st.success(plain(said), icon=":material/check_circle:")
@@ -79,8 +79,8 @@ def show(view: View) -> None:
     with right:
         _show_changing(view, annotation)
     _show_table(view, annotation)
-    st.session_state[_seen(view, annotation.name)] = column_version(Workspace(), view.data.dataset, annotation.name)
-    if labels_version(Workspace(), view.data.dataset) != view.data.own_version:
+    st.session_state[_seen(view, annotation.name)] = column_version(Workspace(), view.data.key, annotation.name)
+    if labels_version(Workspace(), view.data.key) != view.data.own_version:
         st.rerun()  # somebody else has labelled in the meantime: the maps follow
 
 
@@ -114,7 +114,7 @@ def _copy(view: View, name: str, column: str | None) -> Annotation:
 
 def _start(data: Explored, annotation: Annotation) -> None:
     annotation = annotation.paint(palette.CATEGORIES)
-    start_labels(Workspace(), data.dataset, annotation, [name for name in data.obs if name not in data.own])
+    start_labels(Workspace(), data.key, annotation, [name for name in data.obs if name not in data.own])
     st.session_state[_WISH] = {_COLUMN: annotation.name, "x_color": "label", "x_label": annotation.name}
 
 
@@ -141,7 +141,7 @@ def _show_tools(view: View, labels: dict[str, Annotation]) -> str:
         with st.popover("", icon=":material/more_vert:", help="Remove this column"):
             st.markdown(f"Removes **{plain(name)}** for everyone who opens this dataset. It cannot be undone.")
             if st.button("Remove this column", icon=":material/delete:", key="x_labels_remove"):
-                remove_labels(Workspace(), data.dataset, name)
+                remove_labels(Workspace(), data.key, name)
                 st.rerun()
     return name
 
@@ -326,7 +326,7 @@ def _show_csv(view: View, annotation: Annotation) -> None:
 
 
 def _change(view: View, name: str, change: Callable[[Annotation], Annotation], seen: str | None = None) -> None:
-    change_labels(Workspace(), view.data.dataset, name, lambda a: change(a).paint(palette.CATEGORIES), seen=seen)
+    change_labels(Workspace(), view.data.key, name, lambda a: change(a).paint(palette.CATEGORIES), seen=seen)
 
 
 def _all_cells(view: View) -> np.ndarray:

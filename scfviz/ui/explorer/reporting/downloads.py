@@ -9,7 +9,7 @@ import streamlit as st
 from scfviz.analysis.selection.history import SelectionHistory
 from scfviz.analysis.selection.rules import Rule, to_json
 from scfviz.errors import DatasetError, ScfvizError
-from scfviz.jobs import JobStatus, Workspace, remove, result_dir
+from scfviz.jobs import JobStatus, Workspace, result_dir
 from scfviz.jobs.workspace import read_json
 from scfviz.ui.drawing import coloring, figure
 from scfviz.ui.drawing.cell_map import hidden_codes
@@ -76,7 +76,7 @@ def _offer_h5ad(view: View, label: str, icon: str, rule: Rule | None, name: str,
         options = options_of(view, rule) | {"name": name, "colors": colors_of(view), "selections": _named(view.history)}
         job_id = job_panel.ask("export", options)
         if job_panel.status_of(job_id).state == "done" and not _file_of(job_panel.status_of(job_id)).exists():
-            remove(Workspace(), job_id)
+            job_panel.remove(job_id)
             job_id = job_panel.ask("export", options)
         st.session_state[job_key] = job_id
     if job_key in st.session_state:
@@ -117,7 +117,7 @@ def dataset_bytes(view: View, rule: Rule | None) -> bytes:
     with tempfile.TemporaryDirectory(dir=workspace.root) as folder:
         path = Path(folder) / "cells.h5ad"
         write_file(
-            adata, path, about, labels=list_labels(workspace, data.dataset), context=data.context, rule=rule,
+            adata, path, about, labels=list_labels(workspace, data.key), context=data.context, rule=rule,
             named=[(kept.name, kept.rule) for kept in view.history.named], cells=cells, colors=colors_of(view),
             result=embedding_folder(workspace, view.embed_job),
         )  # fmt: skip

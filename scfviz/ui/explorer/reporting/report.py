@@ -48,8 +48,8 @@ def show(view: View) -> None:
         st.caption("The link opens this view: dataset, maps, colours, panel and selection.")
         st.markdown("##### For another server")
         st.download_button(
-            "Session file", lambda: session.with_labels(handed.session).to_bytes(), f"{stem}_session.json",
-            "application/json", on_click="ignore", icon=":material/save:", key="x_session",
+            "Session file", lambda: session.with_labels(handed.session, view.data.key).to_bytes(),
+            f"{stem}_session.json", "application/json", on_click="ignore", icon=":material/save:", key="x_session",
         )  # fmt: skip
         st.caption(
             "A small file with the view, the rules of all named selections, the labels and the options; no data. It "
@@ -141,8 +141,8 @@ def _gather(view: View, handed: Handed, pictured: Pictured | None, composed: Com
     groups = [pictured.groups] if pictured is not None else []
     groups += [composed.groups, composed.parts] if composed is not None else []
     rules += [rule for found in groups for _, rule in found.rules]
-    used = labels_used(Workspace(), data.dataset, rules)
-    own = {name: found for name, found in list_labels(Workspace(), data.dataset).items() if name in used}
+    used = labels_used(Workspace(), data.key, rules)
+    own = {name: found for name, found in list_labels(Workspace(), data.key).items() if name in used}
     return Work(
         title=view.source.title,
         dataset=data.dataset,

@@ -14,7 +14,7 @@ from scfviz.analysis.labels.labels import Annotation
 from scfviz.analysis.selection.history import SelectionHistory
 from scfviz.analysis.selection.rules import Rule, from_json, rule_id, to_json
 from scfviz.errors import OptionError, ScfvizError
-from scfviz.jobs import JobStatus, Workspace, list_jobs, result_dir
+from scfviz.jobs import JobStatus, Workspace, access, result_dir
 from scfviz.jobs.labels import free_column_name, labels_digest, list_labels, start_labels
 from scfviz.jobs.workspace import read_json, write_json
 from scfviz.reporting.session import SavedSession, merge_named, read_session
@@ -46,9 +46,9 @@ def follow_address(data: Explored, history: SelectionHistory) -> SelectionHistor
     asked = st.query_params.get(SELECTION)
     if asked and asked not in seen:
         seen[asked] = None
-        history = _select(data, history, lambda: find_rule(data.dataset, asked))
+        history = _select(data, history, lambda: find_rule(data.key, asked))
     rule = history.current
-    wanted = None if rule is None else _id_of(data.dataset, rule, seen)
+    wanted = None if rule is None else _id_of(data.key, rule, seen)
     if wanted is None:
         if SELECTION in st.query_params:
             del st.query_params[SELECTION]
@@ -70,10 +70,10 @@ def link(view: View) -> str:
     return f"{st.context.url or ''}?{urlencode(sorted(given.items()), doseq=True)}"
 
 
-def save_rule(dataset: str, rule: Rule) -> str:
+def save_rule(key: str, rule: Rule) -> str:
     """Keep a rule in the workspace, so that its id in an address finds it again; returns the id."""
     name = rule_id(rule)
-    path = _rules_folder(dataset) / f"{name}.json"
+    path = _rules_folder(key) / f"{name}.json"
     if not path.exists():
         write_json(path, to_json(rule))
         kept = sorted(path.parent.glob("*.json"), key=lambda file: file.stat().st_mtime_ns)
@@ -82,7 +82,7 @@ def save_rule(dataset: str, rule: Rule) -> str:
     return name
 
 
-def find_rule(dataset: str, name: str) -> Rule:
+def find_rule(key: str, name: str) -> Rule:
     """The rule behind an id.
 
     Raises
@@ -93,7 +93,7 @@ def find_rule(dataset: str, name: str) -> Rule:
     content = None
     if _RULE_ID.fullmatch(name):
         try:
-            content = read_json(_rules_folder(dataset) / f"{name}.json")
+            content = read_json(_rules_folder(key) / f"{name}.json")
         except ValueError:  # half a disk, half a file: as good as none
             content = None
     if content is None:
@@ -130,12 +130,12 @@ def _panel_title(name: str) -> str:
     return layout.panel_title(name)
 
 
-def _id_of(dataset: str, rule: Rule, seen: dict[str, Rule | None]) -> str:
+def _id_of(key: str, rule: Rule, seen: dict[str, Rule | None]) -> str:
     """The id of the current rule; worked out once for each, because a rule may be a long list."""
     for name, known in seen.items():
         if known is rule:
             return name
-    name = save_rule(dataset, rule)
+    name = save_rule(key, rule)
     seen[name] = rule
     return name
 
@@ -147,8 +147,8 @@ def _select(data: Explored, history: SelectionHistory, find: Callable[[], Rule])
     except ScfvizError as error:
         _note(data, f"{error.found} {error.advice}".strip())
         return history
-    selections.save(data.dataset, history.select(rule))
-    return selections.load(data.dataset)
+    selections.save(data.key, history.select(rule))
+    return selections.load(data.key)
 
 
 def _note(data: Explored, text: str) -> None:
@@ -167,8 +167,8 @@ def _show_notes(data: Explored, rule: Rule | None) -> None:
     st.info("\n\n".join(map(plain, texts)), icon=":material/link_off:")
 
 
-def _rules_folder(dataset: str) -> Path:
-    folder = Workspace().root / "selections" / hashlib.sha256(dataset.encode()).hexdigest()[:16]
+def _rules_folder(key: str) -> Path:
+    folder = Workspace().root / "selections" / hashlib.sha256(key.encode()).hexdigest()[:16]
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     return folder
 
@@ -196,9 +196,9 @@ def save(view: View, comparison: JobStatus | None) -> SavedSession:
     )
 
 
-def with_labels(saved: SavedSession) -> SavedSession:
-    """The same session with all labels of one's own, which can be many numbers."""
-    found = list_labels(Workspace(), saved.dataset).values()
+def with_labels(saved: SavedSession, key: str) -> SavedSession:
+    """The same session with all user-defined labels kept under a key, which can be many numbers."""
+    found = list_labels(Workspace(), key).values()
     return replace(
         saved, labels=[{"name": e.name, "labels": list(e.labels), "codes": e.codes} for e in found]
     )  # fmt: skip
@@ -259,10 +259,10 @@ def apply_pending(source: sources.Source, data: Explored, embed_job: str | None,
             st.session_state[f"x_{name}"] = kept
         if value and kept != value or (known is not None and isinstance(kept, str) and kept not in known):
             _note(data, f"The session's choice '{name}' holds something that is not here and was left out.")
-    selections.save(data.dataset, merge_named(selections.load(data.dataset), saved.selections))
+    selections.save(data.key, merge_named(selections.load(data.key), saved.selections))
     rule = saved.selections.current
     if rule is not None:
-        _select(data, selections.load(data.dataset), lambda: rule)
+        _select(data, selections.load(data.key), lambda: rule)
     for name, choices in saved.panels.items():
         if not _PANELS[name].restore(data, choices):
             _note(
@@ -289,22 +289,22 @@ def _begin(saved: SavedSession, target: sources.Source, *, compute: bool = False
         elif compute:
             embedding.start(target, **saved.embedding["options"])
     if not compute:
-        _restore_labels(saved)
+        _restore_labels(saved, access.content_key(Workspace(), target.path))
         st.session_state[_PENDING] = saved
         st.session_state[f"{_PENDING}.n"] = st.session_state.get(f"{_PENDING}.n", 0) + 1
     routes.go("cell_embedding" if compute else "explorer")
 
 
-def _restore_labels(saved: SavedSession) -> None:
+def _restore_labels(saved: SavedSession, key: str) -> None:
     """Keep the session's labels here; those that are here already, cell for cell, are not kept twice."""
     workspace = Workspace()
-    known = list_labels(workspace, saved.dataset)
+    known = list_labels(workspace, key)
     digests = {labels_digest(labels) for labels in known.values()}
     for entry in saved.labels:
         labels = Annotation(entry["name"], tuple(entry["labels"]), entry["codes"], origin="a session file")
         if labels_digest(labels) not in digests:
-            name = free_column_name(workspace, saved.dataset, labels.name, ())
-            start_labels(workspace, saved.dataset, replace(labels, name=name), ())
+            name = free_column_name(workspace, key, labels.name, ())
+            start_labels(workspace, key, replace(labels, name=name), ())
 
 
 def _embedding_of(embed_job: str | None) -> dict[str, Any] | None:
@@ -320,7 +320,7 @@ def _embedding_of(embed_job: str | None) -> dict[str, Any] | None:
 def _job_of(saved: SavedSession) -> JobStatus | None:
     """The finished computation of the session's maps, where this server has it."""
     wanted = (saved.embedding or {}).get("job")
-    return next((job for job in list_jobs(Workspace()) if job.id == wanted and job.state == "done"), None)
+    return next((job for job in job_panel.visible_jobs() if job.id == wanted and job.state == "done"), None)
 
 
 def _model_of(saved: SavedSession) -> str | None:

@@ -25,7 +25,7 @@ _HOW = {"replace": "Replace", "add": "Add", "subtract": "Take away", "intersect"
 
 def apply_event(data: Explored, chosen: Chosen, key: str) -> SelectionHistory:
     """The selections after what the visitor did on the map."""
-    history = selections.load(data.dataset)
+    history = selections.load(data.key)
     event = read_event(key)
     if event is None:
         return history
@@ -63,8 +63,8 @@ def _rule_of(event: MapEvent, data: Explored, chosen: Chosen) -> Rule | None:
 
 
 def keep(data: Explored, history: SelectionHistory) -> SelectionHistory:
-    selections.save(data.dataset, history)
-    return selections.load(data.dataset)
+    selections.save(data.key, history)
+    return selections.load(data.key)
 
 
 def show_cell(data: Explored) -> None:
@@ -151,7 +151,7 @@ def _step(
     # A callback runs before the maps are drawn: they are sent once, not twice.
     st.button(
         label, icon=icon, disabled=disabled, type="tertiary", key=f"x_{label.lower()}", shortcut=shortcut,
-        on_click=lambda: keep(data, act(selections.load(data.dataset))),
+        on_click=lambda: keep(data, act(selections.load(data.key))),
     )  # fmt: skip
 
 

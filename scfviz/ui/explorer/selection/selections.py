@@ -23,7 +23,7 @@ def load(dataset: str) -> SelectionHistory:
     Parameters
     ----------
     dataset
-        Its identity, see `scfviz.data.source.dataset_id`.
+        What they are kept under, see `scfviz.jobs.access.content_key`.
     """
     key = _key(dataset)
     if key not in st.session_state:
@@ -60,8 +60,8 @@ def evaluate_current(data: Explored, history: SelectionHistory) -> tuple[Selecti
         return history, data.mask(history.current)
     except ScfvizError as error:
         st.warning(f"The selection was cleared. {plain(error.found)}", icon=":material/deselect:")
-        save(data.dataset, history.select(None))
-        return load(data.dataset), None
+        save(data.key, history.select(None))
+        return load(data.key), None
 
 
 def outlines(rule: Rule | None) -> dict[str, list[tuple[tuple[float, float], ...]]]:

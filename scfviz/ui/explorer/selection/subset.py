@@ -6,7 +6,7 @@ import streamlit as st
 
 from scfviz.analysis.selection.rules import Categories, Rule, to_json
 from scfviz.errors import DatasetError
-from scfviz.jobs import JobStatus, Workspace, list_jobs, remove, result_dir
+from scfviz.jobs import JobStatus, Workspace, result_dir
 from scfviz.jobs.workspace import read_json
 from scfviz.ui.explorer.view import View
 from scfviz.ui.frame import job_panel, routes, sources, state
@@ -60,7 +60,7 @@ def _show_request(view: View, rule: Rule, n: int) -> None:
         job_id = job_panel.ask("subset", options)
         done = job_panel.status_of(job_id)
         if done.state == "done" and not _is_there(done):
-            remove(Workspace(), job_id)  # the file was deleted since
+            job_panel.remove(job_id)  # the file was deleted since
             job_id = job_panel.ask("subset", options)
         st.session_state[_key(view)] = job_id
         st.rerun()
@@ -90,7 +90,7 @@ def _title(view: View, rule: Rule, n: int) -> str:
 
 def _show_earlier(view: View) -> None:
     path = str(view.source.path.resolve())
-    done = [job for job in list_jobs(Workspace()) if job.kind == "subset" and job.options["dataset"] == path]
+    done = [job for job in job_panel.visible_jobs() if job.kind == "subset" and job.options["dataset"] == path]
     done = [job for job in done if job.state == "done" and _is_there(job)][:_SHOWN]
     if not done:
         return

@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from scfviz.errors import DatasetError
-from scfviz.jobs import Workspace
-from scfviz.jobs.workspace import folder_size, read_json, write_json
+from scfviz.jobs.access import ABOUT, owner_of
+from scfviz.jobs.workspace import Workspace, folder_size, read_json, write_json
 
-_ABOUT = ".about.json"
 _FOLDER = re.compile(r"[0-9a-f]{32}")
 
 
@@ -56,9 +55,9 @@ def save_upload(file: BinaryIO, name: str, visitor: str) -> str:
         if other.name != clean:
             other.unlink(missing_ok=True)
     shutil.move(copy.name, folder / clean)
-    if read_json(folder / _ABOUT) is None:
+    if read_json(folder / ABOUT) is None:
         about = {"owner": owner_of(visitor), "uploaded_at": time.time(), "is_shared": False}
-        write_json(folder / _ABOUT, about)
+        write_json(folder / ABOUT, about)
     return f"upload:{folder.name}/{clean}"
 
 
@@ -77,15 +76,6 @@ def list_uploads(visitor: str) -> list[Upload]:
     return sorted(found, key=lambda upload: upload.uploaded_at, reverse=True)
 
 
-def may_see(path: Path, visitor: str) -> bool:
-    """Whether a visitor may be told of a file: any but an upload that somebody else keeps to themselves."""
-    uploads = Workspace().uploads
-    if not path.is_relative_to(uploads) or path == uploads:
-        return True
-    about = _about(uploads / path.relative_to(uploads).parts[0])
-    return about is not None and (about["is_shared"] or about["owner"] == owner_of(visitor))
-
-
 def share_upload(ref: str, visitor: str, is_shared: bool) -> None:
     """List an upload for everyone on this server, or for its owner alone.
 
@@ -95,7 +85,7 @@ def share_upload(ref: str, visitor: str, is_shared: bool) -> None:
         It is gone, or belongs to somebody else.
     """
     folder = _own_folder(ref, visitor)
-    write_json(folder / _ABOUT, (_about(folder) or {}) | {"is_shared": bool(is_shared)})
+    write_json(folder / ABOUT, (_about(folder) or {}) | {"is_shared": bool(is_shared)})
 
 
 def remove_upload(ref: str, visitor: str) -> None:
@@ -122,7 +112,7 @@ def _own_folder(ref: str, visitor: str) -> Path:
 
 def _about(folder: Path) -> dict[str, Any] | None:
     try:
-        about = read_json(folder / _ABOUT)
+        about = read_json(folder / ABOUT)
     except (OSError, ValueError):  # not a folder of ours, or a damaged note: then it is nobody's
         return None
     needed = {"owner": str, "uploaded_at": int | float, "is_shared": bool}
@@ -132,8 +122,3 @@ def _about(folder: Path) -> dict[str, Any] | None:
 
 def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
-
-
-def owner_of(visitor: str) -> str:
-    """What is written down of a key, so that nobody who reads the folder gets the key itself."""
-    return hashlib.sha256(f"scfviz visitor {visitor}".encode()).hexdigest()
