@@ -1,6 +1,7 @@
 """The command line: `scfviz` or `python -m scfviz`. The commands themselves are in `scfviz.commands`."""
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -21,6 +22,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         Exit code: 0 done, 2 the input or an option can't be used (one sentence on stderr), 130 stopped with Ctrl-C.
     """
+    for stream in (sys.stdout, sys.stderr):  # names may hold letters that the terminal cannot show
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     try:
         args = build_parser().parse_args(argv)
     except SystemExit as stop:
@@ -38,7 +42,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:  # a full disk, a folder that may not be written
-        print(f"scfviz: {error.strerror or error}: {error.filename or 'while writing'}", file=sys.stderr)
+        if error.errno == errno.ENOSPC:
+            print(
+                "scfviz: The disk is full. Make room, then try again.",
+                getattr(args, "when_stopped", ""),
+                file=sys.stderr,
+            )
+        else:
+            print(f"scfviz: {error.strerror or error}: {error.filename or 'while writing'}", file=sys.stderr)
         return BAD_INPUT
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import scipy.sparse as sp
 
+from scfviz.data.disk import reserve
 from scfviz.errors import DatasetError, GeneError, Stopped
 
 if TYPE_CHECKING:
@@ -256,7 +257,9 @@ def _make_array(path: Path, dtype: np.dtype, size: int) -> np.ndarray:
     if size == 0:  # an empty file cannot be mapped
         path.touch()
         return np.empty(0, dtype)
-    return np.memmap(path, dtype, "w+", shape=(size,))
+    path.touch()
+    reserve(path, size * dtype.itemsize)
+    return np.memmap(path, dtype, "r+", shape=(size,))
 
 
 def _open_array(path: Path, dtype: np.dtype, size: int) -> np.ndarray:

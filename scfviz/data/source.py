@@ -4,6 +4,7 @@ import codecs
 import gzip
 import hashlib
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,6 +13,7 @@ from pathlib import Path
 from scfviz.data.formats import ZARR_METADATA, is_matrix_file, shorten
 from scfviz.errors import DatasetError
 
+SETTLED_NS = 2_000_000_000  # two changes within one tick of a clock look the same
 GZIP_MAGIC = b"\x1f\x8b"
 
 
@@ -150,7 +152,9 @@ def refuse_changed(path: Path, before: Fingerprint) -> None:
 def dataset_id(path: str | Path) -> str:
     """Identity of a dataset: 16 hexadecimal digits of the SHA-256 of its content (folder: its files and their names).
 
-    A part of a file or folder has an identity of its own.
+    A part of a file or folder has an identity of its own. What was computed is remembered only for files that have been
+    left alone since: size, time of change and the time that the system itself notes (which no program sets back) are
+    compared, and a change of a moment ago is not trusted.
 
     Raises
     ------
@@ -159,13 +163,50 @@ def dataset_id(path: str | Path) -> str:
     """
     real = resolve_source(path)
     on_disk, part = split_part(real)
-    content = hash_content(on_disk, tuple(dataset_files(on_disk)), take_fingerprint(on_disk))
+    try:
+        files = tuple(dataset_files(on_disk))
+        stats = [file.stat() for file in files]
+        stamps = tuple((s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino) for s in stats)
+        changed_at = max((max(s.st_mtime_ns, s.st_ctime_ns) for s in stats), default=0)
+        is_settled = time.time_ns() - changed_at > SETTLED_NS
+        content = (hash_content if is_settled else hash_content.__wrapped__)(on_disk, files, stamps)
+    except OSError as error:  # gone or changed between two looks
+        raise DatasetError(
+            f"'{real.name}' changed while it was being read ({error.strerror}).",
+            "The file must stay as it is.",
+            "Wait until whatever writes it has finished, then open it again.",
+        ) from error
     return hashlib.sha256(f"{content}/{part}".encode()).hexdigest()[:16] if part else content
 
 
+def refuse_other_content(path: str | Path, content: str) -> None:
+    """Refuse to write results beside cells that are not those they were computed from.
+
+    Parameters
+    ----------
+    content
+        `dataset_id` of the file when it was read.
+
+    Raises
+    ------
+    DatasetError
+        The file holds something else now, or is gone.
+    """
+    try:
+        if dataset_id(path) == content:
+            return
+    except DatasetError:
+        pass
+    raise DatasetError(
+        f"'{Path(path).name}' changed since its cells were read: rows of the results might belong to other cells.",
+        "The file must stay as it was read; nothing was written.",
+        "Bring it back as it was, or compute again on the file as it is now.",
+    )
+
+
 @lru_cache(maxsize=256)
-def hash_content(path: Path, files: tuple[Path, ...], fingerprint: Fingerprint) -> str:
-    """Hash the content; the fingerprint is part of the cache key, so a changed file is hashed anew."""
+def hash_content(path: Path, files: tuple[Path, ...], stamps: tuple[tuple[int, ...], ...]) -> str:
+    """Hash the content; the stamps are part of the cache key, so a changed file is hashed again."""
     if not path.is_dir():
         return sha256(path)[:16]
     digest = hashlib.sha256()

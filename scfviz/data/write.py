@@ -1,5 +1,6 @@
 """Write a user's file again, all of its cells or some, with our results in it. Nothing in it is changed or lost."""
 
+import errno
 import os
 import shutil
 import tempfile
@@ -16,8 +17,10 @@ import scipy.sparse as sp
 from anndata.io import read_elem, write_elem
 
 from scfviz.data import matrix as mx
+from scfviz.data.disk import disk_error
 from scfviz.data.read import TURNED, read_dataset
 from scfviz.data.read_anndata import reads_from_disk, stored_bytes
+from scfviz.data.source import dataset_id, refuse_other_content
 from scfviz.errors import DatasetError, OptionError
 
 SUFFIX = "_scfviz"
@@ -66,6 +69,7 @@ def write_h5ad_with(
     path_in: str | Path,
     path_out: str | Path,
     *,
+    content: str | None = None,
     cells: np.ndarray | None = None,
     obs: dict | None = None,
     obsm: dict | None = None,
@@ -83,6 +87,9 @@ def write_h5ad_with(
 
     Parameters
     ----------
+    content
+        `dataset_id` of the file that the results were computed from: another content at `path_in` is refused, and
+        so is a change while this function writes. None takes the content of now, where nothing was computed before.
     cells
         int64, ascending: rows of the file that are written, with everything that the file says about them; groups
         of `obs` without cells go. None writes all.
@@ -110,7 +117,9 @@ def write_h5ad_with(
     OptionError
         `path_out` is `path_in`, a value has another length than the file, or `cells` are none of its rows.
     DatasetError
-        The input cannot be read, or the output cannot be written.
+        The input cannot be read or is not what the results were computed from, or the output cannot be written.
+    JobError
+        The disk is full.
     """
     path_in, path_out = Path(path_in).expanduser().resolve(), Path(path_out).expanduser().resolve()
     if path_in == path_out:
@@ -120,7 +129,10 @@ def write_h5ad_with(
             "Choose another output name.",
         )
     additions = {"obs": obs or {}, "obsm": obsm or {}, "varm": varm or {}, "layers": layers or {}, "uns": uns or {}}
+    if content is None:
+        content = dataset_id(path_in)
     adata = read_dataset(path_in)
+    refuse_other_content(path_in, content)  # before lengths: they may differ for this reason
     refuse_other_lengths(additions, adata.n_obs, adata.n_vars)
     if cells is not None:
         cells = checked_cells(cells, adata.n_obs)
@@ -147,9 +159,12 @@ def write_h5ad_with(
             renamed = add_all(file, additions)
             for column, of_group in (colors or {}).items():
                 write_colors(file, renamed.get(f"obs/{column}", column), of_group)
+        refuse_other_content(path_in, content)  # after the last byte was taken from it
         partial.chmod(0o644)
         os.replace(partial, path_out)
     except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise disk_error(f"The disk became full while '{path_out.name}' was written") from error
         raise DatasetError(
             f"'{path_out.name}' could not be written ({error.strerror or error}).",
             "",

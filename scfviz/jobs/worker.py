@@ -19,6 +19,7 @@ from filelock import Timeout
 
 from scfviz.errors import JobError, ScfvizError, Stopped
 from scfviz.jobs.cores import SharedCores
+from scfviz.jobs.inputs import refuse_changed_inputs
 from scfviz.jobs.kinds import LANES, get_kind
 from scfviz.jobs.queue import is_in, queue_lock, queued_jobs, start_worker, worker_lock, write_status
 from scfviz.jobs.workspace import Workspace, read_json
@@ -176,7 +177,9 @@ class Worker:
                 progress.report(fraction, stage)
 
             try:
+                refuse_changed_inputs(job["options"], job["identity"])
                 get_kind(job["kind"]).run(folder, job["options"], report, progress.should_stop)
+                refuse_changed_inputs(job["options"], job["identity"])
                 ending: dict[str, Any] = {"state": "done", "fraction": 1.0, "stage": "Done"}
             except Stopped:
                 ending = {"state": "cancelled"}

@@ -166,6 +166,23 @@ class InferenceRun:
         sums
             Running sums that `keep` changes, saved with the progress.
         """
+        try:
+            self._compute(store, evaluate, keep, decode, progress, should_stop, groups, sums)
+        except BaseException:  # whatever it was: what is done stays, and another run may go on with it
+            store.close()
+            raise
+
+    def _compute(
+        self,
+        store: ResultStore,
+        evaluate: Callable[[PreparedCells], np.ndarray],
+        keep: Callable[[np.ndarray, np.ndarray, bool], None],
+        decode: bool,
+        progress: Progress | None,
+        should_stop: ShouldStop | None,
+        groups: Sequence[np.ndarray] | None,
+        sums: np.ndarray | None,
+    ) -> None:
         lengths = self.source.n_expressed + 2
         work = cell_flops(self.config, lengths, decode)
         total, done = float(work.sum()), 0.0

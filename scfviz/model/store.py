@@ -8,16 +8,37 @@ fingerprint), how the cells are cut into batches and how many batches are done. 
 import json
 import os
 import time
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from scfviz.data.disk import hold, refuse_small_disk, reserve
 from scfviz.errors import JobError
 from scfviz.model.batching import BatchPlan
 
 _SAVE_EVERY_SECONDS = 5.0
 _FORMAT = 1
+
+
+def new_array(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """A float32 .npy file of zeros, mapped into memory, with room on the disk for every value.
+
+    Raises
+    ------
+    JobError
+        The disk is too small.
+    """
+    refuse_small_disk(path.parent, 4 * prod(shape), "the results")
+    values = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+    try:
+        reserve(path, path.stat().st_size)
+    except JobError:
+        del values
+        path.unlink()
+        raise
+    return values
 
 
 class ResultStore:
@@ -50,7 +71,8 @@ class ResultStore:
     Raises
     ------
     JobError
-        The folder holds results of other cells, weights or options, or is damaged.
+        The folder holds results of other cells, weights or options, or is damaged; another run writes into it; or the
+        disk has no room for the values.
     """
 
     def __init__(
@@ -58,17 +80,22 @@ class ResultStore:
     ):
         self.plan, self.batches_done, self.batch_limit = plan, 0, None
         self._folder, self._fingerprint, self._turn, self._saved_at = folder, fingerprint, 0, time.monotonic()
-        self._has_sums = False
+        self._has_sums, self._lock = False, None
         if folder is None:
             self.values = np.zeros(shape, dtype=np.float32)
             return
         folder.mkdir(parents=True, exist_ok=True)
-        if resume and (folder / "progress.json").exists():
-            self._resume(shape)
-        else:
-            (folder / "progress.json").unlink(missing_ok=True)
-            self.values = np.lib.format.open_memmap(folder / "values.npy", mode="w+", dtype=np.float32, shape=shape)
-            self.save(force=True)
+        self._lock = hold(folder / "lock", f"the results in '{folder}'")
+        try:
+            if resume and (folder / "progress.json").exists():
+                self._resume(shape)
+            else:
+                (folder / "progress.json").unlink(missing_ok=True)
+                self.values = new_array(folder / "values.npy", shape)
+                self.save(force=True)
+        except BaseException:
+            self.close()
+            raise
 
     def _resume(self, shape: tuple[int, ...]) -> None:
         try:
@@ -87,6 +114,7 @@ class ResultStore:
             self.plan, self.batches_done = BatchPlan(**state["plan"]), int(state["batches_done"])
             self.batch_limit, self._turn = state["batch_limit"], int(state["turn"])
             self._has_sums = bool(state["has_sums"])
+            reserve(self._folder / "values.npy", (self._folder / "values.npy").stat().st_size)
             self.values = np.lib.format.open_memmap(self._folder / "values.npy", mode="r+")
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise JobError(
@@ -144,11 +172,17 @@ class ResultStore:
         os.replace(temporary, self._folder / "progress.json")
         self._turn, self._has_sums, self._saved_at = turn, sums is not None, time.monotonic()
 
+    def close(self) -> None:
+        """Let another run go on in the folder."""
+        if self._lock is not None:
+            self._lock.release()
+
     def finish(self) -> np.ndarray:
         """Save, remove the sums, and hand the values out: read-only from disk where there is a folder."""
         self.save(force=True)
         if self._folder is None:
             return self.values
+        self.close()
         for turn in (0, 1):
             (self._folder / f"sums-{turn}.npy").unlink(missing_ok=True)
         return np.load(self._folder / "values.npy", mmap_mode="r", allow_pickle=False)

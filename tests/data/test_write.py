@@ -1,5 +1,9 @@
 """A user's file comes out with our results in it and nothing else changed."""
 
+import ast
+import os
+from pathlib import Path
+
 import anndata as ad
 import datasets
 import h5py
@@ -10,8 +14,9 @@ import scipy.sparse as sp
 import test_read
 
 from scfviz.data import matrix as mx
+from scfviz.data.source import dataset_id
 from scfviz.data.write import write_h5ad_with
-from scfviz.errors import DatasetError, OptionError
+from scfviz.errors import DatasetError, JobError, OptionError
 
 EMBEDDING = np.arange(240, dtype=np.float32).reshape(60, 4)
 
@@ -145,6 +150,59 @@ def test_a_full_disk_is_one_sentence(adata, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("shutil.copyfile", full)
-    with pytest.raises(DatasetError, match="No space left"):
+    with pytest.raises(JobError, match="disk became full while 'out.h5ad' was written.*Remove datasets"):
         write_h5ad_with(path, tmp_path / "out.h5ad")
     assert [p.name for p in tmp_path.iterdir()] == ["a.h5ad"]
+
+
+def save_in_another_order(adata, path, *, keep_times=False):
+    """The same file with its cells the other way round: size and, where asked, time of change stay."""
+    before = path.stat()
+    datasets.write_h5ad(adata[::-1].copy(), path)
+    if keep_times:
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+@pytest.mark.parametrize("keep_times", [False, True])
+def test_results_are_not_written_beside_other_cells_than_they_were_computed_from(keep_times, adata, tmp_path):
+    """A file saved again in another order has as many cells, and each would get another cell's result."""
+    path = datasets.write_h5ad(adata, tmp_path / "a.h5ad")
+    content = dataset_id(path)
+    save_in_another_order(adata, path, keep_times=keep_times)
+    with pytest.raises(DatasetError, match="changed since its cells were read"):
+        write_h5ad_with(path, tmp_path / "out.h5ad", content=content, obsm={"X_scfoundation": EMBEDDING})
+    assert [p.name for p in tmp_path.iterdir()] == ["a.h5ad"]
+
+
+@pytest.mark.parametrize("cells", [None, np.arange(0, 60, 2)])
+def test_a_change_while_the_file_is_written_is_noticed_at_the_end(cells, adata, tmp_path, monkeypatch):
+    path = datasets.write_h5ad(adata, tmp_path / "a.h5ad")
+
+    def add_all(*args):
+        save_in_another_order(adata, path, keep_times=True)
+        return {}
+
+    monkeypatch.setattr("scfviz.data.write.add_all", add_all)
+    with pytest.raises(DatasetError, match="changed since its cells were read"):
+        write_h5ad_with(path, tmp_path / "out.h5ad", cells=cells, obsm={"X_scfoundation": EMBEDDING})
+    assert [p.name for p in tmp_path.iterdir()] == ["a.h5ad"]
+
+
+def test_the_same_content_saved_again_is_no_change(adata, tmp_path):
+    path = datasets.write_h5ad(adata, tmp_path / "a.h5ad")
+    content, whole = dataset_id(path), path.read_bytes()
+    path.unlink()
+    path.write_bytes(whole)
+    assert write_h5ad_with(path, tmp_path / "out.h5ad", content=content, obsm={"X_scfoundation": EMBEDDING}) == {}
+
+
+def test_everything_that_writes_beside_a_files_cells_says_of_which_content():
+    """Demos are made before anything was computed from them."""
+    package = Path(__file__).resolve().parents[2] / "scfviz"
+    calls = {}
+    for path in package.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "write_h5ad_with":
+                calls[path.name] = "content" in {keyword.arg for keyword in node.keywords}
+    assert calls.pop("catalog.py") is False and len(calls) >= 4
+    assert all(calls.values()), calls

@@ -17,9 +17,11 @@ from scipy import sparse
 from small_cells import GROUPS, make_cells, save_tiny_checkpoint, write_cells
 
 from scfviz import jobs
+from scfviz.analysis.selection.rules import Categories, to_json
 from scfviz.errors import CheckpointError, DatasetError, JobError, OptionError
-from scfviz.jobs import queue
+from scfviz.jobs import kinds, queue
 from scfviz.jobs.kinds import embed
+from scfviz.jobs.worker import Worker
 from scfviz.jobs.workspace import read_json
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -242,15 +244,40 @@ def test_few_cells_work(done, options, tmp_path):
         assert any(note.startswith("All maps: ") for note in report["notes"])
 
 
-def test_dataset_that_changed_after_the_request_is_refused(workspaces, options, tmp_path, monkeypatch):
-    workspace = workspaces("changed")
+@pytest.mark.parametrize("kind", ["gene_store", "export", "subset"])
+def test_a_dataset_that_changed_while_a_job_ran_gives_no_result(workspaces, kind, tmp_path, monkeypatch):
+    """Whatever the job: its result would be kept under the content that was asked for."""
+    workspace = workspaces(f"changed {kind}")
     dataset = write_cells(tmp_path / "cells.h5ad", 20)
+    monkeypatch.setenv("SCFVIZ_WORKSPACE", str(workspace.root))
     monkeypatch.setattr(queue, "start_worker", lambda _: None)
-    job_id = jobs.submit(workspace, "embed", options | {"dataset": str(dataset)})
-    write_cells(dataset, 21)
-    job = read_json(workspace.jobs / job_id / "job.json")
-    with pytest.raises(JobError, match="has changed"):
-        embed.run(workspace.jobs / job_id, job["options"], lambda *_: None, lambda: False)
+    rule = {"rule": to_json(Categories("cell_type", (GROUPS[0],)))} if kind == "subset" else {}
+    job_id = jobs.submit(workspace, kind, {"dataset": str(dataset)} | rule)
+    run = kinds.get_kind(kind).run
+
+    def run_and_change(*args):
+        run(*args)
+        write_cells(dataset, 20, seed=1)
+
+    monkeypatch.setattr(kinds.get_kind(kind), "run", run_and_change)
+    Worker(workspace, "quick")._run(workspace.jobs / job_id)
+    now = jobs.status(workspace, job_id)
+    assert now.state == "failed" and "has changed since" in now.error["found"]
+    assert not (workspace.jobs / job_id / "result").exists()
+
+
+@pytest.mark.parametrize("what", ["dataset", "checkpoint"])
+def test_what_changed_after_the_request_is_refused(workspaces, options, what, tmp_path, monkeypatch):
+    workspace = workspaces(f"changed {what}")
+    own = {"dataset": write_cells(tmp_path / "cells.h5ad", 20), "checkpoint": save_tiny_checkpoint(tmp_path / "tiny")}
+    monkeypatch.setattr(queue, "start_worker", lambda _: None)
+    job_id = jobs.submit(workspace, "embed", options | {name: str(path) for name, path in own.items()})
+    if what == "dataset":
+        write_cells(own["dataset"], 21)
+    else:
+        (own["checkpoint"] / "genes.tsv").unlink()
+    Worker(workspace, "long")._run(workspace.jobs / job_id)
+    assert f"The {what} " in jobs.status(workspace, job_id).error["found"]
 
 
 @pytest.mark.parametrize(

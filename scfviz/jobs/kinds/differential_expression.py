@@ -86,7 +86,6 @@ def run(folder: Path, options: dict[str, Any], report: Report, should_stop: Shou
     from scfviz.analysis.selection.rules import evaluate, from_json
     from scfviz.data.align import align_genes
     from scfviz.data.read import read_dataset
-    from scfviz.data.source import dataset_id
     from scfviz.jobs.access import content_key
     from scfviz.jobs.context import open_expression, read_context
     from scfviz.jobs.labels import refuse_changed_labels
@@ -94,12 +93,6 @@ def run(folder: Path, options: dict[str, Any], report: Report, should_stop: Shou
     start = time.monotonic()
     report(0.0, "Reading and checking the dataset")
     identity = (read_json(folder / "job.json") or {})["identity"]
-    if dataset_id(options["dataset"]) != identity["dataset"]:
-        raise JobError(
-            "The dataset has changed since this computation was asked for.",
-            "A result must belong to one content.",
-            "Start the computation again; it will use the new content.",
-        )
     adata = read_dataset(options["dataset"])
     counts = align_genes(adata, column=options["gene_column"])
     refuse_what_cannot_fit("differential_expression", options, counts.n_obs)

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scfviz.errors import DatasetError, JobError, OptionError, Stopped
+from scfviz.errors import DatasetError, OptionError, Stopped
 from scfviz.jobs.kinds import Report, ShouldStop, fill_options, named_data
 from scfviz.jobs.memory import Need, refuse_what_cannot_fit
-from scfviz.jobs.workspace import Workspace, read_json, write_json
+from scfviz.jobs.workspace import Workspace, write_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -107,7 +107,6 @@ def run(folder: Path, options: dict[str, Any], report: Report, should_stop: Shou
     steps = _Steps(folder / "work", report, should_stop)
     result = folder / "result.partial"
     with steps.step(0.0, "Reading and checking the dataset"):
-        _check_unchanged(folder, options)
         info = checkpoint_info(options["checkpoint"])
         adata = read_dataset(options["dataset"])  # a broken file is found before torch is loaded
         model = load_checkpoint(options["checkpoint"])
@@ -201,23 +200,6 @@ class _Steps:
             np.save(temporary, compute())
             os.replace(temporary, path)
         return np.load(path, allow_pickle=False)
-
-
-def _check_unchanged(folder: Path, options: dict[str, Any]) -> None:
-    from scfviz.data.source import dataset_id
-    from scfviz.model.checkpoint import checkpoint_info
-
-    identity = (read_json(folder / "job.json") or {})["identity"]
-    for what, now in (
-        ("dataset", dataset_id(options["dataset"])),
-        ("checkpoint", checkpoint_info(options["checkpoint"]).hash),
-    ):
-        if now != identity[what]:
-            raise JobError(
-                f"The {what} '{options[what]}' has changed since this computation was asked for.",
-                "A result must belong to one content.",
-                "Start the computation again; it will use the new content.",
-            )
 
 
 def _filter(

@@ -6,7 +6,6 @@ colours on screen, and in `uns["scfviz"]` how all of it was made. Result files: 
 
 import json
 import re
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -99,8 +98,9 @@ def write_dataset(
     """
     from scfviz.analysis.selection.rules import evaluate, from_json
     from scfviz.data.align import align_genes
+    from scfviz.data.disk import refuse_small_disk
     from scfviz.data.read import read_dataset
-    from scfviz.data.source import dataset_id
+    from scfviz.data.source import dataset_id, take_fingerprint
     from scfviz.jobs.access import content_key
     from scfviz.jobs.context import open_expression, read_context
     from scfviz.jobs.labels import labels_version, list_labels
@@ -132,7 +132,8 @@ def write_dataset(
 
         context, takes_part = read_context(adata, expression, result, workspace=workspace)
         cells = None if rule is None else np.flatnonzero(evaluate(rule, context) & takes_part)
-    refuse_full_disk(Path(options["dataset"]), path.parent)
+    needed = 1.2 * take_fingerprint(Path(options["dataset"])).size  # the new file can become as large as the old one
+    refuse_small_disk(path.parent, int(needed), "the new file")
     source = {"dataset": dataset, "title": options["title"], "ref": options["ref"], "embed_job": options["embed_job"]}
     write_file(
         adata, path, source, labels=list_labels(workspace, key), named=named, context=context, rule=rule,
@@ -188,8 +189,8 @@ def write_file(
     stored = {f"clusters_{way}": f"leiden_{name}" for way, name in WAYS.items() if f"clusters_{way}" not in adata.obs}
     colors = {stored.get(column, column): of_group for column, of_group in (colors or {}).items()}
     write_h5ad_with(
-        adata.uns["scfviz_source"]["path"], path, cells=cells, **parts, uns={"scfviz": about}, colors=colors,
-        progress=progress,
+        adata.uns["scfviz_source"]["path"], path, content=source["dataset"], cells=cells, **parts,
+        uns={"scfviz": about}, colors=colors, progress=progress,
     )  # fmt: skip
 
 
@@ -311,17 +312,6 @@ def versions() -> dict[str, str]:
 def file_name(text: str) -> str:
     """A name of a file from a text that anyone may have written."""
     return re.sub(r"([^\w.\-+ ]|_)+", "_", " ".join(str(text).split())).strip("._ ")[:80] or "cells"
-
-
-def refuse_full_disk(source: Path, folder: Path) -> None:
-    """Refuse to start what the disk cannot hold: the new file can become as large as the old one."""
-    files = [source] if source.is_file() else [path for path in source.rglob("*") if path.is_file()]
-    needed, free = sum(path.stat().st_size for path in files), shutil.disk_usage(folder).free
-    if free < 1.2 * needed:
-        raise JobError(
-            f"The disk has {free / 1e9:,.1f} GB left; the new file may need {1.2 * needed / 1e9:,.1f} GB.",
-            advice="Remove datasets or results that are no longer needed, then try again.",
-        )
 
 
 def _now() -> str:

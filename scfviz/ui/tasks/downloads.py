@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from scfviz.jobs import Workspace
+from scfviz.jobs import Workspace, status
 from scfviz.ui.frame import sources
 from scfviz.ui.tasks import results
 from scfviz.ui.tasks.results import EmbeddingResult
@@ -87,5 +87,6 @@ def dataset_bytes(result: EmbeddingResult, source: sources.Source, resolution: f
     about = parts.pop("uns")
     with tempfile.TemporaryDirectory(dir=Workspace().root) as folder:
         path = Path(folder) / "result.h5ad"
-        write_h5ad_with(source.path, path, **parts, uns={"scfviz": about})
+        content = status(Workspace(), result.job_id).identity["dataset"]
+        write_h5ad_with(source.path, path, content=content, **parts, uns={"scfviz": about})
         return path.read_bytes()

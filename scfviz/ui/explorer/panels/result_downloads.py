@@ -76,7 +76,8 @@ def dataset_bytes(view: View, result: Result) -> bytes:
     )
     with tempfile.TemporaryDirectory(dir=Workspace().root) as folder:
         path = Path(folder) / "result.h5ad"
-        write_h5ad_with(view.source.path, path, obs={groupby: pd.Categorical(groups)}, uns={STORED: stored})
+        added = {"obs": {groupby: pd.Categorical(groups)}, "uns": {STORED: stored}}
+        write_h5ad_with(view.source.path, path, content=view.data.dataset, **added)
         return path.read_bytes()
 
 

@@ -1,0 +1,107 @@
+"""Room on the disk, asked for before hours of computing and taken before anything is mapped into memory; places that
+only one run may write to.
+"""
+
+import errno
+import os
+import shutil
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from scfviz.errors import JobError
+
+BLOCK_BYTES = 2**20
+
+
+def refuse_small_disk(folder: Path, needed: int, what: str) -> None:
+    """Refuse to start what the disk cannot hold.
+
+    Parameters
+    ----------
+    folder
+        Where it will be written.
+    needed
+        Bytes.
+    what
+        What needs them, as the start of a sentence.
+
+    Raises
+    ------
+    JobError
+        Less than that is free.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise disk_error(f"The disk has {in_words(free)} left", f"{what} may need {in_words(needed)}")
+
+
+def reserve(path: Path, size: int) -> None:
+    """Make a file `size` bytes long with room for each of them; what it holds already stays.
+
+    A file with holes would be as long. But where it is mapped into memory, a write to a hole that finds no room ends
+    the process.
+
+    Raises
+    ------
+    JobError
+        The disk is too small.
+    """
+    with open(path, "r+b") as file:
+        try:
+            _allocate(file, size)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise
+            free = shutil.disk_usage(path.parent).free
+            raise disk_error(f"The disk has {in_words(free)} left", f"'{path.name}' needs {in_words(size)}") from error
+
+
+def _allocate(file, size: int) -> None:
+    if hasattr(os, "posix_fallocate"):
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)
+            return
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):
+                raise
+    for start in range(file.seek(0, os.SEEK_END), size, BLOCK_BYTES):  # this system cannot promise room: take it
+        file.write(bytes(min(BLOCK_BYTES, size - start)))
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def disk_error(found: str, needed: str = "") -> JobError:
+    """What is said about a full disk."""
+    return JobError(
+        f"{found}; {needed}." if needed else f"{found}.",
+        advice="Remove datasets or results that are no longer needed, or choose another place; then try again.",
+    )
+
+
+def in_words(n_bytes: float) -> str:
+    """A size with its unit: 1.2 GB."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if n_bytes >= size:
+            return f"{n_bytes / size:,.1f} {unit}"
+    return f"{n_bytes:,.0f} bytes"
+
+
+def hold(path: Path, what: str) -> FileLock:
+    """Lock what only one run may write; the lock ends with the process, however that ends.
+
+    Raises
+    ------
+    JobError
+        Another run holds it.
+    """
+    lock = FileLock(path, thread_local=False)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout as error:
+        raise JobError(
+            f"Another run is writing {what} right now.",
+            "Two runs cannot write to one place.",
+            "Wait until it is done, or choose another place for this one.",
+        ) from error
+    return lock
