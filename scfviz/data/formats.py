@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 HDF5_SUFFIXES = (".h5ad", ".h5mu", ".h5", ".hdf5", ".loom")
-TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".tab")
+TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".tab", ".st")  # .st: BD Rhapsody
 MATRIX_SUFFIX = ".mtx"
 ZARR_SUFFIX = ".zarr"
 ZARR_METADATA = (".zgroup", ".zattrs", "zarr.json", ".zmetadata")

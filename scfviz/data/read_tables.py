@@ -1,9 +1,8 @@
 """Read .csv and .tsv tables line by line, whichever way round they are."""
 
-import csv
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,137 +10,95 @@ import pandas as pd
 from anndata import AnnData
 
 from scfviz.data.assemble import assemble
-from scfviz.data.genes import share_known
+from scfviz.data.formats import shorten
+from scfviz.data.read_long import find_long, read_long
 from scfviz.data.source import open_text
+from scfviz.data.table_layout import Layout, filled_lines, lay_out, read_opening, split
+from scfviz.data.table_numbers import is_missing
 from scfviz.errors import DatasetError
 
-N_SAMPLE_LINES = 300
+# Numbers about genes that programs write beside their counts.
+ABOUT_GENES = re.compile(
+    r"(?:gene|transcript|exon|effective)?[_. ]?(?:length|width|size)(?:[_. ]?k?bp?)?"
+    r"|(?:gene|transcript|chromosome|chr)?[_. ]?(?:start|end|stop|strand|position|tss)(?:[_. ]?bp)?"
+    r"|chr|chrom|chromosome|seqnames?|(?:n_?)?exons?|gc[_. ]?content|(?:entrez|ncbi|hgnc)[_. ]?(?:gene)?[_. ]?(?:id)?",
+    re.IGNORECASE,
+)
 VALUES_PER_CHUNK = 4_000_000
-MISSING = ("", "na", "nan", "null", "none", "n/a")
-DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+")
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How a table is laid out, found from its first lines."""
-
-    path: Path
-    delimiter: str
-    columns: list[str]
-    has_row_names: bool
-    genes_are_rows: bool
 
 
 def read_table(path: Path, notes: list[str]) -> AnnData:
     """A table with names in its first row and first column; genes may be rows or columns, found out by their names.
 
-    Blank lines and lines that begin with # are skipped. Between semicolons a comma is a decimal comma.
+    Comments before it are passed over, also where the last of them is the header. Columns of text (cell types,
+    chromosomes) and of lengths and places of genes are kept apart, in `obs` or `var`. Thousands separators and decimal
+    commas are understood. A long table (gene, cell, count) becomes a matrix.
 
     Raises
     ------
     DatasetError
         Text among the numbers, missing values, lines of unequal length, or no table at all. The message names the
         line and column.
+    GeneError
+        Neither rows nor columns are named like genes.
     """
-    layout = find_layout(path)
+    opening = read_opening(path)
+    if long := find_long(path, opening):
+        return read_long(path, opening, long, notes)
+    layout = without_gene_columns(lay_out(path, opening, notes))
     if layout.genes_are_rows:
         notes.append("Rows are genes and columns are cells; the table was turned.")
     else:
         notes.append("Rows are cells and columns are genes.")
-    if not layout.has_row_names:
+    if not layout.names:
         notes.append("The rows have no names; the cells were numbered.")
+    if len(layout.names) > 1:
+        notes.append("Cells are named by field of view and cell together (fov_cell).")
+    if layout.others:
+        shown = ", ".join(f"'{shorten(label)}'" for label in list(layout.others)[:6])
+        what = "genes" if layout.genes_are_rows else "cells"
+        notes.append(f"Columns about the {what} are no counts and were kept apart: {shown}.")
     row_names: list[str] = []
-    n_rows, n_columns = count_lines(path) - 1, len(layout.columns)
-    shape = (n_columns, n_rows) if layout.genes_are_rows else (n_rows, n_columns)
-    X = assemble(table_entries(layout, row_names), shape, notes)
-    rows, columns = (pd.DataFrame(index=pd.Index(names, dtype=object)) for names in (row_names, layout.columns))
+    texts: dict[str, list[str]] = {label: [] for label in layout.others}
+    shape = (len(layout.columns), layout.n_rows) if layout.genes_are_rows else (layout.n_rows, len(layout.columns))
+    X = assemble(table_entries(layout, row_names, texts), shape, notes)
+    rows = pd.DataFrame({k: typed(v) for k, v in texts.items()}, index=pd.Index(row_names, dtype=object))
+    columns = pd.DataFrame(index=pd.Index(layout.columns, dtype=object))
     return AnnData(X, obs=columns, var=rows) if layout.genes_are_rows else AnnData(X, obs=rows, var=columns)
 
 
-def find_layout(path: Path) -> Layout:
-    """Delimiter, column names and orientation of a table, or the reason why it is none."""
-    delimiter = find_delimiter(path)
-    with open_text(path) as stream:
-        lines = [line for (_, line), _ in zip(filled_lines(stream), range(N_SAMPLE_LINES + 1), strict=False)]
-    header, *sample = lines
-    if not sample:
-        raise DatasetError(f"'{path.name}' has a first line but no rows.", "A table of cells and genes is needed.")
-    header, first = ([field.strip() for field in split(line, delimiter)] for line in (header, sample[0]))
-    has_row_names = not (
-        len(header) == len(first) and is_number(first[0]) and share_known(header[:1]) == 1 and share_known(header) > 0.5
-    )
-    # R leaves out the name of the column of names.
-    columns = header[1:] if has_row_names and len(header) == len(first) else header
-    if len(columns) == 0 or len(columns) != len(first) - has_row_names:
-        raise DatasetError(
-            f"'{path.name}' is no table: its first line has {len(header):,} fields and its second {len(first):,}.",
-            "Names in the first row and the first column, numbers elsewhere, separated by commas or tabs.",
-        )
-    row_names = [line.partition(delimiter)[0].strip().strip('"') for line in sample]
-    genes_are_rows = has_row_names and share_known(row_names) > share_known(columns)
-    if all(is_number(name) for name in columns) and not genes_are_rows:
-        raise DatasetError(
-            f"The columns of '{path.name}' have no names: the first row already holds numbers.",
-            "The first row must hold the names of the genes (or of the cells).",
-            "Add a row of names.",
-        )
-    return Layout(path, delimiter, columns, has_row_names, genes_are_rows)
+def without_gene_columns(layout: Layout) -> Layout:
+    """The layout with columns such as Length and Start among those kept apart, where the rows are genes."""
+    if not layout.genes_are_rows:
+        return layout
+    about = [ABOUT_GENES.fullmatch(label) is not None for label in layout.columns]
+    if all(about) or not any(about):  # a table about genes alone is refused later, by that name
+        return layout
+    others = layout.others | {c: i for c, i, a in zip(layout.columns, layout.kept, about, strict=True) if a}
+    left = [(c, i) for c, i, a in zip(layout.columns, layout.kept, about, strict=True) if not a]
+    return replace(layout, others=others, columns=[c for c, _ in left], kept=[i for _, i in left])
 
 
-def filled_lines(stream: Iterable[str]) -> Iterator[tuple[int, str]]:
-    """(number in the file, line) of the lines that hold something."""
-    for number, line in enumerate(stream, 1):
-        if not line.isspace() and not line.startswith("#"):
-            yield number, line
-
-
-def find_delimiter(path: Path) -> str:
-    """Tab, comma, semicolon or space, from the first line."""
-    with open_text(path) as stream:
-        _, line = next(filled_lines(stream), (0, ""))
-    if "\0" in line:
-        raise DatasetError(f"'{path.name}' is no text table: it holds binary data.", "", "Check the file and its name.")
-    counts = {d: line.count(d) for d in "\t,; "}
-    best = max(counts, key=lambda d: (counts[d] if d != " " else 0, counts[d]))
-    if counts[best] == 0:
-        raise DatasetError(
-            f"'{path.name}' is no table: its first line is a single word.",
-            "Columns separated by commas or tabs are needed.",
-            "Save it as .csv or .tsv.",
-        )
-    return best
-
-
-def split(line: str, delimiter: str) -> list[str]:
-    """The fields of a line, without their quotes."""
-    return next(csv.reader([line], delimiter=delimiter))
-
-
-def count_lines(path: Path) -> int:
-    """Lines that hold something."""
-    with open_text(path) as stream:
-        return sum(1 for _ in filled_lines(stream))
-
-
-def is_number(text: str) -> bool:
-    """Whether a field is a number."""
+def typed(values: list[str]):
+    """A column of text, as numbers where all are."""
     try:
-        float(text)
+        return pd.to_numeric(pd.Series(values)).to_numpy()
     except ValueError:
-        return False
-    return True
+        return pd.Series(["" if is_missing(v) else v for v in values], dtype=object).to_numpy()
 
 
-def table_entries(layout: Layout, row_names: list[str]) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """(cells, genes, values) chunks of the body; row names are collected on the way."""
-    held, block = [], max(1, VALUES_PER_CHUNK // len(layout.columns))
+def table_entries(
+    layout: Layout, row_names: list[str], texts: dict[str, list[str]]
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """(cells, genes, values) chunks of the body; names of rows and columns of text are collected on the way."""
+    held, block = [], max(1, VALUES_PER_CHUNK // max(1, len(layout.columns)))
     with open_text(layout.path) as stream:
-        lines = filled_lines(stream)
-        next(lines)
-        for number, line in lines:
-            if not layout.has_row_names:
-                line = f"cell{len(row_names) + 1}{layout.delimiter}{line}"
-            name, values = parse_line(line, number, layout)
+        for number, line in filled_lines(stream, layout.first_line, layout.delimiter):
+            fields = fields_of(line, number, layout)
+            name = "_".join(fields[i].strip() for i in layout.names) or f"cell{len(row_names) + 1}"
+            for label, i in layout.others.items():
+                texts[label].append(fields[i].strip())
+            values = numbers_of(fields, name, number, layout)
             where = np.flatnonzero(values)
             held.append((np.full(len(where), len(row_names), dtype=np.int32), where.astype(np.int32), values[where]))
             row_names.append(name)
@@ -158,44 +115,46 @@ def join(held: list, genes_are_rows: bool) -> tuple[np.ndarray, np.ndarray, np.n
     return (columns, rows, values) if genes_are_rows else (rows, columns, values)
 
 
-def parse_line(line: str, number: int, layout: Layout) -> tuple[str, np.ndarray]:
-    """(row name, values) of one line; the quick way first, and field by field where that fails."""
-    delimiter, width, file_name = layout.delimiter, len(layout.columns), layout.path.name
-    if delimiter == ";":
-        line = line.replace(",", ".")
-    name, _, rest = line.rstrip("\r\n").partition(delimiter)
-    if '"' not in line and rest.count(delimiter) == width - 1:
-        try:
-            values = np.array(rest.split(delimiter), dtype=np.float64)
-            if not np.isnan(values).any():
-                return name.strip(), values
-        except ValueError:
-            pass
-    fields = split(line, delimiter)
-    if len(fields) != width + 1:
+def fields_of(line: str, number: int, layout: Layout) -> list[str]:
+    """The fields of a line, as many as the first has."""
+    plain = '"' not in line
+    fields = line.rstrip("\r\n").split(layout.delimiter) if plain else split(line, layout.delimiter)
+    if len(fields) != layout.width:
         raise DatasetError(
-            f"Line {number:,} of '{file_name}' has {len(fields):,} fields, the first row names {width + 1:,}.",
+            f"Line {number:,} of '{layout.name}' has {len(fields):,} fields, the first row names {layout.width:,}.",
             "Every line must have the same number of fields.",
             "The file may be cut short: copy or export it again.",
         )
-    values = np.empty(width)
-    for i, text in enumerate(fields[1:]):
-        if text.strip().lower() in MISSING:
+    return fields
+
+
+def numbers_of(fields: list[str], name: str, number: int, layout: Layout) -> np.ndarray:
+    """The values of a line, float64 (n_columns,): all at once, and one by one where that fails."""
+    kept = [fields[i] for i in layout.kept]
+    numbers = layout.numbers
+    try:
+        clean = kept if numbers.decimal == "." and not numbers.group else [numbers.clean(text) for text in kept]
+        values = np.array(clean, dtype=np.float64)
+        if not np.isnan(values).any():
+            return values
+    except ValueError:
+        pass
+    values = np.empty(len(kept))
+    for i, text in enumerate(kept):
+        where = f"Line {number:,} of '{layout.name}' ({shorten(name)})"
+        if is_missing(text):
             raise DatasetError(
-                f"Line {number:,} of '{file_name}' ({fields[0]}) has no value in the column '{layout.columns[i]}'.",
+                f"{where} has no value in the column '{layout.columns[i]}'.",
                 "Every cell and gene needs a count; write 0 where nothing was counted.",
                 "Fill or remove missing values.",
             )
         try:
-            values[i] = float(text)
+            values[i] = numbers.value(text)
         except ValueError:
-            has_comma = DECIMAL_COMMA.fullmatch(text.strip())
             raise DatasetError(
-                f"Line {number:,} of '{file_name}' ({fields[0]}) holds text, '{text[:40]}', in the column "
-                f"'{layout.columns[i]}'.",
-                "Names belong in the first row and the first column only; everything else must be numbers.",
-                "Write numbers with a decimal point, not a comma."
-                if has_comma
-                else "Remove columns of text, such as cell types, from the table.",
+                f"{where} holds text, '{shorten(text.strip(), 40)}', in the column '{shorten(layout.columns[i])}', "
+                "which holds numbers elsewhere.",
+                "A column holds either numbers or text.",
+                "Correct this value; if the column is no gene and no cell, remove it.",
             ) from None
-    return fields[0].strip(), values
+    return values

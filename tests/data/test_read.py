@@ -191,11 +191,12 @@ def test_tables_that_say_their_encoding_are_read(encoding, adata, tmp_path):
     assert list(read_dataset(path).var_names) == list(adata.var_names)
 
 
-def test_a_decimal_comma_is_read_between_semicolons_and_refused_elsewhere(tmp_path):
-    (tmp_path / "a.csv").write_text(";CD3E;LYZ\na;1,5;2\n")
-    assert read_dataset(tmp_path / "a.csv").X.toarray().tolist() == [[1.5, 2]]
-    (tmp_path / "a.tsv").write_text("\tCD3E\tLYZ\na\t1,5\t2\n")
-    refuse(tmp_path / "a.tsv", "'1,5'", "decimal point")
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+def test_a_decimal_comma_is_read(delimiter, tmp_path):
+    (tmp_path / "a.tsv").write_text(";CD3E;LYZ\na;1,5;2\nb;0,25;0\n".replace(";", delimiter))
+    found = read_dataset(tmp_path / "a.tsv")
+    assert found.X.toarray().tolist() == [[1.5, 2], [0.25, 0]]
+    assert "decimal comma" in " ".join(found.uns["scfviz_source"]["notes"])
 
 
 def test_a_table_without_names_of_cells_loses_no_gene(adata, tmp_path):
