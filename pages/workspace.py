@@ -18,9 +18,12 @@ with page.screen("workspace", LEAD):
     with st.expander("How to read this", icon=":material/help:"):
         st.markdown(
             "Everything lies in **one folder** that can be copied, backed up or deleted as a whole. **Uploads** are "
-            "yours alone: another visitor neither sees them nor what was computed on them, unless you share them. "
-            "Whoever has the link to a view of an upload can open it, so give links only to those who may see the "
-            "data. **Results** belong to the content of a file, not to its name: the same question on the same cells "
-            "is computed once. A **computation** runs outside the page; one that was interrupted, for example by a "
-            "restart, goes on from what it had finished. Nothing that runs or is open in a browser is deleted."
+            "yours alone: nobody else opens, lists or downloads them, or what was computed, selected or labelled on "
+            "them, also not with a link, until you share them. Sharing opens them for everyone on this server; "
+            "deleting, stopping what you started, and taking the share back stay with you. You are this browser, or "
+            "your account where the server has sign-in. Demos, the gallery and the server's folders are everyone's, "
+            "and so is what is computed on them. **Results** belong to the content of a file, not to its name: the "
+            "same question on the same cells is computed once, though not across the uploads of two people. A "
+            "**computation** runs outside the page; one that was interrupted, for example by a restart, goes on from "
+            "what it had finished. Nothing that runs or is open in a browser is deleted."
         )

@@ -65,12 +65,21 @@ def grants_of(workspace: Workspace, path: Path | str) -> tuple[Grant, ...]:
     note = _note(workspace.root / area / name)
     if area == "datasets/subsets":  # as private as what the cells were selected in
         if note is None:
-            return grants_of(workspace, workspace.jobs / name)
+            return grants_of(workspace, workspace.jobs / name / "result")
         return _of_datasets(workspace, note.get("datasets"))
     if note is None:
         return (NOBODY,)
-    owners = (note.get("owners") or {}) if area == "gene_sets" else [note.get("owner")]
-    return (Grant(frozenset(map(str, owners)), note.get("is_shared") is True),)
+    if area == "gene_sets":  # of everyone who gave the same file
+        owners = frozenset(map(str, note.get("owners") or ()))
+        return (Grant(owners, bool(owners & set(map(str, note.get("shared_by") or ())))),)
+    return (Grant(frozenset({str(note.get("owner"))}), note.get("is_shared") is True),)
+
+
+def datasets_behind(workspace: Workspace, path: Path | str) -> list[str]:
+    """Paths of the datasets that the cells of a subset were selected in; empty for any other."""
+    area, name = _place(workspace, Path(path))
+    note = _note(workspace.root / area / name) if area == "datasets/subsets" else None
+    return list((note or {}).get("datasets") or ())
 
 
 def may_read(workspace: Workspace, path: Path | str, owner: str) -> bool:

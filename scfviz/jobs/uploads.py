@@ -1,7 +1,7 @@
 """Files that came through the browser: private to who brought them, unless they share them with this server.
 
-An upload lies in a folder whose name is made from the visitor's key and the content, so it cannot be guessed: the
-reference of an upload is its permission. Beside the file lies who brought it, as a hash of the key.
+An upload lies in a folder whose name is made from the visitor's key and the content. Beside the file lies who brought
+it, as a hash of the key, and whether it is shared; see `scfviz.jobs.access` for what follows from that.
 """
 
 import hashlib
@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from scfviz.errors import DatasetError
+from scfviz.errors import AccessError, DatasetError
+from scfviz.jobs import access
 from scfviz.jobs.access import ABOUT, owner_of
 from scfviz.jobs.workspace import Workspace, folder_size, read_json, write_json
 
@@ -82,10 +83,20 @@ def share_upload(ref: str, visitor: str, is_shared: bool) -> None:
     Raises
     ------
     DatasetError
-        It is gone, or belongs to somebody else.
+        It is gone; AccessError: it belongs to somebody else.
     """
     folder = _own_folder(ref, visitor)
     write_json(folder / ABOUT, (_about(folder) or {}) | {"is_shared": bool(is_shared)})
+
+
+def private_uploads(path: Path, visitor: str) -> list[str]:
+    """References of a visitor's own uploads, not shared, that a dataset is, or was selected in."""
+    workspace = Workspace()
+    read = {workspace.uploads / Path(name).relative_to(workspace.uploads).parts[0]
+            for name in (str(path), *access.datasets_behind(workspace, path))
+            if Path(name).is_relative_to(workspace.uploads)}  # fmt: skip
+    own = [upload for upload in list_uploads(visitor) if upload.is_own and not upload.is_shared]
+    return [upload.ref for upload in own if (workspace.uploads / upload.ref.removeprefix("upload:")).parent in read]
 
 
 def remove_upload(ref: str, visitor: str) -> None:
@@ -104,7 +115,7 @@ def _own_folder(ref: str, visitor: str) -> Path:
     if about is None:
         raise DatasetError("This upload is no longer there.", "", "Reload the page.")
     if about["owner"] != owner_of(visitor):
-        raise DatasetError(
+        raise AccessError(
             "This upload belongs to another visitor.", "Only who brought a file may share or remove it.", "Ask them."
         )
     return folder

@@ -25,12 +25,13 @@ from scfviz.analysis.selection.history import SelectionHistory
 from scfviz.analysis.selection.rules import Categories, Polygon, to_json
 from scfviz.data.align import align_genes
 from scfviz.data.read import read_dataset
-from scfviz.errors import JobError, OptionError
+from scfviz.errors import AccessError, JobError, OptionError
+from scfviz.jobs import gene_set_files
 from scfviz.jobs.kinds import enrichment as enrichment_job
 from scfviz.jobs.kinds import set_score
 from scfviz.ui.explorer import data as explorer_data
 from scfviz.ui.explorer import layout
-from scfviz.ui.explorer.panels import compare, comparison, gene_set_files, gene_sets, result_downloads, result_figures
+from scfviz.ui.explorer.panels import compare, comparison, gene_sets, result_downloads, result_figures
 from scfviz.ui.explorer.selection import selections
 from scfviz.ui.explorer.view import View
 from scfviz.ui.frame import sources
@@ -514,11 +515,11 @@ def test_files_of_gene_sets_are_listed_for_who_gave_them_and_removed(dataset):
     give_sets(app, "x_set_source", content)
     assert "my sets\\.gmt · 31 sets · " in text_of(app)
     ref = app.query_params["sets"]
-    folder = gene_set_files.path_of(ref).parent
+    folder = gene_set_files.path_of(ref, "somebody").parent
     other = open_page({"x_color": "set"})
     assert "Your files of gene sets" not in text_of(other)
     assert len(other.selectbox(key="x_set_source").options) == 2
-    with pytest.raises(OptionError, match="another visitor"):
+    with pytest.raises(AccessError, match="another visitor"):
         gene_set_files.remove(ref, "somebody")
     assert gene_set_files.save(content, "renamed.gmt", "somebody") == ref
     check(app.button(key=f"x_set_source_remove_{ref}").click().run())

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from scfviz.errors import CheckpointError, OptionError, Stopped
-from scfviz.jobs.kinds import Report, ShouldStop, fill_options
+from scfviz.jobs.kinds import Report, ShouldStop, fill_options, named_data
 from scfviz.jobs.workspace import Workspace, write_json
 
 DEFAULTS: dict[str, Any] = {"file": None, "out": None}
@@ -24,8 +24,8 @@ def prepare(options: dict[str, Any], workspace: Workspace) -> tuple[dict[str, An
 
 
 def datasets(options: dict[str, Any]) -> tuple[str, ...]:
-    """None: a checkpoint is everyone's."""
-    return ()
+    """The official file; the checkpoints made of it are everyone's."""
+    return named_data(options, "file")
 
 
 def run(folder: Path, options: dict[str, Any], report: Report, should_stop: ShouldStop) -> None:

@@ -11,7 +11,7 @@ import streamlit as st
 from scfviz.errors import ScfvizError
 from scfviz.jobs import Workspace, start_worker
 from scfviz.threads import prepare_threads
-from scfviz.ui.frame import routes, sources, state
+from scfviz.ui.frame import routes, sharing, sources, state
 from scfviz.ui.frame.text import plain, shorten
 
 _HERE = Path(__file__).resolve().parents[1]
@@ -41,6 +41,7 @@ def screen(name: str, lead: str, *, title: str | None = None) -> Iterator[None]:
         _take_up_waiting_jobs(str(Workspace().root))
         state.restore()
         _open_first_demo()
+    state.remember_visitor()
     with st.sidebar:
         _sidebar()
     st.title(title or route.title, anchor=False)
@@ -155,3 +156,5 @@ def _sidebar() -> None:
     with st.container(key="sidebar-dataset"):
         st.caption("Dataset in use")
         st.markdown(f"**{plain(shorten(sources.display_title(ref), 44))}**" if ref else "none yet")
+        if ref:
+            sharing.show(ref, "sidebar")

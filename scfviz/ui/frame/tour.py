@@ -61,8 +61,8 @@ STEPS = (
     ),
     Step(
         "Share",
-        "The address of this page holds the view: send it to a colleague on the same server. Figures and tables are "
-        "under Download. Press ? at any time for the shortcuts.",
+        "The address of this page holds the view: send it to a colleague on the same server. An upload opens for them "
+        "once you share it. Figures and tables are under Download. Press ? at any time for the shortcuts.",
         ".st-key-card-explorer .stPopover",
     ),
 )

@@ -85,15 +85,14 @@ def _choose_upload() -> None:
         st.session_state["scfviz.n_uploads"] = n_uploads + 1
         use(ref)
     st.caption(
-        "A copy stays in the workspace of this server, and only you see it there, unless you share it on the Workspace "
-        "page. Larger files: put them into a data folder of the server."
+        "A copy stays in the workspace of this server, and only you can open it there, unless you share it on the "
+        "Workspace page. Larger files: put them into a data folder of the server."
     )
     _list_uploads()
 
 
 def _list_uploads() -> None:
     """Earlier uploads of this visitor, and those that others share."""
-    state.remember_visitor()
     known = {upload.ref: upload for upload in uploads.list_uploads(state.visitor())}
     if not known:
         return

@@ -50,7 +50,6 @@ class Kept:
 
 def show_place() -> None:
     """Where the folder is, and how large."""
-    state.remember_visitor()
     workspace = Workspace()
     used = sum(_sizes(str(workspace.root)).values())
     with st.container(horizontal=True, vertical_alignment="center", gap="large"):
@@ -351,7 +350,7 @@ def _kind(job: JobStatus) -> str:
 
 
 def _dataset_name(job: JobStatus) -> str:
-    given = next(iter(job.datasets), job.options.get("file"))
+    given = next(iter(job.datasets), None)
     return Path(given).name if given else ""
 
 

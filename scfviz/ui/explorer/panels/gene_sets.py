@@ -7,10 +7,9 @@ import numpy as np
 import streamlit as st
 
 from scfviz.analysis.gene_sets import GeneSet, SetScore
-from scfviz.errors import ScfvizError
-from scfviz.jobs import Workspace, result_dir
+from scfviz.errors import AccessError, ScfvizError
+from scfviz.jobs import Workspace, gene_set_files, result_dir
 from scfviz.ui.explorer.data import Explored
-from scfviz.ui.explorer.panels import gene_set_files
 from scfviz.ui.frame import describe, job_panel, page, sources, state
 from scfviz.ui.frame.text import plain, plural, shorten, size
 
@@ -61,7 +60,7 @@ def read(ref: str) -> tuple[GeneSet, ...]:
     Raises
     ------
     DatasetError, GeneError
-        The file is gone or is none of gene sets.
+        The file is gone or is none of gene sets; AccessError: it is somebody else's and not shared.
     """
     from scfviz.analysis.gene_sets import load_gene_ontology
 
@@ -70,7 +69,7 @@ def read(ref: str) -> tuple[GeneSet, ...]:
 
 def path_of(ref: str) -> Path | None:
     """Where the sets lie; `None` for the ontology that ships with scfviz."""
-    return None if ref == ONTOLOGY else gene_set_files.path_of(ref)
+    return None if ref == ONTOLOGY else gene_set_files.path_of(ref, state.visitor())
 
 
 def title_of(ref: str) -> str:
@@ -79,12 +78,14 @@ def title_of(ref: str) -> str:
 
 
 def find(ref: str, name: str | None) -> GeneSet | None:
-    """A set by its name."""
+    """A set by its name; errors as of `read`."""
+    path_of(ref)
     return _by_name(ref).get(name) if name else None
 
 
 def names(ref: str) -> list[str]:
-    """The names of all sets, sorted."""
+    """The names of all sets, sorted; errors as of `read`."""
+    path_of(ref)
     return list(_by_name(ref))
 
 
@@ -178,6 +179,8 @@ def _given(address: str) -> list[str]:
         try:
             read(asked)
             given.append(asked)
+        except AccessError as error:
+            st.toast(f"{plain(error.found)} {plain(error.advice)}", icon=":material/lock:")
         except ScfvizError:
             del st.query_params[address]
     return given
@@ -217,7 +220,6 @@ def _show_given(key: str, address: str) -> None:
     files = gene_set_files.list_files(state.visitor())
     if not files:
         return
-    state.remember_visitor()
     st.markdown("**Your files of gene sets**")
     for file in files:
         with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
@@ -225,11 +227,21 @@ def _show_given(key: str, address: str) -> None:
                 f"{plain(shorten(file.name, 40))} · {plural(file.n_sets, 'set')} · {size(file.n_bytes)}",
                 width="content",
             )
+            shared = f"{key}_share_{file.ref}"
+            st.session_state[shared] = file.is_shared
+            st.toggle(
+                "Shared", key=shared, on_change=_share, args=(file.ref, shared),
+                help="Who opens a link to a view that uses it can read it; else it is yours alone.",
+            )  # fmt: skip
             st.button(
                 "Remove", icon=":material/delete:", type="tertiary", key=f"{key}_remove_{file.ref}",
                 help="Deletes the file from the workspace. What was computed with it stays.",
                 on_click=_remove, args=(file.ref, key, address),
             )  # fmt: skip
+
+
+def _share(ref: str, key: str) -> None:
+    gene_set_files.share(ref, state.visitor(), st.session_state[key])
 
 
 def _remove(ref: str, key: str, address: str) -> None:

@@ -20,7 +20,7 @@ from scfviz.ui.drawing import figure
 from scfviz.ui.explorer.panels import comparison, result_figures
 from scfviz.ui.explorer.reporting import report_panels, session
 from scfviz.ui.explorer.view import View
-from scfviz.ui.frame import describe, job_panel, models, state
+from scfviz.ui.frame import describe, job_panel, models, sharing, state
 from scfviz.ui.frame.text import plural
 from scfviz.ui.screens import scores
 
@@ -46,6 +46,7 @@ def show(view: View) -> None:
         st.markdown("##### For a colleague on this server")
         st.code(session.link(view), language=None, wrap_lines=True)
         st.caption("The link opens this view: dataset, maps, colours, panel and selection.")
+        sharing.show(view.source.ref, "link")
         st.markdown("##### For another server")
         st.download_button(
             "Session file", lambda: session.with_labels(handed.session, view.data.key).to_bytes(),
