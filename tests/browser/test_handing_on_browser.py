@@ -61,11 +61,11 @@ def test_link_and_session_file_open_the_same_view_in_another_browser(visit, serv
     first.page.locator(".st-key-x_panel").get_by_text(layout.panel_title("report"), exact=True).click()
     first.see("For a paper or a lab book")
     select(first, 'cell_type == "B"', "40 of 120 cells")
-    first.page.get_by_text("Value", exact=True).first.click()  # the browser writes this part of the address itself
-    first.page.wait_for_url("**x_color=Value**")
+    first.page.get_by_text("Value", exact=True).first.click()
+    first.page.wait_for_url("**color.value**")
     first.settle()
     link = first.page.locator("[data-testid=stCode]", has_text="dataset=").inner_text().strip()
-    assert "sel=" in link and "x_color=Value" in link and link.startswith(server.url)
+    assert "sel." in link and "color.value" in link and link.startswith(server.url)
 
     report = fetch(first, "Report (HTML)")
     (tmp_path / "report.html").write_text(report, encoding="utf-8")
@@ -92,7 +92,7 @@ def test_link_and_session_file_open_the_same_view_in_another_browser(visit, serv
     third.see("40 of 120 cells")
     third.page.locator(".st-key-x_value").wait_for()
     third.settle()
-    assert "x_color=Value" in third.page.locator("[data-testid=stCode]", has_text="dataset=").inner_text()
+    assert "color.value" in third.page.locator("[data-testid=stCode]", has_text="dataset=").inner_text()
     third.assert_sound()
 
     reader = visit(java_script_enabled=False)

@@ -43,7 +43,7 @@ def dataset(tmp_path, monkeypatch) -> Path:
     obs = pd.DataFrame(
         {
             "cell_type": pd.Categorical(np.where(is_left, "B", "<b>T</b> *x*")),
-            "sample": pd.Categorical([f"s{i % 40}" for i in range(N)]),
+            "sample": pd.Categorical([f"s{i % 70}" for i in range(N)]),
             "doublet": is_left & (np.arange(N) % 2 == 0),
             "score": np.where(np.arange(N) % 10 == 0, np.nan, rng.normal(size=N)),
         },
@@ -75,7 +75,7 @@ def source() -> sources.Source:
 def test_the_page_shows_the_files_own_maps_and_colours(dataset):
     app = open_page()
     spec = spec_of(app)
-    assert [entry["name"] for entry in spec["maps"]] == ["X_umap", "X_pca"]
+    assert [entry["name"] for entry in spec["maps"]] == ["X_umap"], "principal components are shown when asked for"
     assert (
         spec["n"] == N and spec["colors"]["palette"] == ["#445566", "#112233"] or spec["colors"]["counts"] == [80, 40]
     )
@@ -89,7 +89,7 @@ def test_without_a_dataset_the_page_says_what_to_do(dataset):
 
 
 def test_lasso_undo_redo_invert_and_clear(dataset):
-    app = act(open_page(), kind="lasso", map="X_umap", polygon=LEFT)
+    app = act(open_page(x_maps=["X_umap", "X_pca"]), kind="lasso", map="X_umap", polygon=LEFT)
     assert n_selected(app) == 40 and "**40 of 120 cells**" in text_of(app)
     assert spec_of(app)["maps"][0]["outlines"] and not spec_of(app)["maps"][1]["outlines"]
     check(app.button(key="x_invert").click().run())
@@ -105,13 +105,13 @@ def test_lasso_undo_redo_invert_and_clear(dataset):
 
 
 def test_a_legend_entry_selects_what_it_stands_for(dataset):
-    """Also the entry that stands for many small groups: 40 samples are drawn as 29 and "other"."""
+    """Also the entry that stands for many small groups: 70 samples are drawn as 59 and "other"."""
     app = open_page(x_label="sample")
     spec = spec_of(app)
-    assert len(spec["colors"]["names"]) == 30
+    assert len(spec["colors"]["names"]) == 60
     other = next(i for i, name in enumerate(spec["colors"]["names"]) if name.startswith("other"))
     act(app, kind="category", code=other)
-    assert n_selected(app) == spec["colors"]["counts"][other] == 33
+    assert n_selected(app) == spec["colors"]["counts"][other] == 11
     app = open_page(x_label="doublet")
     spec = spec_of(app)
     act(app, kind="category", code=spec["colors"]["names"].index("True"))
@@ -187,6 +187,12 @@ def run_job(folder: Path) -> None:
 def test_aliases_are_found_and_unmeasured_genes_explained(dataset):
     app = open_page({"x_color": "gene", "x_gene": "NOT_A_GENE"})
     assert app.error and "NOT\\_A\\_GENE" in app.error[0].value
+    assert spec_of(app)["colors"]["title"] == "cell_type", "the maps stay, in the last colours that could be had"
+    assert app.button(key="x_compare"), "so do selection and panels"
+    app = open_page({"x_color": "set", "x_set_source": "own", "x_set_genes": some_genes()[7]})
+    good = spec_of(app)["colors"]["title"]
+    app.text_input(key="x_set_genes").set_value("NOT_A_GENE")
+    assert spec_of(check(app.run()))["colors"]["title"] == good and app.error
     mixed = open_page({"x_color": "genes", "x_genes": some_genes()[5:8]})
     assert spec_of(mixed)["colors"]["kind"] == "blend"
 

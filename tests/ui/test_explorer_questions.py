@@ -479,15 +479,16 @@ def test_the_maps_are_coloured_by_ones_own_genes_with_scanpys_score(dataset):
 def test_an_ontology_set_is_in_the_address(dataset):
     app = open_page(x_color="Gene set", x_set="T cell activation")
     assert spec_of(app)["colors"]["title"].startswith("T cell activation (")
-    assert app.query_params["x_set"] == "T cell activation"
+    app.session_state["x_ramp"] = "cividis"  # the address holds what is chosen, whole
+    assert "set.T cell activation" in check(app.run()).query_params["view"]
     nothing = open_page(x_color="Gene set", x_set="no such set")
-    assert spec_of(nothing)["colors"]["title"] == "no gene set chosen"
+    assert spec_of(nothing)["colors"]["title"] == "cell_type", "the last colours stay"
 
 
 def test_sets_of_a_file_colour_the_maps_also_for_who_gets_the_address(dataset):
     app = open_page({"x_color": "set", "x_set": "T cell activation"})
     give_sets(app, "x_set_source", gmt_of(sets_of(GENES)), "../<b>sets</b>.gmt")
-    assert spec_of(app)["colors"]["title"] == "no gene set chosen"
+    assert spec_of(app)["colors"]["title"].startswith("T cell activation"), "the last colours stay"
     app.selectbox(key="x_set").set_value("<b>markers</b> $m$")
     check(app.run())
     title = spec_of(app)["colors"]["title"]

@@ -107,14 +107,22 @@ class Categories:
                 chosen |= ~vector.known
             elif vector.categories is not None:
                 chosen |= np.isin(vector.values, np.flatnonzero(vector.categories == str(value)))
-            elif not isinstance(value, str):
-                chosen |= vector.known & (vector.values == float(value))
+            elif (number := _as_number(value)) is not None:
+                chosen |= vector.known & (vector.values == number)
         return chosen
 
     def describe(self) -> str:
         values = ", ".join("missing" if v is None else str(v) for v in self.values[:6])
         more = f" and {len(self.values) - 6} more" if len(self.values) > 6 else ""
         return f"{self.column} is {values}{more}"
+
+
+def _as_number(value: str | float | bool) -> float | None:
+    """The number that a group of a numeric column is called by, such as the cluster "3"."""
+    try:
+        return float(value)
+    except ValueError:
+        return None
 
 
 @dataclass(frozen=True)

@@ -211,6 +211,7 @@ def _describe(coloring: Coloring, codes: np.ndarray, selected: np.ndarray | None
             "kind": "labels",
             "palette": [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in quantise.color_table(coloring)[:-1]],
             "names": list(coloring.names),
+            "n_own": coloring.n_own,
             "counts": np.bincount(codes, minlength=total).tolist(),
             "selected": None if selected is None else np.bincount(codes[selected], minlength=total).tolist(),
         }
@@ -218,8 +219,8 @@ def _describe(coloring: Coloring, codes: np.ndarray, selected: np.ndarray | None
         below, above, text = quantise.clip_text(coloring)
         colors |= {
             "kind": "values",
-            "stops_light": list(palette.VALUES_ON_LIGHT),
-            "stops_dark": list(palette.VALUES_ON_DARK),
+            "stops_light": list(palette.RAMPS[coloring.ramp].on_light),
+            "stops_dark": list(palette.RAMPS[coloring.ramp].on_dark),
             "low": coloring.low,
             "high": coloring.high,
             "clipped_low": below,
@@ -236,6 +237,7 @@ def _describe(coloring: Coloring, codes: np.ndarray, selected: np.ndarray | None
                 {"name": name, "color": color, "high": high}
                 for name, color, high in zip(coloring.names, quantise.BLEND_COLORS, coloring.highs, strict=False)
             ],
+            "mixtures": quantise.blend_legend(coloring)[len(coloring.names) :],
         }
     return {"colors": colors, "selection": None}
 

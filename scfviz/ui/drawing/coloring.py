@@ -8,7 +8,7 @@ import pandas as pd
 
 from scfviz.ui.drawing import palette
 
-MAX_CATEGORIES = 30
+MAX_CATEGORIES = 60
 
 
 @dataclass(frozen=True)
@@ -39,17 +39,23 @@ class Labels:
 
 @dataclass(frozen=True)
 class Values:
-    """A number per cell: float32 (n_cells,), NaN where it is not known, drawn between `low` and `high`."""
+    """A number per cell: float32 (n_cells,), NaN where it is not known, drawn between `low` and `high`.
+
+    `ramp` names the colours, see `palette.RAMPS`.
+    """
 
     title: str
     unit: str
     values: np.ndarray
     low: float
     high: float
+    ramp: str = palette.DEFAULT_RAMP
 
 
-def color_by_labels(title: str, labels: pd.Series, *, stored: Sequence[str] | None = None) -> Labels:
-    """Colours for categories; more than 30 are cut to the 29 largest and "other", and cells without a label stay grey.
+def color_by_labels(
+    title: str, labels: pd.Series, *, stored: Sequence[str] | None = None, chosen: str = palette.FILE
+) -> Labels:
+    """Colours for categories; more than 60 are cut to the 59 largest and "other", and cells without a label stay grey.
 
     Parameters
     ----------
@@ -57,8 +63,10 @@ def color_by_labels(title: str, labels: pd.Series, *, stored: Sequence[str] | No
         One per cell; numbers that stand for categories are taken as text.
     stored
         The file's own colours, in the order of its categories.
+    chosen
+        Which colours the visitor wants, see `palette.category_colors`.
     """
-    category = labels.astype("category")
+    category = as_groups(labels).astype("category")
     names = [str(name) for name in category.cat.categories]
     if isinstance(labels.dtype, pd.CategoricalDtype) is False or stored is None:
         order = sorted(range(len(names)), key=lambda i: _natural(names[i]))
@@ -72,7 +80,7 @@ def color_by_labels(title: str, labels: pd.Series, *, stored: Sequence[str] | No
         largest = set(sorted(present, key=lambda i: -counts[i])[: MAX_CATEGORIES - 1])
         kept = [i for i in present if i in largest]
     complete = stored is not None and len(stored) >= len(names)
-    colors = list(palette.category_colors(len(kept), [stored[i] for i in kept] if complete else None))
+    colors = list(palette.category_colors(len(kept), [stored[i] for i in kept] if complete else None, chosen))
     new_codes = np.full(len(names) + 1, -1, np.int32)
     new_codes[kept] = np.arange(len(kept))
     shown = [names[i] for i in kept]
@@ -89,16 +97,29 @@ def color_by_labels(title: str, labels: pd.Series, *, stored: Sequence[str] | No
     return Labels(title, drawn, tuple(shown), tuple(colors), grouped, len(kept))
 
 
-def color_by_values(title: str, unit: str, values: np.ndarray) -> Values:
+def as_groups(labels: pd.Series) -> pd.Series:
+    """A column as names of groups: whole numbers that were stored with a decimal point lose it."""
+    if pd.api.types.is_float_dtype(labels) and is_whole(labels.to_numpy(float)):
+        return labels.astype("Int64")
+    return labels
+
+
+def is_whole(values: np.ndarray) -> bool:
+    """Whether all known values are whole numbers, so that they may stand for groups."""
+    known = values[~np.isnan(values)]
+    return bool(known.size) and bool((np.abs(known) < 2**53).all()) and bool((known == np.rint(known)).all())
+
+
+def color_by_values(title: str, unit: str, values: np.ndarray, ramp: str = palette.DEFAULT_RAMP) -> Values:
     """Colours for numbers, clipped at the 1st and 99th percentile, so that a few extreme cells do not hide the rest."""
     values = np.asarray(values, np.float32)
     known = values[np.isfinite(values)]
     if not known.size:
-        return Values(title, unit, values, 0.0, 1.0)
+        return Values(title, unit, values, 0.0, 1.0, ramp)
     low, high = (float(edge) for edge in np.percentile(known, [1, 99]))
     if high <= low:  # most cells hold one value, such as no counts of a rare gene
         low, high = float(known.min()), float(known.max())
-    return Values(title, unit, values, low, high if high > low else low + 1.0)
+    return Values(title, unit, values, low, high if high > low else low + 1.0, ramp)
 
 
 def pick_out(labels: Labels, names: Sequence[str]) -> Labels:

@@ -9,7 +9,7 @@ from scfviz.ui.drawing.coloring import Labels, Values
 
 N_VALUE_CODES = 255  # the 256th stands for cells without a value
 BLEND_LEVELS = 6
-BLEND_COLORS = ("#d62728", "#1fa34a", "#2f6fe0")  # mixed as light: red, green, blue
+BLEND_COLORS = (palette.MIXTURES[1], palette.MIXTURES[2], palette.MIXTURES[4])
 UNKNOWN = "#a9b1b3"
 
 
@@ -91,18 +91,27 @@ def n_codes(coloring: Coloring) -> int:
 
 
 def blend_palette(n_genes: int) -> list[str]:
-    """The colours of all mixtures of levels, by code. Light is added, on a grey that shows on white and on black."""
-    base = np.array([0.80, 0.82, 0.83])
-    ends = np.array([[int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)] for color in BLEND_COLORS[:n_genes]])
+    """The colours of all mixtures of levels, by code: between those of `palette.MIXTURES`."""
+    corners = np.array([_rgb(color) for color in palette.MIXTURES[: 2**n_genes]], float)
     colors = []
     for code in range(BLEND_LEVELS**n_genes):
-        strength = np.array([code // BLEND_LEVELS**k % BLEND_LEVELS for k in range(n_genes)]) / (BLEND_LEVELS - 1)
-        total = strength.max()
-        # Weak expression would drown in the grey; the root lifts it.
-        share = total**0.6
-        color = base * (1 - share) + np.clip(strength / total @ ends, 0, 1) * share if total else base
-        colors.append("#" + "".join(f"{round(255 * part):02x}" for part in color))
+        levels = np.array([code // BLEND_LEVELS**k % BLEND_LEVELS for k in range(n_genes)]) / (BLEND_LEVELS - 1)
+        strength = levels**0.6  # weak expression would drown in the grey; the root lifts it
+        color = np.zeros(3)
+        for corner, end in enumerate(corners):
+            has = np.array([corner >> k & 1 for k in range(n_genes)], bool)
+            color += end * np.where(has, strength, 1 - strength).prod()
+        colors.append("#" + "".join(f"{round(part):02x}" for part in color))
     return colors
+
+
+def blend_legend(blend: Blend) -> list[tuple[str, str]]:
+    """(names of the genes, colour) of every mixture: single genes first, then genes found together."""
+    together = sorted(range(1, 2 ** len(blend.names)), key=lambda mixture: (mixture.bit_count(), mixture))
+    return [
+        (" + ".join(name for k, name in enumerate(blend.names) if mixture >> k & 1), palette.MIXTURES[mixture])
+        for mixture in together
+    ]
 
 
 def color_table(coloring: Coloring, *, dark: bool = False) -> np.ndarray:
@@ -112,7 +121,8 @@ def color_table(coloring: Coloring, *, dark: bool = False) -> np.ndarray:
     elif isinstance(coloring, Blend):
         colors = [_rgb(color) for color in blend_palette(len(coloring.names))]
     else:
-        stops = np.array([_rgb(c) for c in (palette.VALUES_ON_DARK if dark else palette.VALUES_ON_LIGHT)], float)
+        ramp = palette.RAMPS[coloring.ramp]
+        stops = np.array([_rgb(c) for c in (ramp.on_dark if dark else ramp.on_light)], float)
         at = np.linspace(0, len(stops) - 1, N_VALUE_CODES)
         colors = [np.interp(at, np.arange(len(stops)), stops[:, part]) for part in range(3)]
         colors = np.rint(np.array(colors).T).tolist()
@@ -121,10 +131,12 @@ def color_table(coloring: Coloring, *, dark: bool = False) -> np.ndarray:
 
 def clip_text(coloring: Values) -> tuple[bool, bool, str]:
     """Whether there are values below and above the colours, and the sentence that says so."""
-    known = coloring.values[np.isfinite(coloring.values)]
+    known = coloring.values[~np.isnan(coloring.values)]
     below, above = int((known < coloring.low).sum()), int((known > coloring.high).sum())
+    infinite = int(np.isinf(known).sum())
     ends = [f"{count:,} {word}" for count, word in ((below, "below"), (above, "above")) if count]
-    return below > 0, above > 0, f"Values outside keep the end colours: {' and '.join(ends)}." if ends else ""
+    more = f", {infinite:,} of them infinite" if infinite else ""
+    return below > 0, above > 0, f"Values outside keep the end colours: {' and '.join(ends)}{more}." if ends else ""
 
 
 def _rgb(color: str) -> tuple[int, int, int]:

@@ -13,7 +13,7 @@ from scfviz.analysis.selection.rules import Rule, SelectionContext, evaluate
 from scfviz.jobs import JobStatus, Workspace, result_dir
 from scfviz.jobs.labels import labels_version, list_labels, with_labels
 from scfviz.jobs.workspace import read_json
-from scfviz.ui.drawing import palette
+from scfviz.ui.drawing import coloring, palette
 from scfviz.ui.frame import describe, job_panel, sources, state
 from scfviz.ui.tasks import results
 
@@ -26,6 +26,7 @@ COLUMN_TITLES = {
 }
 UNITS = {"total_counts": "counts", "n_genes": "genes", "pct_counts_mt": "% of counts"}
 MAX_CATEGORIES = 2_000  # a column with more different texts holds names, not groups
+MAX_NUMBERED_GROUPS = 60  # a column with more different whole numbers measures something
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,8 @@ class Explored:
         Where its cells came from, the first dataset first; see `scfviz.jobs.kinds.export.read_lineage`.
     own, own_version
         Columns of labels that people gave here, and the version that is shown; see `scfviz.jobs.labels`.
+    palette
+        Which colours this visitor wants for groups, see `scfviz.ui.drawing.palette.category_colors`.
     """
 
     dataset: str
@@ -75,10 +78,16 @@ class Explored:
     lineage: tuple[dict[str, Any], ...] = ()
     own: tuple[str, ...] = ()
     own_version: str = ""
+    palette: str = palette.FILE
 
     def column(self, name: str) -> pd.Series:
         """A column of the table by its name as text."""
         return self.obs.iloc[:, [str(column) for column in self.obs.columns].index(name)]
+
+    def groups(self, name: str) -> coloring.Labels:
+        """The groups of a column with their colours, the same on maps and in figures."""
+        stored = self.colors.get(name)
+        return coloring.color_by_labels(title_of(name), self.column(name), stored=stored, chosen=self.palette)
 
     def mask(self, rule: Rule) -> np.ndarray:
         """bool (n_shown,): the shown cells that a rule chooses."""
@@ -190,14 +199,25 @@ def _order(maps) -> list[str]:
 
 
 def _columns(obs: pd.DataFrame) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    labels, values = [], []
+    labels, values, numbered = [], [], []
     for position, name in enumerate(map(str, obs.columns)):
         column = obs.iloc[:, position]
         if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
             values.append(name)
+            if _is_numbered(column):
+                numbered.append(name)
         elif 0 < column.nunique() <= MAX_CATEGORIES:
             labels.append(name)
-    return _order_labels(labels), tuple(values)
+    return _order_labels([*labels, *numbered]), tuple(values)
+
+
+def _is_numbered(column: pd.Series) -> bool:
+    """Whether numbers may stand for groups, such as those of clusters: a few whole ones, each in several cells."""
+    head = column.iloc[:10_000].dropna()
+    if head.empty or head.nunique() > MAX_NUMBERED_GROUPS:  # most columns of numbers end here
+        return False
+    n_groups = column.nunique()
+    return 1 < n_groups <= min(MAX_NUMBERED_GROUPS, len(column) // 2) and coloring.is_whole(column.to_numpy(float))
 
 
 def _order_labels(labels: list[str]) -> tuple[str, ...]:

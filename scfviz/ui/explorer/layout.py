@@ -5,10 +5,10 @@ from collections.abc import Callable
 import numpy as np
 import streamlit as st
 
-from scfviz.ui.drawing.cell_map import cell_map
+from scfviz.ui.explorer import address
 from scfviz.ui.explorer import data as explorer_data
 from scfviz.ui.explorer.data import Explored
-from scfviz.ui.explorer.maps import colors
+from scfviz.ui.explorer.maps import colored_maps, colors
 from scfviz.ui.explorer.panels import compare, composition, crossfilter, enrichment, labels, plots
 from scfviz.ui.explorer.reporting import downloads, report, session
 from scfviz.ui.explorer.selection import selection_card, selections, subset
@@ -17,16 +17,16 @@ from scfviz.ui.frame import job_panel, lineage, page, routes, sources, tour
 from scfviz.ui.frame.text import plain, plural
 
 KEY = "explorer"
-# Only the chosen one is computed. By name: (word for the choice and the address, the question, what draws it).
-PANELS: dict[str, tuple[str, str, Callable[[View], None]]] = {
-    "compare": ("Compare", "Which genes differ?", compare.show),
-    "enrichment": ("Gene sets", "What do these genes do?", enrichment.show),
-    "plots": ("Expression", "How are genes expressed?", plots.show),
-    "composition": ("Composition", "What are groups made of?", composition.show),
-    "distributions": ("Distributions", "How are values distributed?", crossfilter.show),
-    "labels": ("Labels", "What are these cells?", labels.show),
-    "subset": ("Subset", "Look closer at some cells", subset.show),
-    "report": ("Hand on", "Hand it on", report.show),
+# Only the chosen one is computed. By name: the question, what draws it.
+PANELS: dict[str, tuple[str, Callable[[View], None]]] = {
+    "compare": ("Which genes differ?", compare.show),
+    "enrichment": ("What do these genes do?", enrichment.show),
+    "plots": ("How are genes expressed?", plots.show),
+    "composition": ("What are groups made of?", composition.show),
+    "distributions": ("How are values distributed?", crossfilter.show),
+    "labels": ("What are these cells?", labels.show),
+    "subset": ("Look closer at some cells", subset.show),
+    "report": ("Hand it on", report.show),
 }
 
 
@@ -58,28 +58,21 @@ def _show_all(source: sources.Source, data: Explored, embed_job: str | None, sto
         data = explorer_data.explore(source, embed_job, store)
     with page.guard():
         with st.container(border=True, key="card-explorer"):
+            asked = address.restore(data)
             session.apply_pending(source, data, embed_job, store)
             labels.follow_wishes()
+            data = colors.with_palette(data)
             chosen = colors.choose(source, data, store)
-            history = session.follow_address(data, selection_card.apply_event(data, chosen, KEY))
+            history = session.follow_address(data, selection_card.apply_event(data, chosen, KEY), asked)
             history, mask = selections.evaluate_current(data, history)
             view = View(source, data, embed_job, store, chosen, history, mask)
             with page.guard():
                 if wish := selection_card.renaming():
                     labels.rename_group(view, *wish)
-            cell_map(
-                {name: data.maps[name] for name in chosen.maps},
-                chosen.coloring,
-                key=KEY,
-                selected=mask,
-                outlines=selections.outlines(history.current),
-                names=data.obs.index,
-                titles=data.titles,
-                filename=f"{_stem(source)}_map",
-                caption=view.caption,
-                renamable=chosen.column is not None,
-                shortcuts=selection_card.SHORTCUTS,
-            )
+            colored_maps.draw(
+                source, data, chosen, key=KEY, selected=mask, outlines=selections.outlines(history.current),
+                renamable=True, shortcuts=selection_card.SHORTCUTS,
+            )  # fmt: skip
             selection_card.show_cell(data)
             with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
                 st.caption(_describe_drawing(view))
@@ -93,10 +86,9 @@ def _show_all(source: sources.Source, data: Explored, embed_job: str | None, sto
 
 def _show_panel(view: View) -> None:
     name = st.segmented_control(
-        "Ask", list(PANELS), format_func=panel_title, default="compare",
-        required=True, key="x_panel", bind="query-params", label_visibility="collapsed",
+        "Ask", list(PANELS), format_func=panel_title, required=True, key="x_panel", label_visibility="collapsed",
     )  # fmt: skip
-    _title, question, draw = PANELS[name]
+    question, draw = PANELS[name]
     st.markdown(f"#### {question}")
     with page.guard():
         draw(view)
@@ -104,11 +96,7 @@ def _show_panel(view: View) -> None:
 
 def panel_title(name: str) -> str:
     """The word for a panel, in the choice and in the address."""
-    return PANELS[name][0]
-
-
-def _stem(source: sources.Source) -> str:
-    return source.title.rsplit("/", 1)[-1].split(".")[0] or "cells"
+    return address.PANELS[name]
 
 
 def _describe_drawing(view: View) -> str:

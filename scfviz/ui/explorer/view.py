@@ -6,9 +6,9 @@ import numpy as np
 
 from scfviz.analysis.selection.history import SelectionHistory
 from scfviz.ui.explorer.data import Explored
+from scfviz.ui.explorer.maps import colored_maps
 from scfviz.ui.explorer.maps.colors import Chosen
 from scfviz.ui.frame import sources
-from scfviz.ui.frame.text import plural
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,4 @@ class View:
     @property
     def caption(self) -> str:
         """One line that says what the maps show, for figures."""
-        unit = getattr(self.chosen.coloring, "unit", "")
-        text = f"{self.source.title}: {plural(len(self.data.shown), 'cell')}, coloured by {self.chosen.coloring.title}"
-        return f"{text} in {unit}" if unit else text
+        return colored_maps.caption(self.source, self.data, self.chosen)

@@ -108,8 +108,7 @@ def count_parts(view: View, what: str, groups: Groups) -> tuple[coloring.Labels,
 @st.cache_resource(max_entries=24, show_spinner=False)
 def _parts(key: tuple, _view: View, what: str) -> coloring.Labels:
     """The pieces, in the names and colours of the map."""
-    stored = _view.data.colors.get(what)
-    return coloring.color_by_labels(title_of(what), _view.data.column(what), stored=stored)
+    return _view.data.groups(what)
 
 
 def _compose(groups: Groups, parts: Grouping, colors: tuple[str, ...]) -> tuple[Composition, list[str]]:

@@ -69,11 +69,12 @@ def show(view: View) -> None:
 
 def _choose_variables(view: View) -> list[Variable]:
     data = view.data
-    columns = [*data.values, *data.labels]
+    columns = list(dict.fromkeys([*data.values, *data.labels]))
     first = [name for name in _FIRST if name in data.values] or list(data.values[:3])
+    first = list(dict.fromkeys([*first, *data.labels[:1]]))
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         names = st.multiselect(
-            "Columns", columns, default=[*first, *data.labels[:1]], format_func=title_of, max_selections=MAX_CHARTS,
+            "Columns", columns, default=first, format_func=title_of, max_selections=MAX_CHARTS,
             key="x_bar_columns", bind="query-params", width=430,
         )  # fmt: skip
         asked = st.multiselect(
@@ -220,7 +221,7 @@ def _bins(key: tuple, variable: Variable, _data: Explored) -> Bins:
         # The same numbers that a threshold is compared with, so that bars and cells agree.
         return bin_numbers(variable, np.asarray(_data.context.read_gene(name))[_data.shown])
     column = _data.column(name)
-    if name in _data.labels:
+    if name not in _data.values:
         return bin_labels(name, column)
     return bin_numbers(variable, column.to_numpy(dtype=np.float64, na_value=np.nan))
 

@@ -145,7 +145,8 @@ def rule_of(view: View, by: str, groups: Groups, group: int) -> Rule:
 
 def identity(view: View) -> tuple:
     """What distinguishes the cells of this view and their table from those of another, for caches."""
-    return (view.data.dataset, view.embed_job or "", state.gene_column() or "", view.data.own_version)
+    data = view.data
+    return (data.dataset, view.embed_job or "", state.gene_column() or "", data.own_version, data.palette)
 
 
 @st.cache_resource(max_entries=24, show_spinner=False)
@@ -159,7 +160,7 @@ def _make_groups(key: tuple, by: str, _view: View, only_selected: bool) -> Group
         colors = {name: color for name, color in zip(grouping.names, palette.CATEGORIES, strict=False)}
         colors[_NONE_OF_THEM] = palette.OTHER
     else:
-        grouping = group_cells(data.column(by))
+        grouping = group_cells(coloring.as_groups(data.column(by)))
         colors = _label_colors(data, by)
     if only_selected:
         used = np.where(_view.mask, grouping.codes, -1)
@@ -193,6 +194,6 @@ def _by_named(data: Explored, named: tuple[NamedSelection, ...]) -> Grouping:
 
 
 def _label_colors(data: Explored, column: str) -> dict[str, str]:
-    labels = coloring.color_by_labels(column, data.column(column), stored=data.colors.get(column))
+    labels = data.groups(column)
     colors = dict(zip(labels.names, labels.colors, strict=True))
     return colors | {MISSING: palette.OTHER}

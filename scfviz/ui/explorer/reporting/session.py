@@ -18,8 +18,8 @@ from scfviz.jobs import JobStatus, Workspace, access, result_dir
 from scfviz.jobs.labels import free_column_name, labels_digest, list_labels, start_labels
 from scfviz.jobs.workspace import read_json, write_json
 from scfviz.reporting.session import SavedSession, merge_named, read_session
-from scfviz.ui.explorer.data import Explored, title_of
-from scfviz.ui.explorer.maps import colors
+from scfviz.ui.explorer import address
+from scfviz.ui.explorer.data import Explored
 from scfviz.ui.explorer.panels import composition, plots
 from scfviz.ui.explorer.reporting import shown
 from scfviz.ui.explorer.selection import selections
@@ -28,32 +28,28 @@ from scfviz.ui.frame import job_panel, models, routes, sources, state
 from scfviz.ui.frame.text import plain, plural
 from scfviz.ui.tasks import embedding
 
-SELECTION = "sel"
 _RULE_ID = re.compile(r"[0-9a-f]{12}")
 _MOST_RULES = 5_000  # of one dataset; the oldest links go first
 _PENDING, _NOTES = "scfviz.session.pending", "scfviz.session.notes"
 _COMPARISON = ("group", "reference", "method", "donor_column")
 _PANELS = {"plots": plots, "composition": composition}
-_CONTROLS = ("maps", "color", "label", "value", "gene", "genes", "panel")  # in the session as x_maps, ...
 
 
-def follow_address(data: Explored, history: SelectionHistory) -> SelectionHistory:
-    """Select what the address asks for, once; afterwards the address follows the selection.
+def follow_address(data: Explored, history: SelectionHistory, asked: str | None) -> SelectionHistory:
+    """Select what the address asks for; then let the address say what is on the screen.
 
-    An id that this session wrote itself is no request: a browser may send an address that is one step old.
+    Parameters
+    ----------
+    asked
+        What `address.restore` returned.
     """
-    seen = st.session_state.setdefault(f"scfviz.link.{data.dataset}", {})
-    asked = st.query_params.get(SELECTION)
-    if asked and asked not in seen:
-        seen[asked] = None
+    if asked and (history.current is None or _id_of(data.key, history.current) != asked):
         history = _select(data, history, lambda: find_rule(data.key, asked))
+    elif asked == "" and history.current is not None:
+        selections.save(data.key, history.select(None))
+        history = selections.load(data.key)
     rule = history.current
-    wanted = None if rule is None else _id_of(data.key, rule, seen)
-    if wanted is None:
-        if SELECTION in st.query_params:
-            del st.query_params[SELECTION]
-    elif st.query_params.get(SELECTION) != wanted:
-        st.query_params[SELECTION] = wanted
+    address.write(data, None if rule is None else _id_of(data.key, rule))
     _show_notes(data, rule)
     return history
 
@@ -61,12 +57,12 @@ def follow_address(data: Explored, history: SelectionHistory) -> SelectionHistor
 def link(view: View) -> str:
     """The address of this view, whole: dataset, result, maps, colours, panel and selection."""
     given = {name: st.query_params.get_all(name) for name in st.query_params}
+    if address.VIEW in given:  # it says all that single parts of a link said
+        given = {
+            name: value for name, value in given.items() if not name.startswith("x_") or name[2:] not in address.FIELDS
+        }
+        given.pop(address.SELECTION, None)
     given |= {name: [value] for name, value in state.address().items()}
-    # Streamlit leaves out what was set by the program (a click on a gene, a restored session), not by the visitor.
-    for name, value in _controls(view).items():
-        if value:
-            texts = [value] if isinstance(value, str) else value
-            given.setdefault(f"x_{name}", [_as_shown(view, name, text) for text in texts])
     return f"{st.context.url or ''}?{urlencode(sorted(given.items()), doseq=True)}"
 
 
@@ -105,33 +101,9 @@ def find_rule(key: str, name: str) -> Rule:
     return from_json(content)
 
 
-def _controls(view: View) -> dict[str, Any]:
-    """What the controls of the explorer say, by name without the `x_`."""
-    given = {name: st.session_state.get(f"x_{name}") for name in _CONTROLS} | {"maps": list(view.chosen.maps)}
-    return {name: list(value) if isinstance(value, list | tuple) else value for name, value in given.items()}
-
-
-def _as_shown(view: View, name: str, value: str) -> str:
-    """A choice as the address holds it: by its text on the screen."""
-    if name == "maps":
-        return view.data.titles[value]
-    if name in ("label", "value"):
-        return title_of(value)
-    if name == "color":
-        return colors.KINDS.get(value, value)
-    if name == "panel":
-        return _panel_title(value)
-    return value
-
-
-def _panel_title(name: str) -> str:
-    from scfviz.ui.explorer import layout  # it draws this panel
-
-    return layout.panel_title(name)
-
-
-def _id_of(key: str, rule: Rule, seen: dict[str, Rule | None]) -> str:
+def _id_of(key: str, rule: Rule) -> str:
     """The id of the current rule; worked out once for each, because a rule may be a long list."""
+    seen = st.session_state.setdefault(f"scfviz.link.{key}", {})
     for name, known in seen.items():
         if known is rule:
             return name
@@ -186,7 +158,7 @@ def save(view: View, comparison: JobStatus | None) -> SavedSession:
         title=view.source.title,
         n_obs=data.context.n_obs,
         size=take_fingerprint(view.source.path).size,
-        view=_controls(view),
+        view=address.collect(data),
         filters=state.filters(),
         gene_column=state.gene_column(),
         embedding=_embedding_of(view.embed_job),
@@ -248,12 +220,9 @@ def apply_pending(source: sources.Source, data: Explored, embed_job: str | None,
     if saved is None or saved.dataset != data.dataset:
         return
     del st.session_state[_PENDING]
-    choices = {
-        "maps": data.maps, "label": data.labels, "value": data.values, "gene": data.genes, "genes": data.genes,
-        "color": ("label", "gene", "value", "genes"), "panel": None,
-    }  # fmt: skip
+    choices = {"gene": data.genes, "genes": data.genes, **address.options(data)}
     for name, value in saved.view.items():
-        known = choices[name]
+        known = choices.get(name)
         kept = [part for part in value if part in known] if isinstance(value, list) else value
         if kept and (known is None or isinstance(kept, list) or kept in known):
             st.session_state[f"x_{name}"] = kept
@@ -267,7 +236,7 @@ def apply_pending(source: sources.Source, data: Explored, embed_job: str | None,
         if not _PANELS[name].restore(data, choices):
             _note(
                 data,
-                f"What the session shows under '{_panel_title(name)}' is not all here; what is missing was left out.",
+                f"What the session shows under '{address.PANELS[name]}' is not all here; what is missing was left out.",
             )
     _compare_counts(data, saved)
     if saved.comparison is not None:
