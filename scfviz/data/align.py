@@ -11,13 +11,17 @@ import pandas as pd
 import scipy.sparse as sp
 
 from scfviz.data import matrix as mx
-from scfviz.data.check import CountsReport, check_counts, count_matrix, count_var
+from scfviz.data.candidates import count_matrix, count_var
+from scfviz.data.check import CountsReport, check_and_match
+from scfviz.data.features import Features
 from scfviz.data.genes import GeneMatch, GeneReport, match_genes
+from scfviz.data.repeats import resolve_repeats
 from scfviz.data.source import Fingerprint, refuse_changed
 from scfviz.data.vocabulary import MITOCHONDRIAL_PREFIX
 from scfviz.errors import OptionError
 
 SECONDS_BETWEEN_FOLDER_CHECKS = 1.0
+N_CELL_NAMES = 3
 
 
 class AlignedCounts:
@@ -33,6 +37,8 @@ class AlignedCounts:
         int32 (n_vars,): position among `genes` of each row of the file's gene table, -1 where it is none of them.
     obs
         Table of the cells with unique names.
+    is_other_species
+        bool (n_obs,): cells of the mouse, in a file of human and mouse cells. They are never embedded.
     counts_report, gene_report
         What was decided on the way.
     """
@@ -46,12 +52,14 @@ class AlignedCounts:
         gene_report: GeneReport,
         watched: tuple[Path, Fingerprint] | None = None,
         cells: np.ndarray | None = None,
+        is_other_species: np.ndarray | None = None,
     ):
         self._matrix, self._match, self._watched, self._cells = matrix, match, watched, cells
         self._checked_at = 0.0
         self.obs, self.counts_report, self.gene_report = obs, counts_report, gene_report
         self.target = match.target
         self.genes = np.array(match.genes, dtype=object)
+        self.is_other_species = np.zeros(len(obs), dtype=bool) if is_other_species is None else is_other_species
         self.is_measured = np.bincount(match.target[match.target >= 0], minlength=len(match.genes)) > 0
         self._is_mitochondrial = np.array([g.startswith(MITOCHONDRIAL_PREFIX) for g in match.genes], dtype=np.float64)
 
@@ -119,6 +127,8 @@ class AlignedCounts:
             block = mx.take_rows(self._matrix, self._cells[start:stop])
         self._refuse_changed()
         if self.counts_report.recovery:
+            # What is no gene (metadata, antibodies) was not normalised with the genes.
+            block = mx.keep_columns(block, self.counts_report.features.is_gene)
             block = self.counts_report.recovery.apply(block)
         return self._reorder(block)
 
@@ -159,7 +169,16 @@ class AlignedCounts:
             raise OptionError(f"A cell number lies outside 0 to {self.n_obs - 1:,}.", "Positions of cells are needed.")
         cells = indices if self._cells is None else self._cells[indices]
         obs = self.obs.iloc[indices]
-        part = AlignedCounts(self._matrix, self._match, obs, self.counts_report, self.gene_report, self._watched, cells)
+        part = AlignedCounts(
+            self._matrix,
+            self._match,
+            obs,
+            self.counts_report,
+            self.gene_report,
+            self._watched,
+            cells,
+            self.is_other_species[indices],
+        )
         if "_per_cell" in self.__dict__:
             part.__dict__["_per_cell"] = tuple(values[indices] for values in self._per_cell)
         return part
@@ -177,7 +196,11 @@ class AlignedCounts:
 
 
 def align_genes(
-    adata, *, genes: Sequence[str] | None = None, counts: CountsReport | None = None, column: str | None = None
+    adata,
+    *,
+    genes: Sequence[str] | None = None,
+    counts: CountsReport | str | None = None,
+    column: str | None = None,
 ) -> AlignedCounts:
     """Bring the counts of a dataset into the model's gene order, lazily.
 
@@ -188,7 +211,8 @@ def align_genes(
     genes
         The model's genes in order; None takes the 19,264 of the vocabulary.
     counts
-        The report of `check_counts`, if it is at hand; None checks now.
+        Where the counts are ("X", "raw" or the name of a layer), or the report of `check_counts` if it is at hand; None
+        finds out.
     column
         Column of the gene table that holds names; None chooses by content.
 
@@ -199,12 +223,27 @@ def align_genes(
     GeneError
         Too few genes of the file are known, or they have no names.
     """
-    counts = counts or check_counts(adata)
-    match = match_genes(count_var(adata, counts.location), genes, column=column)
-    share = counts_coverage(match, counts.gene_totals)
-    report = replace(match.report, counts_coverage=share)
-    matrix = count_matrix(adata, counts.location)
-    return AlignedCounts(matrix, match, with_unique_names(adata.obs), counts, report, watched(adata, matrix))
+
+    def match(var: pd.DataFrame, features: Features) -> GeneMatch:
+        return match_genes(var, genes, column=column, features=features, cells=list(adata.obs_names[:N_CELL_NAMES]))
+
+    if isinstance(counts, CountsReport):
+        report, matched = counts, match(count_var(adata, counts.location), counts.features)
+    else:
+        report, matched = check_and_match(adata, counts=counts, match=match)
+    names = count_var(adata, report.location).index.to_numpy()
+    matched = resolve_repeats(matched, report.scan, names)
+    share = counts_coverage(matched, report.gene_totals)
+    matrix = count_matrix(adata, report.location)
+    return AlignedCounts(
+        matrix,
+        matched,
+        with_unique_names(adata.obs),
+        report,
+        replace(matched.report, counts_coverage=share),
+        watched(adata, matrix),
+        is_other_species=report.is_other_species,
+    )
 
 
 def counts_coverage(match: GeneMatch, gene_totals: np.ndarray) -> float | None:

@@ -1,27 +1,24 @@
 """Find raw counts in a dataset, prove that they are counts, and say so in plain words."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-import scipy.sparse as sp
 
-from scfviz.data import matrix as mx
-from scfviz.data.recovery import MAX_LOGGED, Recovery, count_failing, find_recovery
-from scfviz.errors import DatasetError
+from scfviz.data.candidates import VERDICTS, Candidate, count_var, find_candidates, layer_of
+from scfviz.data.features import Features
+from scfviz.data.genes import GeneMatch
+from scfviz.data.parts import PLUS, equals_part, is_same
+from scfviz.data.recovery import Recovery
+from scfviz.data.scan import Scan, refuse_unlike, scan
+from scfviz.data.tables_of_genes import refuse_gene_table
+from scfviz.errors import DatasetError, OptionError
 
-# Names under which counts are kept; other layers of whole numbers (ranks, codes) come after X and raw.
-COUNT_LAYERS = ("counts", "raw_counts", "count", "raw", "umi", "umis", "umi_counts", "X_counts", "matrix")
-# Parts of the counts, not the counts.
-PARTIAL_LAYERS = ("spliced", "unspliced", "ambiguous")
-SAMPLE_CELLS = 400
-# Estimated counts (RSEM, ambient correction) are whole where reads were unambiguous.
-MIN_WHOLE_OF_ESTIMATES = 0.2
-# A cell with fewer whole values than this was normalised; up to this share of such cells is left to a warning.
-MIN_WHOLE_OF_A_CELL = 0.01
-MAX_FAILING_CELLS = 0.05
 # Counts of a selection of genes give way to counts recovered for this many times as many genes.
 WORTH_RECOVERING = 2
-N_NAMES = 3
+# A few cells that do not look like counts are chance (cells with hardly any genes).
+MIN_SHARE_TO_WARN = 0.01
+CHOOSE = 'Choose one: counts="..." in Python, --counts on the command line.'
 
 
 @dataclass(frozen=True)
@@ -36,17 +33,28 @@ class Notice:
 class CountsReport:
     """Where the counts are, what they are, and what should be known about them."""
 
-    location: str  # "X" | "raw.X" | "layers['counts']"
+    location: str  # "X" | "raw.X" | "layers['counts']" | "layers['spliced'] + layers['unspliced']"
     kind: str  # "counts" | "recovered"
     n_obs: int
     n_vars: int
     notices: tuple[Notice, ...]
     recovery: Recovery | None = None
     is_whole: bool = True  # False: estimated counts with fractions
-    n_empty: int = 0  # cells without a single count
+    n_empty: int = 0  # cells without a single count on the genes that the model knows
     max_count: float = 0.0
-    # float64 (n_vars,), counts per gene
-    gene_totals: np.ndarray = field(default_factory=lambda: np.empty(0), repr=False, compare=False)
+    n_other_species: int = 0  # cells of the mouse, in a file of human and mouse cells
+    features: Features | None = field(default=None, repr=False, compare=False)
+    scan: Scan | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def gene_totals(self) -> np.ndarray:
+        """Counts per gene of the file, float64 (n_vars,)."""
+        return self.scan.gene_totals
+
+    @property
+    def is_other_species(self) -> np.ndarray:
+        """Which cells have more counts on genes of another species than on their own, bool (n_obs,)."""
+        return self.scan.foreign > 0.5 * self.scan.totals
 
     def as_dict(self) -> dict:
         """The report as JSON-able fields."""
@@ -58,75 +66,100 @@ class CountsReport:
             "n_vars": self.n_vars,
             "is_whole": self.is_whole,
             "n_empty": self.n_empty,
+            "n_other_species": self.n_other_species,
             "max_count": self.max_count,
             "recovery": {"scale": recovery.scale, "whole_share": recovery.whole_share} if recovery else None,
             "notices": [{"level": n.level, "text": n.text} for n in self.notices],
         }
 
 
-# What a usable matrix holds, the best first: counts, values that give counts back, estimates, only 0 and 1.
-VERDICTS = ("counts", "recovered", "fractions", "binary")
+Match = Callable[[object, Features], GeneMatch]
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """A matrix that might hold the counts, and what a sample of its cells looks like."""
-
-    location: str
-    matrix: object
-    verdict: str  # one of VERDICTS, or the reason against it
-    recovery: Recovery | None = None
-
-    @property
-    def rank(self) -> tuple[int, int]:
-        """What comes first is preferred: by verdict, then by number of genes."""
-        return VERDICTS.index(self.verdict), -self.matrix.shape[1]
-
-
-def count_matrix(adata, location: str):
-    """The matrix at a location of a report: "X", "raw.X" or "layers['NAME']"."""
-    if location == "X":
-        return adata.X
-    if location == "raw.X":
-        return adata.raw.X
-    return adata.layers[location.removeprefix("layers['").removesuffix("']")]
-
-
-def count_var(adata, location: str):
-    """The table of genes that belongs to the matrix at a location."""
-    return adata.raw.var if location == "raw.X" else adata.var
-
-
-def check_counts(adata) -> CountsReport:
+def check_counts(adata, *, counts: str | None = None) -> CountsReport:
     """Find the raw counts of a dataset and check every value of them.
 
-    Whole counts are preferred, the matrix with more genes first; then values from which counts can be recovered
-    exactly; then estimated counts with fractions. Counts of a few selected genes give way to recovered counts of at
-    least twice as many. The chosen matrix is read once, in blocks of cells.
+    Whole numbers that look like counts in their cells are preferred, the matrix with more genes first; then values from
+    which counts can be recovered exactly; then estimated counts with fractions. Counts of a few selected genes give way
+    to recovered counts of at least twice as many, and one part of the counts (spliced) to the sum of all parts. The
+    chosen matrix is read once, in blocks of cells.
+
+    Parameters
+    ----------
+    counts
+        Where the counts are: "X", "raw", or the name of a layer. None finds out.
 
     Raises
     ------
     DatasetError
-        No matrix holds counts: all are negative, scaled, or normalised beyond recovery; or the chosen one has
-        missing, infinite or negative values.
+        No matrix holds counts: all are negative, scaled, bins or ranks, or normalised beyond recovery; several might,
+        and nothing tells which; or the chosen one has missing, infinite or negative values.
+    GeneError
+        Not one column is a gene.
+    OptionError
+        There is no such place.
     """
-    candidates = [classify(location, count_matrix(adata, location)) for location in locations(adata)]
-    usable = sorted((c for c in candidates if c.verdict in VERDICTS), key=lambda c: c.rank)
-    if not usable:
-        refuse_all(candidates, source_name(adata))
-    chosen = usable[0]
-    if chosen.verdict == "counts":
-        recovered = next((c for c in usable if c.verdict == "recovered"), chosen)
-        if recovered.matrix.shape[1] >= WORTH_RECOVERING * chosen.matrix.shape[1]:
-            chosen = recovered
+    return check_and_match(adata, counts=counts)[0]
+
+
+def check_and_match(
+    adata, *, counts: str | None = None, match: Match | None = None
+) -> tuple[CountsReport, GeneMatch | None]:
+    """`check_counts`, and what `match` says to the genes of the chosen matrix: its table of genes and its features.
+
+    With `match` a cell is empty when it has no counts on genes that the model knows.
+    """
+    name = source_name(adata)
+    refuse_gene_table(adata, name)
+    candidates = find_candidates(adata)
+    if counts is None:
+        chosen, said = choose(candidates, name)
+    else:
+        chosen, said = named(candidates, counts), []
+        if chosen.verdict not in VERDICTS and not chosen.is_doubtful:
+            refuse_all([chosen], name)
+    fallback = None if counts else first_usable(candidates)
     try:
-        report = scan(adata, chosen)
+        found, matched = read(adata, chosen, name, match, trusted=counts is not None)
     except DatasetError:
-        if chosen is usable[0]:
+        if fallback is None or chosen is fallback or chosen.is_parts:
             raise
-        chosen = usable[0]
-        report = scan(adata, chosen)
-    return replace(report, notices=tuple(explain(adata, chosen, candidates, report)))
+        chosen, said = fallback, []
+        found, matched = read(adata, chosen, name, match)
+    report = CountsReport(
+        chosen.location,
+        "recovered" if chosen.recovery else "counts",
+        found.n_obs,
+        found.n_vars,
+        (),
+        chosen.recovery,
+        found.is_whole,
+        found.n_empty,
+        found.largest,
+        features=chosen.features,
+        scan=found,
+    )
+    report = replace(report, n_other_species=int(report.is_other_species.sum()))
+    said = [*said, *explain(adata, chosen, candidates, report)]
+    return replace(report, notices=tuple(said)), matched
+
+
+def read(
+    adata, chosen: Candidate, name: str, match: Match | None, *, trusted: bool = False
+) -> tuple[Scan, GeneMatch | None]:
+    """Match the genes of the chosen matrix and read all its values; what the user chose need not look like counts."""
+    matched = match(count_var(adata, chosen.location), chosen.features) if match else None
+    found = scan(adata, chosen, name, matched)
+    if not trusted:
+        refuse_unlike(found, chosen, name)
+    if found.n_empty == found.n_obs:
+        where = "the genes that the model knows" if match else f"{chosen.location}"
+        raise DatasetError(
+            f"No cell of {name} has a single count in {where}.",
+            "At least one cell with counts is needed.",
+            "Check how the file was made.",
+        )
+    return found, matched
 
 
 def source_name(adata) -> str:
@@ -136,146 +169,110 @@ def source_name(adata) -> str:
     return f"'{Path(adata.uns['scfviz_source']['path']).name}'" if "scfviz_source" in adata.uns else "the dataset"
 
 
-def locations(adata) -> list[str]:
-    """Every place that may hold counts, the usual ones first."""
-    layers = sorted(k for k in adata.layers if k not in PARTIAL_LAYERS)
-    return [
-        *(f"layers['{k}']" for k in layers if k in COUNT_LAYERS),
-        *(["X"] if adata.X is not None else []),
-        *(["raw.X"] if adata.raw is not None else []),
-        *(f"layers['{k}']" for k in layers if k not in COUNT_LAYERS),
-    ]
+def first_usable(candidates: list[Candidate]) -> Candidate | None:
+    """The best matrix by its verdict and number of genes, parts aside; None when there is none."""
+    usable = [c for c in candidates if c.verdict in VERDICTS and not c.is_parts]
+    return min(usable, key=lambda c: c.rank, default=None)
 
 
-def classify(location: str, matrix) -> Candidate:
-    """Judge a matrix by some cells from its beginning, middle and end."""
-    if np.dtype(matrix.dtype).kind not in "biuf":
-        return Candidate(location, matrix, "it holds text")
-    sample = sample_cells(matrix)
-    values = sample.data
-    finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values
-    if len(finite) and finite.min() < 0:
-        return Candidate(location, matrix, "it has negative values: it was scaled, centred or corrected")
-    whole = is_whole(finite)
-    if whole.all():
-        return Candidate(location, matrix, "binary" if len(finite) and finite.max() == 1 else "counts")
-    if len(finite) < len(values):
-        return Candidate(location, matrix, "it has missing or infinite values")
-    if recovery := find_recovery(sample):
-        return Candidate(location, matrix, "recovered", recovery)
-    if values.max() > MAX_LOGGED and whole.mean() >= MIN_WHOLE_OF_ESTIMATES:
-        return Candidate(location, matrix, "fractions")
-    totals = np.asarray(sample.sum(axis=1)).ravel()
-    totals = totals[totals > 0]
-    if len(totals) > 1 and np.ptp(totals) <= 1e-3 * totals.mean():
-        reason = f"every cell sums to {totals.mean():,.0f} and no whole counts come back (for example TPM)"
-    else:
-        reason = (
-            "its values are no whole numbers, and no whole counts come back from them (corrected, smoothed, scaled "
-            "without centring, FPKM, or logged TPM)"
+def choose(candidates: list[Candidate], name: str) -> tuple[Candidate, list[Notice]]:
+    """The matrix to read, and what has to be said about the choice."""
+    usable = sorted((c for c in candidates if c.verdict in VERDICTS), key=lambda c: c.rank)
+    if not usable:
+        refuse_all(candidates, name)
+    whole = next((c for c in usable if c.is_parts), None)
+    chosen = first_usable(candidates) or whole
+    if chosen.verdict == "counts":
+        recovered = next((c for c in usable if c.verdict == "recovered" and c is not whole), None)
+        if recovered is not None:
+            n_genes, n_recovered = chosen.matrix.shape[1], recovered.matrix.shape[1]
+            differs = n_genes == n_recovered and not chosen.is_named and not is_same(chosen.sample, recovered.counts())
+            if n_recovered >= WORTH_RECOVERING * n_genes or differs:
+                chosen = recovered
+        refuse_to_guess(chosen, usable, name)
+    if whole is None:
+        return chosen, []
+    return sum_parts(chosen, whole, candidates)
+
+
+def refuse_to_guess(chosen: Candidate, usable: list[Candidate], name: str) -> None:
+    """Ask when several layers of no telling name look like counts, and differ."""
+    if chosen.is_named or chosen.recovery:
+        return
+    others = [
+        c for c in usable
+        if c.verdict == "counts" and c is not chosen and not c.is_parts
+        and c.matrix.shape == chosen.matrix.shape and not is_same(c.sample, chosen.sample)
+    ]  # fmt: skip
+    if others:
+        shown = "; ".join(describe(c) for c in [chosen, *others])
+        raise DatasetError(
+            f"Several layers of {name} could be the counts, and they differ: {shown}.",
+            "It must be clear which are the raw counts.",
+            CHOOSE,
         )
-    return Candidate(location, matrix, reason)
 
 
-def is_whole(values: np.ndarray) -> np.ndarray:
-    """Whether each value is whole, up to what writing it as text or in single precision does to it."""
-    if values.dtype.kind in "biu":
-        return np.ones(len(values), dtype=bool)
-    nearest = np.rint(values)
-    # A value near 0 is a small share of something, not a count of 0.
-    return (np.abs(values - nearest) <= 1e-4 + 1e-6 * np.abs(values)) & ((nearest != 0) | (values == 0))
+def describe(candidate: Candidate) -> str:
+    """A candidate in a few words: where it is, its median total, its largest value."""
+    totals = np.asarray(candidate.sample.sum(axis=1)).ravel()
+    return f"{candidate.location} (median total {np.median(totals):,.0f}, largest value {candidate.sample.max():,.0f})"
 
 
-def sample_cells(matrix) -> sp.csr_matrix:
-    """Up to 400 cells from four places."""
-    n_obs = matrix.shape[0]
-    if n_obs <= SAMPLE_CELLS:
-        return mx.read_rows(matrix, 0, n_obs)
-    part = SAMPLE_CELLS // 4
-    starts = np.linspace(0, n_obs - part, 4).astype(int)
-    return sp.vstack([mx.read_rows(matrix, int(s), int(s) + part) for s in starts], format="csr")
+def sum_parts(chosen: Candidate, whole: Candidate, candidates: list[Candidate]) -> tuple[Candidate, list[Notice]]:
+    """The sum of the parts, where the chosen matrix is only some of them or there is nothing else."""
+    parts = whole.location.split(PLUS)
+    if chosen is whole:
+        if len(parts) == 1:
+            text = f"The file holds only {layer_of(parts[0])} counts: some of the molecules, the others are missing."
+            return whole, [Notice("warning", text)]
+        return whole, [Notice("info", f"The counts are kept in parts; their sum is used: {whole.location}.")]
+    if chosen.matrix.shape != whole.matrix.shape:
+        return chosen, []
+    from scfviz.data import matrix as mx
+    from scfviz.data.candidates import sample_cells
+
+    if len(parts) == 1:
+        return chosen, []
+    samples = [mx.keep_columns(sample_cells(part), chosen.features.is_gene) for part in whole.matrix.parts]
+    found = equals_part(chosen.counts(), samples)
+    if found is None or not any(samples[i].nnz for i in range(len(samples)) if i not in found):
+        return chosen, []
+    share = chosen.counts().sum() / max(whole.sample.sum(), 1)
+    held = PLUS.join(layer_of(parts[i]) for i in found)
+    text = (
+        f"{chosen.location} holds only {held}: {share:.0%} of the molecules in tested cells. The parts are added up: "
+        f'{whole.location}. To use {chosen.location} alone, choose it (counts="{chosen.location}", or --counts).'
+    )
+    return whole, [Notice("warning", text)]
+
+
+def named(candidates: list[Candidate], counts: str) -> Candidate:
+    """The candidate at the place that the user named."""
+    wanted = "raw.X" if counts == "raw" else counts
+    for candidate in candidates:
+        if wanted in (candidate.location, layer_of(candidate.location)):
+            return candidate
+    raise OptionError(
+        f"There are no counts at '{counts}'.",
+        f"The dataset holds {', '.join(c.location for c in candidates) or 'no matrix'}.",
+        "Name one of these.",
+    )
 
 
 def refuse_all(candidates: list[Candidate], name: str) -> None:
     """Say why no matrix can be used."""
     reasons = "; ".join(f"{c.location}: {c.verdict}" for c in candidates) or "There is no matrix in it"
+    doubtful = [c.location for c in candidates if c.is_doubtful]
+    advice = "Save the raw counts into layers['counts'] or raw before scaling, and open that file."
+    if doubtful:
+        advice += (
+            f' If {doubtful[0]} does hold counts, choose it: counts="{doubtful[0]}" in Python, --counts in commands.'
+        )
     raise DatasetError(
         f"No raw counts were found in {name}. {reasons}.",
         "Raw counts are needed, or values that were only divided by each cell's total and perhaps logged.",
-        "Save the raw counts into layers['counts'] or raw before scaling, and open that file.",
-    )
-
-
-def scan(adata, chosen: Candidate) -> CountsReport:
-    """Read every value of the chosen matrix once."""
-    matrix = chosen.matrix
-    gene_totals = np.zeros(matrix.shape[1])
-    n_empty, largest, whole, n_failing, first_empty = 0, 0.0, True, 0, []
-    for start, block in mx.row_blocks(matrix):
-        refuse_bad_values(adata, chosen, start, block)
-        if chosen.recovery:
-            n_failing += count_failing(block, chosen.recovery)
-            block = chosen.recovery.apply(block)
-        elif block.dtype.kind == "f" and not (flags := is_whole(block.data)).all():
-            whole = False
-            n_whole = np.diff(np.concatenate([[0], np.cumsum(flags)])[block.indptr])
-            n_failing += int((n_whole < MIN_WHOLE_OF_A_CELL * np.diff(block.indptr)).sum())
-        gene_totals += np.bincount(block.indices, weights=block.data, minlength=matrix.shape[1])
-        totals = np.asarray(block.sum(axis=1, dtype=np.float64)).ravel()
-        empty = np.flatnonzero(totals == 0)
-        n_empty += len(empty)
-        first_empty += [str(adata.obs_names[start + i]) for i in empty[: N_NAMES - len(first_empty)]]
-        largest = max(largest, float(block.data.max()) if block.nnz else 0.0)
-    if n_failing > MAX_FAILING_CELLS * matrix.shape[0]:
-        what = "are no whole multiples of the smallest one" if chosen.recovery else "are no whole numbers"
-        raise DatasetError(
-            f"{chosen.location} of {source_name(adata)} does not hold the counts of all cells: in {n_failing:,} of "
-            f"{matrix.shape[0]:,} cells the values {what}.",
-            "Raw counts are needed.",
-            "Save the raw counts into layers['counts'] and open that file.",
-        )
-    if n_empty == matrix.shape[0]:
-        raise DatasetError(
-            f"No cell of {source_name(adata)} has a single count in {chosen.location}.",
-            "At least one cell with counts is needed.",
-            "Check how the file was made.",
-        )
-    notices = []
-    if n_empty:
-        text = (
-            f"{n_empty:,} of {matrix.shape[0]:,} cells have no counts at all (for example {', '.join(first_empty)}). "
-            "They have no depth, so the model cannot use them: remove them with a filter."
-        )
-        notices.append(Notice("warning", text))
-    if n_failing:
-        what = "recovered values were not all whole; they were rounded" if chosen.recovery else "values are not whole"
-        notices.append(Notice("warning", f"In {n_failing:,} cells the {what}."))
-    kind = "recovered" if chosen.recovery else "counts"
-    return CountsReport(
-        chosen.location, kind, *matrix.shape, tuple(notices), chosen.recovery, whole, n_empty, largest, gene_totals
-    )
-
-
-def refuse_bad_values(adata, chosen: Candidate, start: int, block: sp.csr_matrix) -> None:
-    """Refuse missing, infinite and negative values, naming the first cell and gene that has one."""
-    if block.nnz == 0:
-        return
-    if block.dtype.kind == "f" and not np.isfinite(block.data.sum(dtype=np.float64)):
-        bad, what = ~np.isfinite(block.data), "missing or infinite (NaN, inf)"
-    elif block.dtype.kind != "u" and block.data.min() < 0:
-        bad, what = block.data < 0, "negative"
-    else:
-        return
-    if not bad.any():
-        return
-    first = int(np.flatnonzero(bad)[0])
-    row = int(np.searchsorted(block.indptr, first, side="right")) - 1
-    gene = count_var(adata, chosen.location).index[block.indices[first]]
-    raise DatasetError(
-        f"{chosen.location} of {source_name(adata)} has values that are {what}; the first is {block.data[first]:g} "
-        f"in the cell '{adata.obs_names[start + row]}', gene '{gene}'.",
-        "Counts are whole numbers from 0 up.",
-        "Repair or remove these values, or save the raw counts into layers['counts'].",
+        advice,
     )
 
 
@@ -308,13 +305,47 @@ def explain(adata, chosen: Candidate, candidates: list[Candidate], report: Count
                 "binary": "it holds only 0 and 1",
             }.get(other.verdict, other.verdict)
             yield Notice("info", f"{other.location} was not used: {reason}.")
+    yield from warn(adata, chosen, report)
+
+
+def warn(adata, chosen: Candidate, report: CountsReport):
+    """What a user should know before going on."""
+    found = report.scan
+    if chosen.is_doubtful:
+        yield Notice("warning", f"{chosen.location} was chosen, although {chosen.verdict}.")
     if not chosen.recovery and report.is_whole and report.max_count == 1:
         yield Notice(
             "warning",
             "Every value is 0 or 1: the counts seem to have been reduced to detected or not, and depth has lost its "
             "meaning.",
         )
+    if found.n_multiples > 0.5 * max(found.n_judged, 1):
+        yield Notice(
+            "warning",
+            f"In {found.n_multiples:,} cells every value is a multiple of the smallest one, which is above 1: counts "
+            "that were multiplied. They are used as they are, and so is the depth.",
+        )
     repeated = int(adata.obs_names.duplicated().sum())
     if repeated:
         yield Notice("warning", f"{repeated:,} cell names are repeated; a number was added to tell them apart.")
-    yield from report.notices
+    if report.n_empty:
+        names = ", ".join(str(adata.obs_names[i]) for i in found.empty)
+        yield Notice(
+            "warning",
+            f"{report.n_empty:,} of {report.n_obs:,} cells have no counts on the genes that are used (for example "
+            f"{names}). They have no depth, so the model cannot use them: leave them out with a filter (counts per "
+            "cell; --min-counts in commands).",
+        )
+    if report.n_other_species:
+        first = ", ".join(str(adata.obs_names[i]) for i in np.flatnonzero(report.is_other_species)[:3])
+        yield Notice(
+            "warning",
+            f"{report.n_other_species:,} of {report.n_obs:,} cells have most of their counts on mouse genes (for "
+            f"example {first}): they are mouse cells. A filter leaves them out.",
+        )
+    if found.n_failing:
+        what = "recovered values were not all whole; they were rounded" if chosen.recovery else "values are not whole"
+        yield Notice("warning", f"In {found.n_failing:,} cells the {what}.")
+    n_unlike = int((found.why > 0).sum())
+    if not chosen.recovery and n_unlike > MIN_SHARE_TO_WARN * found.n_judged:
+        yield Notice("warning", f"In {n_unlike:,} cells the values do not look like counts.")

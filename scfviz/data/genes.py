@@ -8,7 +8,10 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import pandas as pd
 
-from scfviz.data.vocabulary import AMBIGUOUS, GeneVocabulary, load_vocabulary
+from scfviz.data.features import Features, find_features, kind_words
+from scfviz.data.gene_names import MOUSE_PREFIX, RAT_MARK, clean, describe_names, is_row_number
+from scfviz.data.naming import INDEX_COLUMN, Naming, name_all
+from scfviz.data.vocabulary import GeneVocabulary, load_vocabulary, strip_version
 from scfviz.errors import GeneError
 
 MIN_SHARE_KNOWN = 0.20
@@ -16,16 +19,9 @@ MIN_MODEL_GENES = 200
 PANEL_GENES = 5000
 N_EXAMPLES = 8
 N_SAMPLED = 1500
-INDEX_COLUMN = "(row names)"
-GENE_EXPRESSION = "Gene Expression"
-ENSEMBL_ID = re.compile(r"ENS(?:MUS)?G\d{11}")
-HUMAN_PREFIX = re.compile(r"^(?:GRCh38|GRCh37|hg19|hg38)_+")
-REPEAT_SUFFIX = re.compile(r"^(.+)[-.](\d{1,2})$")
-MONTHS = {"mar": ("MARCHF", "MTARC"), "sep": ("SEPTIN",), "sept": ("SEPTIN",), "dec": ("DELEC",)}
-MONTH_NUMBERS = {3: "mar", 9: "sep", 12: "dec"}
-DAY_MONTH = re.compile(r"^0?(\d{1,2})[-/ ](mar|sept?|dec)(?:[-/ ]\d{2,4})?$", re.IGNORECASE)
-MONTH_DAY = re.compile(r"^(mar|sept?|dec)[-/ ]0?(\d{1,2})$", re.IGNORECASE)
-ISO_DATE = re.compile(r"^\d{4}-(\d{2})-(\d{2})(?: 00:00:00)?$")
+MIN_SHARE_FOREIGN = 0.05
+GENOME_COLUMN = re.compile(r"^(?:genome|species|organism)$", re.IGNORECASE)
+MOUSE_GENOME = re.compile(r"^(?:mm\d+|GRCm\d+|mouse|mus[_ ]musculus)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -34,7 +30,7 @@ class GeneReport:
 
     column: str  # the column of `var` that was used
     id_type: str  # "symbol" | "ensembl"
-    organism: str  # "human" | "mouse"
+    organism: str  # "human" | "mouse" | "mouse or rat" (symbols that both have)
     n_file: int  # genes in the file (features of other types left out)
     n_model: int  # genes of the model
     n_matched: int  # by the model's own symbol or Ensembl ID
@@ -52,6 +48,10 @@ class GeneReport:
     damaged: tuple[tuple[str, str], ...]  # spreadsheet dates and the gene each one must have been ("" where unclear)
     other_features: dict[str, int]  # rows of other feature types, left out: {"Antibody Capture": 17}
     notices: tuple[str, ...]  # plain sentences
+    n_foreign: int = 0  # of the unknown: genes of the mouse beside those of human (a mixture of species)
+    n_parts: int = 0  # rows for unspliced and ambiguous molecules of a gene, added to it
+    n_identical: int = 0  # rows that repeat a gene with the very same counts, counted once
+    antibodies: tuple[str, ...] = ()  # rows with names of genes and sizes of antibodies, left out
 
     def as_dict(self) -> dict:
         """The report as JSON-able fields."""
@@ -66,9 +66,17 @@ class GeneMatch:
     is_gene: np.ndarray  # bool (n_vars,): False for rows of other feature types
     genes: tuple[str, ...]
     report: GeneReport
+    is_foreign: np.ndarray  # bool (n_vars,): genes of the mouse in a file of human and mouse cells
 
 
-def match_genes(var: pd.DataFrame, genes: Sequence[str] | None = None, *, column: str | None = None) -> GeneMatch:
+def match_genes(
+    var: pd.DataFrame,
+    genes: Sequence[str] | None = None,
+    *,
+    column: str | None = None,
+    features: Features | None = None,
+    cells: Sequence[str] = (),
+) -> GeneMatch:
     """Find the model's gene for each row of `var`.
 
     The column of names is chosen by content: the one that names the most genes of the model, as human symbols, Ensembl
@@ -82,15 +90,21 @@ def match_genes(var: pd.DataFrame, genes: Sequence[str] | None = None, *, column
         The model's genes in its order; None takes the 19,264 of the vocabulary.
     column
         Name of the column of `var` that holds gene names; None chooses.
+    features
+        Which rows are genes at all; None finds out by type and name.
+    cells
+        Names of the cells, which are shown when no gene is known: perhaps the table lies the other way.
 
     Raises
     ------
     GeneError
-        Fewer than 20 % of the file's genes are known, or fewer than 200 of the model's genes are in the file.
+        Fewer than 20 % of the file's genes are known, fewer than 200 of the model's genes are in the file, the genes
+        are those of a rat, or no row is a gene.
     """
     vocabulary = load_vocabulary()
     genes = vocabulary.symbols if genes is None else tuple(genes)
-    is_gene, other_features = gene_expression_rows(var)
+    features = find_features(var) if features is None else features
+    is_gene = features.is_gene
     candidates = name_columns(var, column)
     position = {symbol: i for i, symbol in enumerate(genes)}
     likely = most_likely({label: values[is_gene] for label, values in candidates.items()}, position)
@@ -100,27 +114,30 @@ def match_genes(var: pd.DataFrame, genes: Sequence[str] | None = None, *, column
     )
     target = np.full(len(var), -1, dtype=np.int32)
     target[is_gene] = [position.get(symbol, -1) for symbol in best.symbols]
-    report = make_report(best, target[is_gene], genes, other_features)
-    refuse_too_few(report, var, len(genes))
-    return GeneMatch(target, is_gene, tuple(genes), report)
+    is_foreign = np.zeros(len(var), dtype=bool)
+    if best.organism == "human":
+        is_foreign[is_gene] = foreign_rows(best, var[is_gene], vocabulary)
+        # What is the mouse's is no gene that the model might have known.
+        is_gene = is_gene & ~is_foreign
+    report = make_report(best, target, is_gene, genes, features)
+    refuse_too_few(report, best, var, len(genes), cells)
+    return GeneMatch(target, is_gene, tuple(genes), report, is_foreign)
 
 
-@dataclass
-class Naming:
-    """What one column of names says: the model's symbol of each row ("" where none) and how it was found."""
-
-    column: str
-    names: np.ndarray
-    symbols: list[str]
-    how: list[str]
-    id_type: str
-    organism: str
-    damaged: tuple[tuple[str, str], ...] = ()
-
-    @property
-    def score(self) -> tuple[int, int, bool]:
-        known = {s for s in self.symbols if s}
-        return len(known), self.how.count("matched"), self.column == INDEX_COLUMN
+def foreign_rows(naming: Naming, var: pd.DataFrame, vocabulary: GeneVocabulary) -> np.ndarray:
+    """Rows that are genes of the mouse, in a file of human and mouse cells; bool, none in a file of one species."""
+    foreign = np.zeros(len(var), dtype=bool)
+    unknown = [i for i, symbol in enumerate(naming.symbols) if not symbol]
+    genome = next((var[c].astype(str).to_numpy() for c in var.columns if GENOME_COLUMN.match(str(c))), None)
+    tables = vocabulary.by_mouse_symbol, vocabulary.by_mouse_ensembl
+    for i in unknown:
+        name = naming.names[i]
+        foreign[i] = (
+            MOUSE_PREFIX.match(name) is not None
+            or any(strip_version(name) in table for table in tables)
+            or (genome is not None and MOUSE_GENOME.match(genome[i]) is not None)
+        )
+    return foreign if foreign.sum() >= MIN_SHARE_FOREIGN * len(foreign) else np.zeros(len(foreign), dtype=bool)
 
 
 def name_columns(var: pd.DataFrame, column: str | None) -> dict[str, np.ndarray]:
@@ -150,19 +167,6 @@ def as_text(values) -> np.ndarray:
     return series.where(series.notna(), "").map(lambda v: str(v).strip()).to_numpy(dtype=object)
 
 
-def gene_expression_rows(var: pd.DataFrame) -> tuple[np.ndarray, dict[str, int]]:
-    """Rows that are genes, and how many of each other kind there are, from a column that holds 10x feature types."""
-    for name in var.columns:
-        values = var[name]
-        if values.dtype != object and not isinstance(values.dtype, pd.CategoricalDtype | pd.StringDtype):
-            continue
-        counts = Counter(as_text(values))
-        if GENE_EXPRESSION in counts:
-            others = {kind or "unnamed": n for kind, n in sorted(counts.items()) if kind != GENE_EXPRESSION}
-            return (as_text(values) == GENE_EXPRESSION), others
-    return np.ones(len(var), dtype=bool), {}
-
-
 def most_likely(columns: dict[str, np.ndarray], position: dict[str, int]) -> dict[str, np.ndarray]:
     """The two columns with the most known names among a sample of each; to read all of a wide table takes long."""
 
@@ -175,125 +179,29 @@ def most_likely(columns: dict[str, np.ndarray], position: dict[str, int]) -> dic
     return {label: columns[label] for label in columns if label in chosen}
 
 
-def name_all(names: np.ndarray, column: str, vocabulary: GeneVocabulary, position: dict[str, int]) -> Naming:
-    """Name every row of one column, as human or as mouse genes, whichever fits better."""
-    bare = [clean(n) for n in names]
-    human = [(n, "matched") if n in position else lookup_human(n, vocabulary) for n in bare]
-    mouse = [vocabulary.by_mouse_symbol.get(n) or vocabulary.by_mouse_ensembl.get(n, "") for n in bare]
-    n_ensembl = sum(n.startswith("ENS") for n in bare)
-    id_type = "ensembl" if n_ensembl > len(bare) / 2 else "symbol"
-    if sum(map(bool, mouse)) > sum(how in ("matched", "alias") for _, how in human):
-        how = ["ortholog" if s else "unknown" for s in mouse]
-        naming = Naming(column, names, mouse, how, id_type, "mouse")
-    else:
-        naming = Naming(column, names, [s for s, _ in human], [how for _, how in human], id_type, "human")
-        repair_dates(naming, vocabulary)
-        drop_conflicts(naming)
-    repair_repeats(naming)
-    return naming
-
-
-def clean(name: str) -> str:
-    """A name without quotes and without the genome that 10x writes before it; an Ensembl ID without anything else.
-
-    Files hold `ENSG00000141510.18`, and pairs such as `TP53_ENSG00000141510`.
-    """
-    name = name.strip("'\"")
-    if name.startswith(("GRCh", "hg")):
-        name = HUMAN_PREFIX.sub("", name)
-    found = ENSEMBL_ID.search(name) if "ENS" in name else None
-    return found.group() if found else name
-
-
-def lookup_human(name: str, vocabulary: GeneVocabulary) -> tuple[str, str]:
-    """(symbol, how) of one human name; how is matched, alias, ambiguous or unknown."""
-    if name in vocabulary.by_symbol:
-        return name, "matched"
-    if name in vocabulary.by_ensembl:
-        symbol = vocabulary.by_ensembl[name]
-        return symbol, "matched" if symbol else "ambiguous"
-    # R writes HLA.A for HLA-A; many files hold C1orf43 in capitals.
-    for table, key in (
-        (vocabulary.by_alias, name),
-        (vocabulary.by_upper, name),
-        (vocabulary.by_symbol, name.replace(".", "-")),
-        (vocabulary.by_alias, name.replace(".", "-")),
-    ):
-        if key in table:
-            return table[key], "alias" if table[key] != AMBIGUOUS else "ambiguous"
-    return "", "unknown"
-
-
-def repair_dates(naming: Naming, vocabulary: GeneVocabulary) -> None:
-    """Recognise symbols that a spreadsheet turned into dates (1-Mar, 2-Sep), where only one gene can be meant.
-
-    Source: Ziemann et al. 2016, doi:10.1186/s13059-016-1044-7.
-    """
-    dates = [(i, parsed) for i, name in enumerate(naming.names) if (parsed := parse_date(name))]
-    if not dates:
-        return
-    present = {s for s in naming.symbols if s}
-    times = Counter(parsed for _, parsed in dates)
-    damaged = []
-    for i, (month, day) in dates:
-        possible = [f"{family}{day}" for family in MONTHS[month] if f"{family}{day}" in vocabulary.by_symbol]
-        left = [s for s in possible if s not in present]
-        if len(left) == 1 and times[(month, day)] == 1:
-            naming.symbols[i], naming.how[i] = left[0], "alias"
-        else:
-            naming.symbols[i], naming.how[i] = "", "ambiguous"
-        damaged.append((str(naming.names[i]), naming.symbols[i]))
-    naming.damaged = tuple(damaged)
-
-
-def parse_date(name: str) -> tuple[str, int] | None:
-    """(month, day) when a name is a spreadsheet's date in March, September or December."""
-    if match := DAY_MONTH.match(name):
-        return match.group(2).lower()[:3], int(match.group(1))
-    if match := MONTH_DAY.match(name):
-        return match.group(1).lower()[:3], int(match.group(2))
-    if (match := ISO_DATE.match(name)) and int(match.group(1)) in MONTH_NUMBERS:
-        return MONTH_NUMBERS[int(match.group(1))], int(match.group(2))
-    return None
-
-
-def drop_conflicts(naming: Naming) -> None:
-    """Leave out aliases of genes that the file holds under their own name too: they are other genes (TIAF1, MYO18A)."""
-    present = {s for s, how in zip(naming.symbols, naming.how, strict=True) if how == "matched"}
-    for i, symbol in enumerate(naming.symbols):
-        if naming.how[i] == "alias" and symbol in present:
-            naming.symbols[i], naming.how[i] = "", "ambiguous"
-
-
-def repair_repeats(naming: Naming) -> None:
-    """Recognise names that were made unique with a suffix (TBCE-1, TBCE.1) beside the name itself: the same gene."""
-    symbol_of = dict(zip(naming.names, naming.symbols, strict=True))
-    for i, name in enumerate(naming.names):
-        if naming.how[i] == "unknown" and (match := REPEAT_SUFFIX.match(name)) and symbol_of.get(match.group(1)):
-            naming.symbols[i], naming.how[i] = symbol_of[match.group(1)], "alias"
-
-
-def make_report(naming: Naming, target: np.ndarray, genes: Sequence[str], other_features: dict[str, int]) -> GeneReport:
+def make_report(
+    naming: Naming, target: np.ndarray, is_gene: np.ndarray, genes: Sequence[str], features: Features
+) -> GeneReport:
     """Count what happened to the rows, in numbers and in sentences."""
     known = target >= 0
     rows_per_gene = np.bincount(target[known], minlength=len(genes))
     n_measured = int((rows_per_gene > 0).sum())
-    summed = [genes[i] for i in np.flatnonzero(rows_per_gene > 1)]
-    how = Counter(h for h, s in zip(naming.how, naming.symbols, strict=True) if s)
-    n_ambiguous = sum(h == "ambiguous" for h in naming.how)
-    unknown = [str(n) for n, s in zip(naming.names, naming.symbols, strict=True) if not s]
+    summed = [genes[i] for i in np.flatnonzero(rows_per_gene > 1 + (naming.n_parts > 0) * 2)]
+    rows = list(zip(naming.names, naming.symbols, naming.how, is_gene[features.is_gene], strict=True))
+    how = Counter(h for _, symbol, h, _ in rows if symbol)
+    unknown = [str(name) for name, symbol, _, is_own in rows if is_own and not symbol]
     report = GeneReport(
         column=naming.column,
         id_type=naming.id_type,
         organism=naming.organism,
-        n_file=len(target),
+        n_file=int(is_gene.sum()),
         n_model=len(genes),
         n_matched=how["matched"],
-        n_alias=how["alias"],
+        n_alias=how["alias"] + how["part"],
         n_ortholog=how["ortholog"],
         n_summed=int(known.sum()) - n_measured,
         n_unknown=len(unknown),
-        n_ambiguous=n_ambiguous,
+        n_ambiguous=sum(h == "ambiguous" for _, _, h, is_own in rows if is_own),
         n_measured=n_measured,
         n_not_measured=len(genes) - n_measured,
         model_coverage=100 * n_measured / max(len(genes), 1),
@@ -301,24 +209,36 @@ def make_report(naming: Naming, target: np.ndarray, genes: Sequence[str], other_
         summed=tuple(summed[:N_EXAMPLES]),
         unknown=tuple(unknown[:N_EXAMPLES]),
         damaged=naming.damaged,
-        other_features=other_features,
+        other_features=features.others,
         notices=(),
+        n_foreign=int((features.is_gene & ~is_gene).sum()),
+        n_parts=naming.n_parts,
     )
-    return GeneReport(**{**vars(report), "notices": tuple(write_notices(report))})
+    return GeneReport(**{**vars(report), "notices": tuple(write_notices(report, features))})
 
 
-def write_notices(report: GeneReport):
+def write_notices(report: GeneReport, features: Features):
     """Plain sentences about everything that a reader of the report should know."""
     kind = "Ensembl IDs" if report.id_type == "ensembl" else "symbols"
     yield f"Genes are read from {column_words(report.column)} as {report.organism} {kind}."
-    if report.organism == "mouse":
+    if report.organism != "human":
+        are = (
+            "These are mouse genes" if report.organism == "mouse" else "The names are written as those of mouse or rat"
+        )
         yield (
-            "These are mouse genes. Each is taken as its one-to-one human counterpart; genes without one are left out. "
+            f"{are}. Each is taken as the one-to-one human counterpart of the mouse gene; genes without one are left "
+            "out. "
             "The model learned from human cells only."
         )
-    if report.n_alias:
-        yield f"{report.n_alias:,} genes are known to the model under another name (previous symbols, aliases)."
-    if report.n_summed:
+    if report.n_parts:
+        yield (
+            f"{report.n_parts:,} rows count unspliced and ambiguous molecules of a gene (-U, -A); they are added "
+            "to the spliced ones of it."
+        )
+    if report.n_alias > report.n_parts:
+        n_alias = report.n_alias - report.n_parts
+        yield f"{n_alias:,} genes are known to the model under another name (previous symbols, aliases)."
+    if report.summed:
         yield (
             f"{report.n_summed:,} rows repeat a gene and are added to its counts (for example "
             f"{', '.join(report.summed[:3])})."
@@ -338,7 +258,11 @@ def write_notices(report: GeneReport):
             f"{', '.join(unclear[:4])}."
         )
     for kind, n in report.other_features.items():
-        yield f"{n:,} rows of the type '{kind}' are no genes and are left out."
+        yield kind_words(kind, n, features.examples[kind])
+    if features.n_untyped and len(report.other_features):
+        yield f"{features.n_untyped:,} rows have no feature type; they are taken for genes where their names are genes."
+    if report.n_foreign:
+        yield f"{report.n_foreign:,} rows are genes of the mouse, beside those of human; they are left out."
     if report.n_measured < PANEL_GENES:
         yield (
             f"Only {report.n_measured:,} of the model's {report.n_model:,} genes were measured (a targeted panel or a "
@@ -352,15 +276,24 @@ def column_words(column: str) -> str:
     return "the row names of the gene table" if column == INDEX_COLUMN else f"the column '{column}'"
 
 
-def refuse_too_few(report: GeneReport, var: pd.DataFrame, n_model: int) -> None:
+def refuse_too_few(
+    report: GeneReport, naming: Naming, var: pd.DataFrame, n_model: int, cells: Sequence[str] = ()
+) -> None:
     """Stop when the names are not the model's genes: anything after that would be noise."""
+    if report.organism == "rat":
+        marked = [str(n) for n in naming.names if RAT_MARK.match(str(n))]
+        raise GeneError(
+            f"These are genes of the rat ({', '.join(marked[:3])}).",
+            "Human genes are needed, or mouse genes, which have a table of one-to-one counterparts here.",
+            "Replace each by its human ortholog (Ensembl BioMart, babelgene), then open the file.",
+        )
     known = report.n_matched + report.n_alias + report.n_ortholog
     share = known / max(report.n_file, 1)
     needed = min(MIN_MODEL_GENES, -(-n_model // 5))
     if share >= MIN_SHARE_KNOWN and report.n_measured >= needed:
         return
     columns = ", ".join([INDEX_COLUMN, *map(str, var.columns)])
-    if looks_unnamed(var):
+    if naming.column == INDEX_COLUMN and is_row_number([str(n) for n in naming.names]):
         raise GeneError(
             "The genes in this file have no names: they are only numbered.",
             "Gene symbols or Ensembl IDs are needed.",
@@ -372,6 +305,11 @@ def refuse_too_few(report: GeneReport, var: pd.DataFrame, n_model: int) -> None:
     ]
     if report.unknown:
         found.append(f"The first unknown names are {', '.join(report.unknown[:3])}.")
+    what = describe_names(report.unknown if share >= MIN_SHARE_KNOWN else [str(n) for n in naming.names])
+    if what:
+        found.append(f"They are {what}.")
+    if len(cells) and known == 0 and not what:
+        found.append(f"The names of the cells are {', '.join(map(str, cells[:3]))}: no genes that are known, either.")
     if report.other_features:
         found.append(f"Left out: {', '.join(f'{n:,} {kind}' for kind, n in report.other_features.items())}.")
     if share >= MIN_SHARE_KNOWN:
@@ -380,6 +318,8 @@ def refuse_too_few(report: GeneReport, var: pd.DataFrame, n_model: int) -> None:
     else:
         needs = f"At least {100 * MIN_SHARE_KNOWN:.0f} % of the file's genes are needed."
         advice = f"Choose the column that holds gene symbols or Ensembl IDs, of human or mouse (columns: {columns})."
+        if what:
+            advice = "Add a column with gene symbols or Ensembl gene IDs to the table of genes, or use them as names."
     raise GeneError(" ".join(found), needs, advice)
 
 
@@ -395,9 +335,3 @@ def share_known(names) -> float:
         vocabulary.by_mouse_ensembl,
     )
     return sum(any(name in table for table in tables) for name in bare) / max(len(bare), 1)
-
-
-def looks_unnamed(var: pd.DataFrame) -> bool:
-    """Whether the rows are only numbered, and no column of text is there to name them."""
-    names = as_text(var.index)
-    return len(names) > 0 and all(n.removeprefix("Unnamed: ").isdigit() or not n for n in names[:1000])

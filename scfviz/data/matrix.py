@@ -15,13 +15,34 @@ BLOCK_BYTES = 48 * 2**20
 MAX_ROWS = 8192
 
 
+class SummedMatrix:
+    """The sum of matrices of one shape, made for the rows that are asked for."""
+
+    def __init__(self, parts: list):
+        self.parts = parts
+        self.shape = tuple(parts[0].shape)
+        self.dtype = np.result_type(*(np.dtype(part.dtype) for part in parts))
+
+    def __getitem__(self, rows) -> sp.csr_matrix:
+        if isinstance(rows, slice):
+            start, stop, _ = rows.indices(self.shape[0])
+            blocks = [read_rows(part, start, stop) for part in self.parts]
+        else:
+            blocks = [take_rows(part, rows) for part in self.parts]
+        return sum(blocks[1:], start=blocks[0])
+
+
 def is_on_disk(matrix) -> bool:
     """Whether the values of a matrix are still in a file."""
+    if isinstance(matrix, SummedMatrix):
+        return any(map(is_on_disk, matrix.parts))
     return not (sp.issparse(matrix) or isinstance(matrix, np.ndarray))
 
 
 def size_in_memory(matrix) -> int:
     """Bytes that the values of a matrix take: of a sparse one its stored entries, of a dense one all of them."""
+    if isinstance(matrix, SummedMatrix):
+        return sum(map(size_in_memory, matrix.parts))
     if isinstance(matrix, CSRDataset | CSCDataset):
         group = matrix.group
         return sum(int(np.prod(group[k].shape)) * group[k].dtype.itemsize for k in ("data", "indices"))
@@ -33,7 +54,7 @@ def size_in_memory(matrix) -> int:
 def block_rows(matrix) -> int:
     """How many rows to ask for at once so that a block stays near 48 MB."""
     n_rows = max(matrix.shape[0], 1)
-    if isinstance(matrix, CSRDataset | CSCDataset) or sp.issparse(matrix):
+    if isinstance(matrix, CSRDataset | CSCDataset | SummedMatrix) or sp.issparse(matrix):
         per_row = size_in_memory(matrix) / n_rows
     else:
         per_row = matrix.shape[1] * matrix.dtype.itemsize
@@ -87,6 +108,15 @@ def take_rows(matrix, rows: np.ndarray) -> sp.csr_matrix:
     unique, back = np.unique(rows, return_inverse=True)
     runs = np.split(unique, np.flatnonzero(np.diff(unique) > 1) + 1)
     return sp.vstack([read_rows(matrix, int(run[0]), int(run[-1]) + 1) for run in runs], format="csr")[back]
+
+
+def keep_columns(block: sp.csr_matrix, keep: np.ndarray) -> sp.csr_matrix:
+    """The same block with only the entries of some columns, which stay where they are; `keep` is bool (n_columns,)."""
+    if keep.all():
+        return block
+    kept = keep[block.indices]
+    indptr = np.concatenate([[0], np.cumsum(kept)])[block.indptr]
+    return sp.csr_matrix((block.data[kept], block.indices[kept], indptr), shape=block.shape)
 
 
 def row_blocks(matrix, rows: int | None = None) -> Iterator[tuple[int, sp.csr_matrix]]:

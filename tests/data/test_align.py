@@ -207,7 +207,9 @@ def test_a_real_dataset_is_aligned_as_pandas_does_it(shared, tmp_path, monkeypat
     rng = np.random.default_rng(5)
     chosen = rng.choice(original.n_obs, 150, replace=False)
     counts = pd.DataFrame(original.X[chosen].toarray(), columns=original.var_names)
-    counts = pd.concat([counts, counts.iloc[:, rng.choice(counts.shape[1], 500)] * 2], axis=1)  # repeated genes
+    counts = pd.concat(
+        [counts, counts.iloc[:, rng.choice(counts.shape[1], 500, replace=False)] * 2], axis=1
+    )  # repeated genes
     counts = counts.iloc[:, rng.permutation(counts.shape[1])]
 
     table = pd.read_csv(ASSETS / "gene_vocabulary.tsv", sep="\t", quoting=3, keep_default_na=False)

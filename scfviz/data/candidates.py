@@ -1,0 +1,180 @@
+"""The matrices of a dataset that might hold its counts, each judged by some of its cells."""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from scfviz.data import likeness
+from scfviz.data import matrix as mx
+from scfviz.data.features import Features, find_features
+from scfviz.data.parts import PLUS, part_layers
+from scfviz.data.recovery import MAX_LOGGED, Recovery, find_recovery
+
+# Names under which counts are kept; other layers of whole numbers come after X and raw.
+COUNT_LAYERS = ("counts", "raw_counts", "count", "raw", "umi", "umis", "umi_counts", "X_counts", "matrix")
+SAMPLE_CELLS = 400
+# Estimated counts (RSEM, ambient correction) are whole where reads were unambiguous.
+MIN_WHOLE_OF_ESTIMATES = 0.2
+# What a usable matrix holds, the best first: counts, values that give counts back, estimates, only 0 and 1.
+VERDICTS = ("counts", "recovered", "fractions", "binary")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A matrix that might hold the counts, and what a sample of its cells looks like."""
+
+    location: str
+    matrix: object
+    verdict: str  # one of VERDICTS, or the reason against it
+    features: Features
+    sample: sp.csr_matrix | None = field(default=None, repr=False)  # some cells, without what is no gene
+    recovery: Recovery | None = None
+    is_doubtful: bool = False  # whole numbers that do not look like counts
+    is_parts: bool = False  # the sum of all parts of the counts that the file holds
+
+    @property
+    def rank(self) -> tuple[int, int]:
+        """What comes first is preferred: by verdict, then by number of genes."""
+        return VERDICTS.index(self.verdict), -self.matrix.shape[1]
+
+    @property
+    def is_named(self) -> bool:
+        """Whether the place is one where counts belong: X, raw, or a layer that is called so."""
+        return self.location in ("X", "raw.X") or layer_of(self.location) in COUNT_LAYERS
+
+    def counts(self) -> sp.csr_matrix:
+        """The counts of the sample."""
+        return self.recovery.apply(self.sample) if self.recovery else self.sample
+
+
+def layer_of(location: str) -> str:
+    """The name of the layer at a location; "" where it is none."""
+    return location.removeprefix("layers['").removesuffix("']") if location.startswith("layers['") else ""
+
+
+def count_matrix(adata, location: str):
+    """The matrix at a location of a report: "X", "raw.X", "layers['NAME']", or a sum of layers between " + "."""
+    if PLUS in location:
+        return mx.SummedMatrix([count_matrix(adata, part) for part in location.split(PLUS)])
+    if location == "X":
+        return adata.X
+    return adata.raw.X if location == "raw.X" else adata.layers[layer_of(location)]
+
+
+def count_var(adata, location: str) -> pd.DataFrame:
+    """The table of genes that belongs to the matrix at a location."""
+    return adata.raw.var if location == "raw.X" else adata.var
+
+
+def parts_location(adata) -> str:
+    """The sum of the parts (spliced, unspliced) that the layers hold; "" when they hold none."""
+    return PLUS.join(f"layers['{k}']" for k in part_layers(adata.layers))
+
+
+def locations(adata) -> list[str]:
+    """Every place that may hold counts, the usual ones first, the sum of parts last."""
+    parts = part_layers(adata.layers)
+    layers = sorted(k for k in adata.layers if k not in parts)
+    return [
+        *(f"layers['{k}']" for k in layers if k in COUNT_LAYERS),
+        *(["X"] if adata.X is not None else []),
+        *(["raw.X"] if adata.raw is not None else []),
+        *(f"layers['{k}']" for k in layers if k not in COUNT_LAYERS),
+        *filter(None, [parts_location(adata)]),
+    ]
+
+
+def find_candidates(adata) -> list[Candidate]:
+    """All matrices of a dataset, judged."""
+    known: dict[bool, Features] = {}
+    found = []
+    for location in locations(adata):
+        is_raw, var = location == "raw.X", count_var(adata, location)
+        if is_raw not in known:
+            known[is_raw] = find_features(var)
+        judged = classify(location, count_matrix(adata, location), var, known[is_raw])
+        found.append(replace(judged, is_parts=location == parts_location(adata)))
+    return found
+
+
+def classify(location: str, matrix, var: pd.DataFrame, features: Features) -> Candidate:
+    """Judge a matrix by some cells from its beginning, middle and end."""
+    if np.dtype(matrix.dtype).kind not in "biuf":
+        return Candidate(location, matrix, "it holds text", features)
+    sample = sample_cells(matrix)
+    features = find_features(var, sample, features)
+    sample = mx.keep_columns(sample, features.is_gene)
+    verdict, recovery, is_doubtful = judge(sample)
+    if sample.dtype.kind == "f" and verdict == "counts":
+        sample = sp.csr_matrix((np.rint(sample.data), sample.indices, sample.indptr), shape=sample.shape)
+    return Candidate(location, matrix, verdict, features, sample, recovery, is_doubtful)
+
+
+def judge(sample: sp.csr_matrix) -> tuple[str, Recovery | None, bool]:
+    """(verdict, how counts come back, whether the numbers are whole but unlike counts) of the sample of a matrix."""
+    values = sample.data
+    finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values
+    if len(finite) and finite.min() < 0:
+        return "it has negative values: it was scaled, centred or corrected", None, False
+    whole = is_whole(finite)
+    if len(finite) < len(values) and not whole.all():
+        return "it has missing or infinite values", None, False
+    if whole.all():
+        if len(finite) and finite.max() == 1:
+            return "binary", None, False
+        # What is not finite is refused with the name of the cell and gene when all values are read.
+        why = 0 if len(finite) < len(values) else likeness.unlike_counts(rounded(sample))
+        if why == likeness.NO_ONES and (recovery := find_recovery(sample)):
+            return "recovered", recovery, False
+        if why:
+            return f"it holds whole numbers that do not look like counts: {likeness.WHY[why]}", None, True
+        return "counts", None, False
+    if recovery := find_recovery(sample):
+        return "recovered", recovery, False
+    if values.max() > MAX_LOGGED and whole.mean() >= MIN_WHOLE_OF_ESTIMATES:
+        # Cells without whole values are counted, and refused by that name, when all values are read.
+        n_whole = np.diff(np.concatenate([[0], np.cumsum(whole)])[sample.indptr])
+        estimates = sample[n_whole >= MIN_WHOLE_OF_ESTIMATES * np.diff(sample.indptr)]
+        if why := likeness.unlike_counts(estimates, is_whole=False):
+            return f"its values do not look like counts: {likeness.WHY[why]}", None, True
+        return "fractions", None, False
+    totals = np.asarray(sample.sum(axis=1)).ravel()
+    totals = totals[totals > 0]
+    if len(totals) > 1 and np.ptp(totals) <= 1e-3 * totals.mean():
+        return f"every cell sums to {totals.mean():,.0f} and no whole counts come back (for example TPM)", None, False
+    return (
+        (
+            "its values are no whole numbers, and no whole counts come back from them (corrected, smoothed, scaled "
+            "without centring, FPKM, or logged TPM)"
+        ),
+        None,
+        False,
+    )
+
+
+def is_whole(values: np.ndarray) -> np.ndarray:
+    """Whether each value is whole, up to what writing it as text or in single precision does to it."""
+    if values.dtype.kind in "biu":
+        return np.ones(len(values), dtype=bool)
+    nearest = np.rint(values)
+    # A value near 0 is a small share of something, not a count of 0.
+    return (np.abs(values - nearest) <= 1e-4 + 1e-6 * np.abs(values)) & ((nearest != 0) | (values == 0))
+
+
+def rounded(block: sp.csr_matrix) -> sp.csr_matrix:
+    """The same block without the fractions that single precision and text leave on whole numbers."""
+    if block.dtype.kind != "f":
+        return block
+    return sp.csr_matrix((np.rint(block.data), block.indices, block.indptr), shape=block.shape)
+
+
+def sample_cells(matrix) -> sp.csr_matrix:
+    """Up to 400 cells from four places."""
+    n_obs = matrix.shape[0]
+    if n_obs <= SAMPLE_CELLS:
+        return mx.read_rows(matrix, 0, n_obs)
+    part = SAMPLE_CELLS // 4
+    starts = np.linspace(0, n_obs - part, 4).astype(int)
+    return sp.vstack([mx.read_rows(matrix, int(s), int(s) + part) for s in starts], format="csr")

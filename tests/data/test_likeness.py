@@ -1,0 +1,232 @@
+"""Whole numbers that are no counts are told from counts, cell by cell; what is legitimate passes."""
+
+import anndata as ad
+import datasets
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+
+from scfviz.data import likeness
+from scfviz.data import matrix as mx
+from scfviz.data.align import align_genes
+from scfviz.data.check import check_counts
+from scfviz.data.read import read_dataset
+from scfviz.errors import DatasetError
+
+RNG = np.random.default_rng
+MAX_FILE_BYTES = 1_600_000
+
+
+def cells(n: int = 80, n_genes: int = 800, seed: int = 0, mean: float = 1.5, spread: float = 1.3) -> np.ndarray:
+    """UMI counts with genes and cells of very different sizes, int64 (n, n_genes)."""
+    rng = RNG(seed)
+    level = rng.lognormal(0, spread, n_genes)
+    depth = rng.lognormal(0, 0.5, n)
+    return rng.poisson(rng.gamma(2, 0.5, (n, n_genes)) * np.outer(depth, level / level.mean() * mean))
+
+
+def reads(n: int = 40, n_genes: int = 3000, seed: int = 1) -> np.ndarray:
+    """Full-length read counts: about a million per cell, few ones."""
+    rng = RNG(seed)
+    level = rng.lognormal(0, 2.2, n_genes)
+    return rng.poisson(rng.gamma(0.5, 2, (n, n_genes)) * np.outer(rng.lognormal(13.5, 0.4, n), level / level.sum()))
+
+
+def dataset(values, **layers) -> ad.AnnData:
+    values = sp.csr_matrix(values)
+    names = datasets.some_genes(values.shape[1])
+    obs = pd.DataFrame(index=[f"CELL{i}" for i in range(values.shape[0])])
+    layers = {key: sp.csr_matrix(layer) for key, layer in layers.items()}
+    return ad.AnnData(values, obs=obs, var=pd.DataFrame(index=names), layers=layers)
+
+
+def normalised(counts: np.ndarray, to: float = 1e4) -> np.ndarray:
+    return counts / counts.sum(axis=1, keepdims=True) * to
+
+
+def tpm(counts: np.ndarray) -> np.ndarray:
+    return normalised(counts / RNG(5).uniform(0.5, 9, counts.shape[1]), 1e6)
+
+
+def bins(counts: np.ndarray, n: int = 51, ties: str = "spread", equal_width: bool = False) -> np.ndarray:
+    """Bins of the expressed genes of each cell, as scGPT and its followers make them."""
+    rng, result = RNG(2), np.zeros(counts.shape, dtype=np.int64)
+    for i, row in enumerate(np.log1p(normalised(counts))):
+        values = row[row > 0]
+        edges = np.linspace(0, values.max(), n) if equal_width else np.quantile(values, np.linspace(0, 1, n - 1))
+        low, high = np.digitize(values, edges), np.digitize(values, edges, right=True)
+        mixed = np.ceil(rng.random(len(values)) * (low - high) + high)
+        result[i, row > 0] = np.maximum({"spread": mixed, "high": low, "low": high}[ties], 1)
+    return result
+
+
+def ranks(counts: np.ndarray, method: str) -> np.ndarray:
+    from scipy.stats import rankdata
+
+    result = np.zeros(counts.shape)
+    for i, row in enumerate(counts):
+        result[i, row > 0] = rankdata(row[row > 0], method=method)
+    return result
+
+
+def is_refused(values) -> str:
+    with pytest.raises(DatasetError) as caught:
+        check_counts(dataset(values))
+    return str(caught.value)
+
+
+# --- what is no count ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ties", ["spread", "high", "low"])
+@pytest.mark.parametrize("n", [6, 51])
+def test_bins_are_refused(n, ties):
+    assert "do not look like counts" in is_refused(bins(cells(), n, ties))
+
+
+def test_bins_of_equal_width_are_refused():
+    assert "do not look like counts" in is_refused(bins(cells(), equal_width=True))
+
+
+@pytest.mark.parametrize("method", ["ordinal", "dense", "min", "max", "average"])
+def test_ranks_are_refused(method):
+    assert "do not look like counts" in is_refused(ranks(cells(n_genes=2000, mean=4), method))
+
+
+@pytest.mark.parametrize("to", [1e4, 1e5, 1e6])
+def test_rounded_normalised_values_are_refused_or_give_the_counts_back(to):
+    counts = cells()
+    rounded = dataset(np.rint(normalised(counts, to)))
+    try:
+        aligned = align_genes(rounded)
+    except DatasetError as error:
+        assert "do not look like counts" in str(error) or "no whole multiples" in str(error)
+    else:
+        assert (aligned.rows(0, 80) != align_genes(dataset(counts)).rows(0, 80)).nnz == 0
+        assert aligned.counts_report.kind == "recovered"
+
+
+@pytest.mark.parametrize(
+    "values", [lambda c: np.rint(tpm(c)), lambda c: np.rint(normalised(c, 1e6))], ids=["tpm", "cpm"]
+)
+def test_rounded_tpm_and_cpm_of_reads_are_refused(values):
+    assert "do not look like counts" in is_refused(values(reads()))
+
+
+@pytest.mark.parametrize("decimals", [0, 1, 2, 6])
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_tpm_in_some_cells_beside_counts_are_refused(share, decimals):
+    """A file put together from UMI counts and TPM is no file of counts, however the TPM were rounded."""
+    values = cells().astype(float)
+    n = int(share * len(values))
+    values[:n] = np.round(tpm(values[:n]), decimals)
+    assert "counts" in is_refused(values)
+
+
+def test_normalised_cells_outside_the_sample_are_found():
+    values = cells(1200, 300)
+    values[110:290] = np.rint(normalised(values[110:290], 1e6))
+    assert "in 180 of 1,200 cells" in is_refused(values)
+
+
+def test_rounded_logarithms_are_refused():
+    assert "do not look like counts" in is_refused(np.rint(np.log1p(normalised(cells()))))
+
+
+def test_a_matrix_that_gives_counts_back_goes_before_whole_numbers_that_are_none():
+    counts = cells()
+    logged = np.log1p(normalised(counts))
+    for doubtful in (bins(counts), ranks(counts, "ordinal"), np.rint(normalised(counts))):
+        for name in ("X_binned", "counts"):  # a name is no proof
+            found = check_counts(dataset(logged, **{name: doubtful}))
+            assert (found.location, found.kind) == ("X", "recovered")
+
+
+def test_whole_numbers_that_contradict_the_recovered_counts_are_not_taken():
+    counts = cells()
+    pooled = counts + np.roll(counts, 1, axis=0) + np.roll(counts, 2, axis=0)
+    found = check_counts(dataset(np.log1p(normalised(counts)), pooled=pooled))
+    assert (found.location, found.kind) == ("X", "recovered")
+    found = check_counts(dataset(np.log1p(normalised(counts)), my_molecules=counts))
+    assert (found.location, found.kind) == ("layers['my_molecules']", "counts")
+
+
+def test_two_layers_that_could_be_the_counts_are_shown_and_the_user_chooses():
+    counts, other = cells(seed=0), cells(seed=1)
+    both = dataset(-normalised(counts), first=counts, second=other)
+    with pytest.raises(DatasetError, match=r"layers\['first'\].*layers\['second'\].*--counts"):
+        check_counts(both)
+    for name, values in (("first", counts), ("second", other)):
+        assert (align_genes(both, counts=name).rows(0, 80) != align_genes(dataset(values)).rows(0, 80)).nnz == 0
+
+
+def test_what_the_user_chooses_need_not_look_like_counts():
+    values = bins(cells())
+    aligned = align_genes(dataset(values), counts="X")
+    assert aligned.total_counts.sum() == values.sum()
+    assert "was chosen, although" in " ".join(n.text for n in aligned.counts_report.notices if n.level == "warning")
+    with pytest.raises(DatasetError, match="negative"):
+        check_counts(dataset(-values), counts="X")
+
+
+# --- what is counts --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("total", [300, 1000])
+def test_counts_thinned_to_one_total_pass(total):
+    rng = RNG(3)
+    counts = cells()
+    thinned = np.array([rng.multivariate_hypergeometric(c, total) if c.sum() > total else c for c in counts])
+    assert check_counts(dataset(thinned)).kind == "counts"
+    few = thinned[:, rng.permutation(800)[:760]]  # genes left out afterwards: totals just below
+    assert check_counts(dataset(few)).kind == "counts"
+
+
+def test_reads_of_full_length_protocols_pass():
+    assert check_counts(dataset(reads())).kind == "counts"
+
+
+def test_estimates_with_fractions_pass_with_a_warning():
+    values = reads().astype(float)
+    rng = RNG(4)
+    values *= np.where(rng.random(values.shape) < 0.3, rng.uniform(0.5, 1.5, values.shape), 1)
+    report = check_counts(dataset(np.round(values, 2)))
+    assert (report.kind, report.is_whole) == ("counts", False)
+
+
+def test_counts_times_a_number_pass_with_a_warning():
+    report = check_counts(dataset(cells() * 10))
+    assert report.kind == "counts"
+    assert "multiple" in " ".join(n.text for n in report.notices if n.level == "warning")
+
+
+def test_cells_with_few_values_are_not_judged():
+    few = np.zeros((30, 400), dtype=int)
+    few[:, :10] = np.arange(5, 15)
+    assert check_counts(dataset(few)).kind == "counts"
+
+
+def test_judging_does_not_depend_on_blocks():
+    block = sp.csr_matrix(np.vstack([cells(), bins(cells())]))
+    whole = likeness.judge_cells(block)
+    parts = [likeness.judge_cells(block[i : i + 7]) for i in range(0, block.shape[0], 7)]
+    assert np.array_equal(whole.why, np.concatenate([p.why for p in parts]))
+    assert not whole.why[:80].any() and whole.why[80:].all()
+
+
+@pytest.mark.parametrize("folder", ["corpus", "evaluation", "panels"])
+def test_no_cell_of_real_counts_is_doubted(folder, shared):
+    """Of real cells (UMI, full-length reads, panels) at most one in ten thousand is unlike counts."""
+    n_judged = n_doubted = 0
+    files = [f for f in sorted((shared / "data" / folder).glob("*.h5ad")) if f.stat().st_size < MAX_FILE_BYTES]
+    assert len(files) >= 3
+    for file in files:
+        matrix = read_dataset(file).X
+        totals = np.asarray(matrix.sum(axis=1)).ravel()
+        assert not likeness.at_fixed_total(totals).any(), file.name
+        for _, block in mx.row_blocks(matrix):
+            judged = likeness.judge_cells(block)
+            n_judged += judged.is_judged.sum()
+            n_doubted += (judged.why > 0).sum()
+    assert n_judged > 1000 and n_doubted <= 1e-4 * n_judged
