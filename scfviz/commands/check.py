@@ -16,11 +16,11 @@ def _check(args: argparse.Namespace) -> int:
     from scfviz.data.align import align_genes
     from scfviz.data.read import read_dataset
 
-    aligned = align_genes(read_dataset(args.file), column=args.gene_column)
+    aligned = align_genes(read_dataset(args.file), column=args.gene_column, counts=args.counts)
     counts, genes = aligned.counts_report, aligned.gene_report
     text = [
         f"{args.file}: {aligned.n_obs:,} cells.",
-        f"Counts: {'raw' if counts.kind == 'counts' else 'recovered from log-normalised'}, in {counts.location}.",
+        f"Counts: {'raw' if counts.kind == 'counts' else 'recovered from normalised values'}, in {counts.location}.",
         *(f"  {notice.text}" for notice in counts.notices),
         f"Genes: {genes.n_file - genes.n_unknown:,} of {genes.n_file:,} rows of the file are genes of the model; "
         f"{genes.n_measured:,} of the model's {genes.n_model:,} genes are measured ({genes.model_coverage:.1f} %).",

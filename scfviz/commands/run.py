@@ -88,7 +88,7 @@ class FileRun:
         self.adata = read_dataset(args.file)
         folder = args.checkpoint if args.checkpoint is not None else default_checkpoint()
         self.info, self.model = checkpoint_info(folder), load_checkpoint(folder)
-        self.aligned = align_genes(self.adata, genes=self.model.genes, column=args.gene_column)
+        self.aligned = align_genes(self.adata, genes=self.model.genes, column=args.gene_column, counts=args.counts)
         self.options = {
             **{name: getattr(args, name) for name in ("target_depth", "depth_fold", "precision", "device")},
             "out": self.partial,

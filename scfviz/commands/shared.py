@@ -11,6 +11,9 @@ from typing import Any
 def add_file(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, metavar="FILE", help="h5ad, zarr, 10x h5 or mtx, loom, csv, tsv")
     parser.add_argument("--gene-column", metavar="COLUMN", help="column of var with the genes; found when left out")
+    parser.add_argument(
+        "--counts", metavar="PLACE", help="where the raw counts are: X, raw or the name of a layer; found when left out"
+    )
     add_json(parser)
 
 

@@ -27,9 +27,7 @@ class Scan:
     n_failing: int = 0  # cells whose values are not whole, or do not come out whole
     n_judged: int = 0
     n_multiples: int = 0  # cells all of whose values are multiples of a number above 1
-    why: np.ndarray = field(
-        default_factory=lambda: np.empty(0, dtype=np.int8)
-    )  # (n_obs,) unlike counts: `likeness.WHY`
+    why: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int8))  # (n_obs,) of `likeness.WHY`
     empty: list[int] = field(default_factory=list)  # the first cells without counts on the genes that count
     n_empty: int = 0
     gene_totals: np.ndarray = field(default_factory=lambda: np.empty(0))

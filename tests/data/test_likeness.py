@@ -111,7 +111,7 @@ def test_rounded_normalised_values_are_refused_or_give_the_counts_back(to):
     "values", [lambda c: np.rint(tpm(c)), lambda c: np.rint(normalised(c, 1e6))], ids=["tpm", "cpm"]
 )
 def test_rounded_tpm_and_cpm_of_reads_are_refused(values):
-    assert "do not look like counts" in is_refused(values(reads()))
+    assert "do not look like counts" in is_refused(np.rint(values(reads())))
 
 
 @pytest.mark.parametrize("decimals", [0, 1, 2, 6])
@@ -229,4 +229,4 @@ def test_no_cell_of_real_counts_is_doubted(folder, shared):
             judged = likeness.judge_cells(block)
             n_judged += judged.is_judged.sum()
             n_doubted += (judged.why > 0).sum()
-    assert n_judged > 1000 and n_doubted <= 1e-4 * n_judged
+    assert n_judged > 500 and n_doubted <= 1e-4 * n_judged
