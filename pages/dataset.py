@@ -5,13 +5,15 @@ import streamlit as st
 from scfviz.ui.frame import page, sources, state
 from scfviz.ui.screens import dataset, filters
 
-LEAD = "Choose the cells to work with. The file is checked, and every decision about counts and genes is said below."
+LEAD = (
+    "Choose the cells to work with. The file is checked, and every decision about counts and genes is reported below."
+)
 
 with page.screen("dataset", LEAD):
     dataset.show_chooser()
     if state.dataset() is None:
         page.show_empty(
-            "No dataset is open", "Open a demo above, or bring a file of your own. What the check finds appears here."
+            "No dataset is open", "Open a demo above, or a file of your own. What the check finds appears here."
         )
         st.stop()
     source = sources.resolve(state.dataset())
@@ -30,7 +32,7 @@ with page.screen("dataset", LEAD):
             "**Counts per cell** are molecules (or reads) in the genes that the model knows; **genes per cell** "
             "are those with at least one count. Few counts or genes point to empty droplets or broken cells, many "
             "to two cells in one droplet. A high **mitochondrial share** points to dying cells, but heart, muscle "
-            "or liver cells have much by nature. There is no limit that fits every tissue: look where the bulk of "
+            "or liver cells have a high share by nature. No limit fits every tissue: look where the bulk of "
             "the cells ends. Limits remove cells from the analysis only; your file is never changed. A gene that "
             "the file **does not hold** is treated as not measured, which is not the same as zero."
         )

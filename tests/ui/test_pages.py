@@ -110,6 +110,23 @@ def test_every_page_has_a_route_with_title_icon_and_section():
     assert all(route.section for name, route in routes.ROUTES.items() if name != "home")
 
 
+def test_home_shows_the_map_and_what_was_computed(with_result):
+    app = open_page("home", dataset=f"folder:0/{NASTY_FILE}", model="test/tiny")
+    assert_sound(app)
+    assert len(app.get("image")) == 1
+    text = text_of(app)
+    assert "Maps computed" in text and "90 cells" in text and "<b>B" not in text
+    assert app.button(key="home-explorer").label == "Explore the cells"
+
+
+def test_home_offers_the_map_that_is_missing(tmp_path):
+    make_adata(40).write_h5ad(tmp_path / "data" / "cells.h5ad")
+    app = open_page("home", dataset="folder:0/cells.h5ad", model="test/tiny")
+    assert_sound(app)
+    assert not app.get("image") and "No map yet" in text_of(app)
+    assert app.button(key="home-cell_embedding").label == "Compute the model's map"
+
+
 def test_home_imports_nothing_heavy():
     code = (
         "import sys; from streamlit.testing.v1 import AppTest;"

@@ -75,12 +75,12 @@ def test_the_page_begins_with_a_sentence_and_at_most_eight_lines(checkpoint):
     write_scores(checkpoint, summary=summary)
     app = open_model_page()
     assert not app.exception and not app.error
-    table = app.dataframe[0].value
+    table = app.table[0].value
     assert len(table) <= 8
     assert list(table["Model with your dataset"])[:2] == [
-        "no clear difference (7 better, 1 worse of 20)", "better (9 better, 1 worse of 10)",
+        "**no clear difference** (7 better, 1 worse of 20)", "**better** (9 better, 1 worse of 10)",
     ]  # fmt: skip
-    assert list(table["Model alone"])[:2] == ["worse (1 better, 8 worse of 10)", "not measured"]
+    assert list(table["Model alone"])[:2] == ["**worse** (1 better, 8 worse of 10)", "not measured"]
     sentence = next(text.value for text in app.markdown if "simple methods" in text.value)
     assert "better than simple methods at restoring cells of low read depth" in sentence
     assert "Used alone, it is worse than a simple method in 1 of 1" in sentence

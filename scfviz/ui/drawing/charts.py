@@ -14,6 +14,11 @@ MAX_SVG = 5_000  # points that a browser draws smoothly without WebGL
 MAX_WEBGL = 50_000
 NAMED = 5_000  # cells whose names travel with the figure
 FEWEST_SMOOTHED = 40  # records of a pretraining curve
+_CLEAR = {  # what lies below shows through, also under the buttons
+    "paper_bgcolor": "rgba(0, 0, 0, 0)",
+    "plot_bgcolor": "rgba(0, 0, 0, 0)",
+    "modebar": {"bgcolor": "rgba(0, 0, 0, 0)"},
+}
 _AXIS = {"showgrid": False, "zeroline": False, "showticklabels": False, "ticks": "", "title": None}
 
 
@@ -242,14 +247,14 @@ def draw_quality(
     if log:
         marks = log_ticks(edges[0], edges[-1])
         axis |= {"tickvals": marks, "ticktext": [f"{mark:,.0f}" if mark >= 1 else f"{mark:g}" for mark in marks]}
+        axis |= {"tickangle": 0, "minor": {"ticks": "outside", "ticklen": 3, "dtick": "D1"}}
     figure.update_layout(
         height=230,
         barmode="stack",
         bargap=0,
         showlegend=False,
         margin={"l": 8, "r": 8, "t": 8, "b": 8},
-        paper_bgcolor="rgba(0, 0, 0, 0)",
-        plot_bgcolor="rgba(0, 0, 0, 0)",
+        **_CLEAR,
         xaxis=axis,
         yaxis={"title": "cells", "nticks": 4},
         dragmode=False,
@@ -259,21 +264,15 @@ def draw_quality(
     return figure
 
 
-def log_ticks(low: float, high: float, most: int = 6) -> list[float]:
-    """Round numbers inside a range, for an axis of logarithms: the finest of 1-2-3-5, 1-2-5, 1-3 and 1 that fits.
-
-    Returns
-    -------
-    list of float
-        At least two wherever the range spans two of them, at most `most`.
-    """
+def log_ticks(low: float, high: float, most: int = 4) -> list[float]:
+    """Round numbers inside a range, for an axis of logarithms: as many as fit, of 1-3-10, 1-2-5, 1-2-3-5 or finer."""
     powers = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
-    marks: list[float] = []
-    for steps in ((1, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9), (1, 2, 3, 5), (1, 2, 5), (1, 3), (1,)):
+    found: list[float] = []
+    for steps in ((1,), (1, 3), (1, 2, 5), (1, 2, 3, 5), (1, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9)):
         marks = [float(step * power) for power in powers for step in steps if low <= step * power <= high]
-        if len(marks) <= most:
-            return marks
-    return marks[:: -(-len(marks) // most)]
+        if len(found) < len(marks) <= most or (len(found) < 2 and len(marks) > most):
+            found = marks
+    return found[:: -(-len(found) // most)] if found else []
 
 
 def draw_training(
@@ -308,8 +307,7 @@ def draw_training(
     figure.update_layout(
         height=300,
         margin={"l": 8, "r": 8, "t": 8, "b": 8},
-        paper_bgcolor="rgba(0, 0, 0, 0)",
-        plot_bgcolor="rgba(0, 0, 0, 0)",
+        **_CLEAR,
         hovermode="x unified",
         xaxis={"title": "optimiser step"},
         yaxis={"title": y_title},
@@ -323,8 +321,8 @@ def _smoothed(values: np.ndarray) -> np.ndarray:
     half = max(1, len(values) // 20)
     sums = np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])
     at = np.arange(len(values))
-    reach = np.minimum(half, np.minimum(at, len(values) - 1 - at))
-    return (sums[at + reach + 1] - sums[at - reach]) / (2 * reach + 1)
+    start, stop = np.maximum(at - half, 0), np.minimum(at + half + 1, len(values))
+    return (sums[stop] - sums[start]) / (stop - start)
 
 
 def _pairs(edges: np.ndarray):

@@ -13,7 +13,7 @@ _ICONS = {"info": ":material/check_circle:", "warning": ":material/warning:"}
 
 
 def show_chooser() -> None:
-    """Four ways to a dataset; choosing one makes it the dataset in use."""
+    """Four places that a dataset can come from; choosing one makes it the dataset in use."""
     with st.container(border=True, key="card-choose"):
         way = st.segmented_control(
             "Where is your dataset?",
@@ -42,9 +42,9 @@ def _choose_demo() -> None:
             st.markdown(f"**{plain(demo.title)}**")
             st.caption(plain(demo.description))
             ref = f"demo:{demo.name}"
-            if st.button(
-                "Open", key=f"open-{demo.name}", disabled=state.dataset() == ref, icon=":material/play_arrow:"
-            ):
+            if state.dataset() == ref:
+                st.badge("in use", icon=":material/check:", color="green")
+            elif st.button("Open", key=f"open-{demo.name}", icon=":material/play_arrow:"):
                 use(ref)
 
 
@@ -132,7 +132,7 @@ def _choose_gallery() -> None:
 
 def show_card(source: sources.Source, about: dict[str, Any]) -> None:
     """The dataset in four numbers."""
-    st.markdown(f"#### {plain(shorten(source.title, 70))}")
+    st.markdown(f"#### {plain(shorten(sources.display_title(source.ref), 70))}")
     facts = [source.origin, plain(about["source"]["format"]), size(about["source"]["size"])]
     st.caption(" · ".join(part for part in facts if part))
     lineage.show(about.get("lineage", ()))
@@ -162,6 +162,9 @@ def show_report(source: sources.Source, about: dict[str, Any]) -> None:
             st.markdown(f"{_ICONS[notice['level']]} {plain(notice['text'])}")
         for note in about["source"]["notes"]:
             st.markdown(f":material/info: {plain(note)}")
+        if words := _explain_matrix(counts["location"]):
+            st.caption(words)
+        _choose_gene_column(source)
     with right:
         st.markdown("##### Genes")
         known = genes["n_file"] - genes["n_unknown"]
@@ -173,7 +176,15 @@ def show_report(source: sources.Source, about: dict[str, Any]) -> None:
         for notice in genes["notices"]:
             st.markdown(f":material/info: {plain(notice)}")
         _show_genes_table(genes)
-    _choose_gene_column(source)
+
+
+def _explain_matrix(location: str) -> str:
+    """What the place of the counts is, for those who know a file by what it shows."""
+    if location == "X":
+        return "`X` is the file's main matrix, cells by genes."
+    if location == "raw.X":
+        return "`raw.X` is the matrix that was set aside in the file before genes were filtered or values scaled."
+    return "A layer is a further matrix of the file, with the same cells and genes." if "layers" in location else ""
 
 
 def _show_genes_table(genes: dict[str, Any]) -> None:

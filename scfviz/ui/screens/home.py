@@ -1,10 +1,17 @@
-"""The start page: the dataset in use as a card, its computation, and the next steps."""
+"""The start page: the dataset in use with its map, what was computed for it, and the next steps."""
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from scfviz.ui.frame import describe, job_panel, page, routes, sources, state
-from scfviz.ui.screens import dataset
+from scfviz.jobs import JobStatus
+from scfviz.ui.frame import describe, job_panel, lineage, page, routes, sources, state
+from scfviz.ui.frame.text import number, plain, plural, shorten, size
 from scfviz.ui.tasks import embedding
+
+if TYPE_CHECKING:
+    from scfviz.ui.explorer.data import Explored
 
 _STEPS = {
     "dataset": (
@@ -19,20 +26,34 @@ _STEPS = {
         "Explore the cells",
         "Select cells with a lasso, name them, and find the genes that set them apart.",
     ),
-    "model": ("Know the model", "The weights in use, their size and licence, and how to bring the official ones."),
+    "model": ("Know the model", "What the weights in use are good for, and how to import the official ones."),
 }
-_TITLE = "Computing the maps of the demo"
+_WIDTH, _HEIGHT = 760, 470  # of the map, in pixels
+# Kinds of computations that answer a question, with what one of them is called.
+_ANSWERS = {
+    "differential_expression": ("comparison", "comparisons"),
+    "enrichment": ("gene-set analysis", "gene-set analyses"),
+    "set_score": ("gene-set score", "gene-set scores"),
+    "subset": ("subset opened as a dataset", "subsets opened as datasets"),
+}
 
 
 def show_dataset() -> None:
     """The dataset in use, or how to get one."""
     if state.dataset() is None:
         _show_welcome()
-        return
-    with st.container(border=True, key="card-dataset"):
-        _show_card(state.dataset())
-    if state.job() and job_panel.status_of(state.job()).state != "done":
-        job_panel.show_progress(state.job(), _TITLE if state.dataset().startswith("demo:") else "Computing the maps")
+    else:
+        with st.container(border=True, key="card-dataset"):
+            _show_card(state.dataset())
+
+
+def show_steps() -> None:
+    """A card for each page with what it is for."""
+    for column, (name, (title, text)) in zip(st.columns(len(_STEPS), gap="small"), _STEPS.items(), strict=True):
+        with column.container(border=True, height="stretch", key=f"card-next-{name}"):
+            st.markdown(f"{routes.ROUTES[name].icon} **{title}**")
+            st.markdown(text)
+            routes.link(name)
 
 
 def _show_welcome() -> None:
@@ -54,23 +75,105 @@ def _show_welcome() -> None:
 def _show_card(ref: str) -> None:
     """Runs beside the page, so that the page is there at once while a new file is still being read."""
     with page.guard():
-        waiting = st.skeleton(height=150)
+        waiting = st.skeleton(height=_HEIGHT)
         try:
             source = sources.resolve(ref)
             about = describe.describe(source, state.gene_column())
-            if ref.startswith("demo:") and state.job() is None and embedding.find_job(source) is not None:
-                st.rerun(scope="app")
+            job = embedding.find_job(source)
         finally:
             waiting.empty()
-        dataset.show_card(source, about)
-        if about["n_obs"] and state.filters():
-            st.caption("Cell filters are in use; see the Dataset page.")
+        left, right = st.columns([1.25, 1], gap="large")
+        with right:
+            _show_facts(source, about)
+            _show_computed(source, about, job)
+        with left:
+            has_map = _show_map(source, job)
+        with right:
+            _show_next(job, has_map)
 
 
-def show_steps() -> None:
-    """A card for each page with what it is for."""
-    for column, (name, (title, text)) in zip(st.columns(len(_STEPS), gap="small"), _STEPS.items(), strict=True):
-        with column.container(border=True, height="stretch", key=f"card-next-{name}"):
-            st.markdown(f"**{title}**")
-            st.markdown(text)
-            routes.link(name)
+def _show_facts(source: sources.Source, about: dict[str, Any]) -> None:
+    st.markdown(f"### {plain(shorten(sources.display_title(source.ref), 70))}")
+    facts = [source.origin, plain(about["source"]["format"]), size(about["source"]["size"])]
+    st.caption(" · ".join(part for part in facts if part))
+    lineage.show(about.get("lineage", ()))
+    genes = about["genes"]
+    first, second = st.columns(2)
+    first.metric("Cells", number(about["n_obs"]))
+    second.metric("Genes in the file", number(about["n_vars"]))
+    first.metric("Median counts per cell", number(about["median_depth"]))
+    second.metric(
+        "Of the model's genes",
+        f"{genes['model_coverage']:.1f} %",
+        help=f"{genes['n_measured']:,} of the model's {genes['n_model']:,} genes were measured in this dataset.",
+    )
+
+
+def _show_computed(source: sources.Source, about: dict[str, Any], job: JobStatus | None) -> None:
+    """What is there for this dataset, a line each."""
+    lines = [f":material/check_circle: Checked: {plural(about['n_obs'], 'cell')}, counts and genes found"]
+    if about["n_obs"] and state.filters():
+        lines.append(":material/filter_alt: Limits of quality are in use; see the Dataset page")
+    if job is not None and job.state == "done":
+        lines.append(":material/check_circle: Maps computed: model, baseline and both together")
+    elif job is not None and job.is_active:
+        lines.append(":material/pending: Maps are being computed: model, baseline and both together")
+    counted = Counter(
+        other.kind
+        for other in job_panel.visible_jobs()
+        if other.kind in _ANSWERS and other.state == "done" and job_panel.is_of(other, source.path)
+    )
+    lines += [
+        f":material/check_circle: {plural(counted[kind], *names)}" for kind, names in _ANSWERS.items() if counted[kind]
+    ]
+    st.markdown("**What has been computed**")
+    st.markdown("  \n".join(lines))
+
+
+def _show_map(source: sources.Source, job: JobStatus | None) -> bool:
+    """The best map there is, else the progress of the computation; returns whether there is a map."""
+    from scfviz.ui.explorer import data as explorer_data
+
+    is_done = job is not None and job.state == "done"
+    data = explorer_data.explore(source, job.id if is_done else None, None)
+    if data.maps:
+        _draw_map(data)
+    if job is not None and not is_done:
+        title = "Computing the maps of the demo" if source.ref.startswith("demo:") else "Computing the maps"
+        job_panel.show_progress(job.id, title)
+    elif not data.maps:
+        page.show_empty("No map yet", "The map of these cells is computed on the page Cell embedding.")
+    return bool(data.maps)
+
+
+def _draw_map(data: "Explored") -> None:
+    from scfviz.ui.drawing import coloring
+    from scfviz.ui.drawing.thumbnail import draw_thumbnail
+    from scfviz.ui.explorer.data import title_of
+
+    name, points = next(iter(data.maps.items()))
+    column = data.labels[0] if data.labels else data.values[0] if data.values else None
+    if column is None:
+        chosen: Any = coloring.Values("nothing", "", points[:, 0] * float("nan"), 0.0, 1.0)
+    elif column in data.labels:
+        chosen = coloring.color_by_labels(title_of(column), data.column(column), stored=data.colors.get(column))
+    else:
+        chosen = coloring.color_by_values(title_of(column), "", data.column(column).to_numpy(float))
+    words = f"{data.titles[name]}, coloured by {chosen.title}"
+    dark = st.context.theme.type == "dark"
+    st.image(
+        draw_thumbnail(points, chosen, width=_WIDTH, height=_HEIGHT, dark=dark), width="stretch", alt=f"Map: {words}."
+    )
+    st.caption(f"{plain(words)} · {plural(len(points), 'cell')}")
+
+
+def _show_next(job: JobStatus | None, has_map: bool) -> None:
+    steps = ["explorer", "cell_embedding"] if has_map else ["cell_embedding", "dataset"]
+    if job is None:
+        steps = ["cell_embedding", "explorer" if has_map else "dataset"]
+    with st.container(horizontal=True):
+        for number_of, name in enumerate(steps):
+            title = "Compute the model's map" if name == "cell_embedding" and job is None else _STEPS[name][0]
+            kind = "secondary" if number_of else "primary"
+            if st.button(title, type=kind, icon=routes.ROUTES[name].icon, key=f"home-{name}"):
+                routes.go(name)

@@ -42,14 +42,14 @@ def show_verdict(info: "CheckpointInfo") -> None:
     _warn_of_other_weights(info, report)
     answers = pool_questions(report["summary"])
     st.markdown(f"**{verdict_of(answers)}**")
-    st.dataframe(
+    st.table(
         {
-            "What was asked": [_upper(_QUESTIONS.get(question, question)) for question in answers],
+            "What was asked": [plain(_upper(_QUESTIONS.get(question, question))) for question in answers],
             "Model with your dataset": [_describe_counts(of.get("combined")) for of in answers.values()],
             "Model alone": [_describe_counts(of.get("alone")) for of in answers.values()],
         },
+        border="horizontal",
         hide_index=True,
-        key="scores_answers",
     )
     n_datasets = len({row["dataset"] for row in report["rows"]})
     st.caption(
@@ -198,7 +198,7 @@ def _judge(of: dict[str, int]) -> str:
 def _describe_counts(of: dict[str, int] | None) -> str:
     if of is None:
         return "not measured"
-    return f"{_judge(of)} ({of['ahead']} better, {of['behind']} worse of {sum(of.values())})"
+    return f"**{_judge(of)}** ({of['ahead']} better, {of['behind']} worse of {sum(of.values())})"
 
 
 def _listed(words: list[str]) -> str:
