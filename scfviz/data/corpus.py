@@ -33,6 +33,7 @@ from scfviz.data.corpus_writer import (
 )
 from scfviz.data.formats import stem_of
 from scfviz.data.read import read_dataset
+from scfviz.data.source import dataset_files, resolve_source, split_part
 from scfviz.data.vocabulary import load_vocabulary
 from scfviz.errors import DatasetError, OptionError, ScfvizError
 
@@ -223,10 +224,8 @@ def _distinct(obs: Any, column: str) -> list[str]:
 
 def _sha256(path: Path) -> str:
     digest = hashlib.sha256()
-    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
-    if not files:
-        raise DatasetError(f"There is no file '{path}'.", "A dataset file is needed.", "Check the path.")
-    for file in files:
+    real = resolve_source(path)
+    for file in dataset_files(split_part(real)[0]):
         with file.open("rb") as stream:
             while block := stream.read(1 << 22):
                 digest.update(block)

@@ -22,8 +22,25 @@ COUNT_FIRST = "Count the reads first (Cell Ranger, STARsolo, kb, alevin-fry)."
 AS_CSV = "Save its sheet as .csv. Excel turns some gene names into dates: better get the original table."
 NO_PICKLE = "Pickles are never opened: they can run programs. Save the data as .h5ad."
 NOT_AN_IMAGE = "Open the counts, not the image."
+FETCH = "The data itself was not fetched: run"
 # First bytes, what it is, what to do.
 KINDS = (
+    (
+        b"version https://git-lfs",
+        "a Git LFS pointer, a text of three lines that stands for the data",
+        f"{FETCH} git lfs pull.",
+    ),
+    (b"/annex/objects/", "a git-annex pointer that stands for the data", f"{FETCH} git annex get."),
+    (b'{"', "a JSON text (perhaps an error message of a server)", "Download the data file itself."),
+    (b"##fileformat=VCF", "a VCF file: variants, not counts", "Open the counts."),
+    (b"#!genome-build", "an annotation of a genome (GTF or GFF)", "Open the counts."),
+    (b"##gff-version", "an annotation of a genome (GFF)", "Open the counts."),
+    (b"##description: ", "an annotation of a genome (GTF)", "Open the counts."),
+    (
+        b"%%MatrixMarket",
+        "a matrix without the names of its cells and genes",
+        "Open the folder that holds it together with barcodes.tsv and features.tsv.",
+    ),
     (b"\x00\x05\x16\x07", "a companion file of macOS, not the data", "Open the file of the same name without ._."),
     (b"RDX", "an R data file", IN_R),
     (b"X\n\x00\x00\x00", "an R object (.rds)", IN_R),

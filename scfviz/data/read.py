@@ -12,7 +12,6 @@ from scfviz.data.foreign import HDF5_MAGIC, HEAD_BYTES, is_tar, open_zip_names, 
 from scfviz.data.formats import (
     FORMATS,
     HDF5_SUFFIXES,
-    MATRIX_SUFFIX,
     PACKED,
     TABLE_SUFFIXES,
     ZARR_METADATA,
@@ -118,12 +117,6 @@ def open_by_content(path: Path, part: str, notes: list[str]):
         return open_zip(path, part, notes)
     if part:
         raise no_such_part(path, part)
-    if suffix == MATRIX_SUFFIX:
-        raise DatasetError(
-            f"'{name}' is a matrix without the names of its cells and genes.",
-            "The folder with matrix.mtx, barcodes.tsv and features.tsv is needed.",
-            f"Choose the folder it lies in, '{shorten(path.parent.name)}', or a .zip of the three files.",
-        )
     if suffix in TABLE_SUFFIXES:
         from scfviz.data.read_tables import read_table
 

@@ -65,6 +65,12 @@ def open_hdf5(path: Path, part: str, notes: list[str]):
     for groups, what, advice in LAYOUTS:
         if groups <= set(file) | set(file.attrs):
             raise DatasetError(f"'{name}' is {what}, not a matrix of cells x genes.", "", advice)
+    if any("pandas_type" in file[key].attrs for key in file):
+        raise DatasetError(
+            f"'{name}' is a table of pandas (HDFStore), not a matrix of cells x genes in a known layout.",
+            "",
+            "Read it with pandas.read_hdf and save it as .h5ad or .csv.",
+        )
     inside = ", ".join(list(file)[:6]) or "nothing"
     raise DatasetError(
         f"'{name}' is an HDF5 file without a cells x genes matrix (it holds: {inside}).",

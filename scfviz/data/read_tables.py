@@ -54,6 +54,10 @@ def read_table(path: Path, notes: list[str]) -> AnnData:
         notes.append("The rows have no names; the cells were numbered.")
     if len(layout.names) > 1:
         notes.append("Cells are named by field of view and cell together (fov_cell).")
+    if layout.above:
+        shown = ", ".join(f"'{shorten(label)}'" for label in list(layout.above)[:6])
+        what = "cells" if layout.genes_are_rows else "genes"
+        notes.append(f"Rows of text above the numbers say something about the {what} and were kept apart: {shown}.")
     if layout.others:
         shown = ", ".join(f"'{shorten(label)}'" for label in list(layout.others)[:6])
         what = "genes" if layout.genes_are_rows else "cells"
@@ -63,7 +67,7 @@ def read_table(path: Path, notes: list[str]) -> AnnData:
     shape = (len(layout.columns), layout.n_rows) if layout.genes_are_rows else (layout.n_rows, len(layout.columns))
     X = assemble(table_entries(layout, row_names, texts), shape, notes)
     rows = pd.DataFrame({k: typed(v) for k, v in texts.items()}, index=pd.Index(row_names, dtype=object))
-    columns = pd.DataFrame(index=pd.Index(layout.columns, dtype=object))
+    columns = pd.DataFrame({k: typed(v) for k, v in layout.above.items()}, index=pd.Index(layout.columns, dtype=object))
     return AnnData(X, obs=columns, var=rows) if layout.genes_are_rows else AnnData(X, obs=rows, var=columns)
 
 
@@ -76,7 +80,8 @@ def without_gene_columns(layout: Layout) -> Layout:
         return layout
     others = layout.others | {c: i for c, i, a in zip(layout.columns, layout.kept, about, strict=True) if a}
     left = [(c, i) for c, i, a in zip(layout.columns, layout.kept, about, strict=True) if not a]
-    return replace(layout, others=others, columns=[c for c, _ in left], kept=[i for _, i in left])
+    above = {label: [v for v, a in zip(row, about, strict=True) if not a] for label, row in layout.above.items()}
+    return replace(layout, others=others, columns=[c for c, _ in left], kept=[i for _, i in left], above=above)
 
 
 def typed(values: list[str]):

@@ -13,6 +13,7 @@ from scfviz.data.source import open_text
 from scfviz.data.table_numbers import Evidence, Numbers, is_missing
 from scfviz.errors import DatasetError, GeneError
 
+MAX_ABOVE = 30
 N_SAMPLE_LINES, N_TYPED_LINES = 300, 30
 FEW_KNOWN = 0.02  # as many names may be those of genes by chance
 GCT = ("#1.2", "#1.3")
@@ -45,6 +46,7 @@ class Layout:
     others: dict[str, int]  # columns of text, and their fields
     genes_are_rows: bool
     numbers: Numbers
+    above: dict[str, list[str]]  # what lines of text above the numbers say about each of `columns`
 
     @property
     def name(self) -> str:
@@ -60,6 +62,7 @@ class Opening:
     header: list[str]
     body: list[list[str]]
     first_line: int
+    above: dict[str, list[str]]  # lines of text between the two, which say something about the columns
 
 
 def filled_lines(stream: Iterable[str], first: int = 1, delimiter: str = "") -> Iterator[tuple[int, str]]:
@@ -107,7 +110,9 @@ def lay_out(path: Path, opening: Opening, notes: list[str]) -> Layout:
     row_names = ["_".join(row[i] for i in names) for row in body] if names else []
     columns = [labels[i] for i in kept] if labels else []
     candidates = [row_names, *([row[i] for row in body] for i in others.values())]
-    genes_are_rows = find_orientation(candidates, columns, [labels[i] for i in names] if labels else [], name, notes)
+    above = {label: [row[i] for i in kept] for label, row in opening.above.items()}
+    corner = [labels[i] for i in names] if labels else []
+    genes_are_rows = find_orientation(candidates, [columns, *above.values()], corner, name, notes)
     if not columns:
         if not genes_are_rows:
             raise DatasetError(
@@ -118,18 +123,9 @@ def lay_out(path: Path, opening: Opening, notes: list[str]) -> Layout:
         notes.append("The columns have no names; the cells were numbered.")
         columns = [f"cell{i + 1}" for i in range(len(kept))]
     return Layout(
-        path,
-        opening.delimiter,
-        opening.first_line,
-        n_rows,
-        width,
-        columns,
-        kept,
-        names,
-        others,
-        genes_are_rows,
-        numbers,
-    )
+        path, opening.delimiter, opening.first_line, n_rows, width, columns, kept, names, others, genes_are_rows,
+        numbers, above,
+    )  # fmt: skip
 
 
 def read_opening(path: Path) -> Opening:
@@ -162,7 +158,23 @@ def read_opening(path: Path) -> Opening:
             f"'{name}' is no table: its first line has {len(header):,} fields and its second {len(body[0]):,}.",
             "Names in the first row and the first column, numbers elsewhere, separated by commas or tabs.",
         )
-    return Opening(delimiter, header, [row for row in body if len(row) == len(body[0])], rows[0][0])
+    n_above = count_above(body) if header else 0
+    above = {next(filter(None, row), f"row {i + 2}"): row for i, row in enumerate(body[:n_above])}
+    body = [row for row in body[n_above:] if len(row) == len(body[0])]
+    return Opening(delimiter, header, body, rows[n_above][0], above)
+
+
+def count_above(body: list[list[str]]) -> int:
+    """How many of the first lines hold text where the lines below hold numbers: cell types above the counts."""
+    last, n_values = body[-1], len(body[0]) - 1
+    numeric = [i for i in range(1, len(last)) if is_number(last[i])]
+
+    def is_text(row: list[str]) -> bool:
+        n_texts = sum(not is_number(row[i]) for i in numeric) if len(row) == len(last) else 0
+        return 2 * n_texts > n_values or (n_texts > 0 and row[0] == "" != last[0])
+
+    n_above = next((i for i, row in enumerate(body) if not is_text(row)), 0)
+    return n_above if n_above <= MAX_ABOVE else 0
 
 
 def fit_header(header: list[str], body: list[list[str]]) -> list[str]:
@@ -272,15 +284,15 @@ def is_value(text: str, numbers: Numbers) -> bool:
     return not is_missing(text)
 
 
-def find_orientation(rows: list[list[str]], columns: list[str], corner: list[str], name: str, notes: list[str]) -> bool:
+def find_orientation(
+    rows: list[list[str]], columns: list[list[str]], corner: list[str], name: str, notes: list[str]
+) -> bool:
     """Whether the rows are genes: by names that are known, else by what names look like.
 
     Parameters
     ----------
-    rows
-        Names of rows from each column that may hold them.
-    columns
-        Names of the columns of numbers.
+    rows, columns
+        Names from each column (or row) that may hold them, the usual one first.
     corner
         What the columns of names are called.
 
@@ -289,19 +301,19 @@ def find_orientation(rows: list[list[str]], columns: list[str], corner: list[str
     GeneError
         Nothing tells which side the genes are.
     """
-    known_rows, known_columns = max(map(share_known, rows), default=0.0), share_known(columns)
+    known_rows, known_columns = (max(map(share_known, side), default=0.0) for side in (rows, columns))
     if max(known_rows, known_columns) >= FEW_KNOWN and known_rows != known_columns:
         return known_rows > known_columns
     votes = [
         (any(NAMES_OF_GENES.search(c) for c in corner), any(NAMES_OF_CELLS.search(c) for c in corner)),
-        (looks_like(A_CELL, columns), looks_like(A_CELL, rows[0])),
-        (looks_like(A_GENE, rows[0]), looks_like(A_GENE, columns)),
-        (are_numbers(rows[0]) and not are_numbers(columns), False),
+        (looks_like(A_CELL, columns[0]), looks_like(A_CELL, rows[0])),
+        (looks_like(A_GENE, rows[0]), looks_like(A_GENE, columns[0])),
+        (are_numbers(rows[0]) and not are_numbers(columns[0]), False),
     ]
     for genes_are_rows, genes_are_columns in votes:
         if genes_are_rows != genes_are_columns:
             if max(known_rows, known_columns) < FEW_KNOWN:
-                shown = [", ".join(map(shorten, names[:3])) for names in (rows[0], columns)]
+                shown = [", ".join(map(shorten, names[:3])) for names in (rows[0], columns[0])]
                 notes.append(
                     f"Neither side is named by genes that are known (rows: {shown[0]}; columns: {shown[1]}); the "
                     f"{'rows' if genes_are_rows else 'columns'} were taken for the genes."
@@ -309,7 +321,7 @@ def find_orientation(rows: list[list[str]], columns: list[str], corner: list[str
             return genes_are_rows
     if max(known_rows, known_columns) > 0:
         return known_rows > known_columns
-    shown = [", ".join(map(shorten, names[:3])) or "without names" for names in (rows[0], columns)]
+    shown = [", ".join(map(shorten, names[:3])) or "without names" for names in (rows[0], columns[0])]
     raise GeneError(
         f"Neither the rows nor the columns of '{name}' are named by genes that are known: the rows are {shown[0]}, the "
         f"columns {shown[1]}.",

@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from scfviz.data.formats import shorten
 from scfviz.errors import AccessError, DatasetError
 from scfviz.jobs import access
 from scfviz.jobs.access import ABOUT, owner_of
 from scfviz.jobs.workspace import Workspace, folder_size, read_json, write_json
 
+MAX_NAME = 120
 _FOLDER = re.compile(r"[0-9a-f]{32}")
 
 
@@ -44,7 +46,7 @@ def save_upload(file: BinaryIO, name: str, visitor: str) -> str:
         The key of who brings it, see `state.visitor`.
     """
     uploads = Workspace().uploads
-    clean = re.sub(r"[^\w.\- ()+]", "_", Path(name).name).strip(". ")[:120] or "upload"
+    clean = shorten(re.sub(r"[^\w.\- ()+]", "_", Path(name).name).strip(". "), MAX_NAME) or "upload"
     digest = hashlib.sha256()
     with tempfile.NamedTemporaryFile(dir=uploads, prefix=".upload-", delete=False) as copy:
         while block := file.read(1 << 22):

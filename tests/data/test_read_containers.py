@@ -173,6 +173,12 @@ def test_hdf5_of_other_programs_is_named(groups, word, tmp_path):
     refuse(tmp_path / "a.h5", word)
 
 
+def test_a_table_of_pandas_in_hdf5_is_named(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_group("df").attrs["pandas_type"] = b"frame"
+    refuse(tmp_path / "a.h5", "HDFStore", "read_hdf")
+
+
 def test_a_cut_file_says_how_much_of_it_is_there(adata, tmp_path):
     path = datasets.write_h5ad(adata, tmp_path / "a.h5ad")
     size = path.stat().st_size
@@ -309,6 +315,10 @@ def test_a_zip_of_datasets_says_which_to_open(tmp_path):
         (b"SQLite format 3\x00", "SQLite"),
         (b"\x00\x05\x16\x07\x00\x02", "companion file of macOS"),
         (b"BUS\x00\x01", "reads"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 5\n", "git lfs pull"),
+        (b'{"message": "Not Found"}', "JSON"),
+        (b"#!genome-build GRCh38\n", "annotation"),
+        (b"%%MatrixMarket matrix coordinate integer general\n", "names of its cells"),
         (b"\x89PNG\r\n\x1a\n", "picture"),
     ],
 )

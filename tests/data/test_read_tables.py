@@ -196,6 +196,23 @@ def test_row_numbers_before_the_genes_are_understood(adata, tmp_path):
     assert (found.X != adata.X).nnz == 0 and list(found.var["gene"]) == list(adata.var_names)
 
 
+def test_rows_about_cells_above_the_counts_are_kept_apart(adata, tmp_path):
+    frame = frame_of(adata).astype(object)
+    types, samples = ["T", "B"] * 30, ["s1"] * 59 + ["NA"]
+    head = pd.DataFrame([types, samples], index=["cell type", "sample"], columns=frame.columns)
+    found = read_text(tmp_path, pd.concat([head, frame]).to_csv(sep="\t"))
+    assert same(found, adata) and list(found.obs["cell type"]) == types and "'sample'" in notes(found)
+
+
+def test_symbols_below_the_ids_of_the_columns_are_kept_for_the_genes(adata, tmp_path):
+    frame = frame_of(adata).T.astype(object)
+    symbols = pd.DataFrame([list(adata.var_names)], index=[""])
+    symbols.columns = frame.columns = [f"XLOC_{i}" for i in range(90)]
+    found = read_text(tmp_path, pd.concat([symbols, frame]).to_csv(), "a.csv")
+    assert (found.X != adata.X).nnz == 0 and list(found.obs_names) == list(adata.obs_names)
+    assert any(list(found.var[c]) == list(adata.var_names) for c in found.var)
+
+
 def test_a_column_of_a_gene_without_values_is_no_metadata(adata, tmp_path):
     frame = frame_of(adata).T.astype(object)
     frame.iloc[:, 3] = "NA"

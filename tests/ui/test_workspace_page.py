@@ -6,9 +6,11 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from io import BytesIO
 from pathlib import Path
 
+import datasets
 import psutil
 import pytest
 from app_pages import check, text_of
@@ -195,6 +197,26 @@ def test_subsets_are_not_listed_as_files_of_the_server(content, workspace, monke
     (workspace.subsets / "job" / "secret.h5ad").write_bytes(content)
     (workspace.datasets / "mine.h5ad").write_bytes(content)
     assert sources.list_files(0)[0] == ["mine.h5ad"]
+
+
+def test_one_of_several_samples_in_an_upload_is_chosen_on_the_page(tmp_path):
+    packed = BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for sample, n in (("GSM1", 30), ("GSM2", 20)):
+            for part, body in datasets.mtx_parts(datasets.make_adata(n), 3).items():
+                archive.writestr(f"{sample}/{part}", body)
+    ref = upload(packed.getvalue(), ANNA, "GSE1.zip")
+    app = open_page(ANNA, "dataset", dataset=ref)
+    assert "2 samples" in text_of(app) and "choose one" in text_of(app)
+    app.selectbox(key="choice-part").set_value("GSE1.zip/GSM2").run()
+    check(app.button(key="choice-open").click().run())
+    assert app.session_state["scfviz.dataset"] == f"{ref}/GSM2" and "20 cells" in text_of(app)
+
+
+def test_a_long_name_of_an_upload_keeps_its_ending(content):
+    """It lost its ending, which was then said to be ''."""
+    ref = upload(content, ANNA, "x" * 200 + "_counts.h5ad")
+    assert ref.endswith("_counts.h5ad") and len(ref.rpartition("/")[2]) <= 120
 
 
 def test_samples_of_a_folder_are_datasets_of_their_own(workspace, tmp_path):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from scfviz.errors import ScfvizError
+from scfviz.errors import ChoiceError, ScfvizError
 from scfviz.jobs import Workspace, start_worker
 from scfviz.threads import prepare_threads
 from scfviz.ui.frame import routes, sharing, sources, state
@@ -87,6 +87,8 @@ def guard() -> Iterator[None]:
         yield
     except ScfvizError as error:
         show_error(error.title, error.found, error.needed, error.advice)
+        if isinstance(error, ChoiceError) and error.choices:
+            _offer(error.choices)
     except Exception:
         _log.exception("An unexpected error on a page")
         show_error(
@@ -95,6 +97,18 @@ def guard() -> Iterator[None]:
             "",
             "Reload the page. If it happens again, please report it with the last lines of the server's log.",
         )
+
+
+def _offer(choices: tuple[str, ...]) -> None:
+    """The datasets that the file or folder in use holds, one to open instead."""
+    inside, found, _ = f"{state.dataset() or ''}/".rpartition("/" + choices[0].partition("/")[0] + "/")
+    if not found:
+        return
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        name = st.selectbox("Dataset", choices, key="choice-part")
+        if st.button("Open", key="choice-open", type="primary", icon=":material/play_arrow:"):
+            state.choose_dataset(f"{inside}/{name}")
+            st.rerun()
 
 
 def show_error(title: str, found: str, needed: str = "", advice: str = "") -> None:

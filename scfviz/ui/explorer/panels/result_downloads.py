@@ -9,6 +9,7 @@ import streamlit as st
 
 from scfviz.analysis.differential_expression import to_rank_genes_groups
 from scfviz.analysis.selection.rules import evaluate
+from scfviz.data.source import take_fingerprint
 from scfviz.jobs import Workspace
 from scfviz.ui.explorer.panels import comparison, result_figures
 from scfviz.ui.explorer.panels.comparison import Result
@@ -39,7 +40,7 @@ def show(view: View, result: Result) -> None:
             lambda kind=kind: result_figures.print_volcano(table, kind, caption),
             f"{stem}.{kind}", mime, on_click="ignore", icon=":material/imagesmode:", key=f"x_de_{kind}",
         )  # fmt: skip
-    if view.source.path.is_dir() or view.source.path.stat().st_size < MAX_BROWSER_BYTES:
+    if view.source.path.is_dir() or take_fingerprint(view.source.path).size < MAX_BROWSER_BYTES:
         st.download_button(
             "Dataset with this result (h5ad)", lambda: dataset_bytes(view, result), f"{stem}.h5ad",
             "application/x-hdf5", on_click="ignore", icon=":material/dataset:", key="x_de_h5ad",
