@@ -1,6 +1,5 @@
 """Read .csv and .tsv tables line by line, whichever way round they are."""
 
-import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,15 +14,9 @@ from scfviz.data.read_long import find_long, read_long
 from scfviz.data.source import open_text
 from scfviz.data.table_layout import Layout, filled_lines, lay_out, read_opening, split
 from scfviz.data.table_numbers import is_missing
+from scfviz.data.tables_of_genes import describes_genes
 from scfviz.errors import DatasetError
 
-# Numbers about genes that programs write beside their counts.
-ABOUT_GENES = re.compile(
-    r"(?:gene|transcript|exon|effective)?[_. ]?(?:length|width|size)(?:[_. ]?k?bp?)?"
-    r"|(?:gene|transcript|chromosome|chr)?[_. ]?(?:start|end|stop|strand|position|tss)(?:[_. ]?bp)?"
-    r"|chr|chrom|chromosome|seqnames?|(?:n_?)?exons?|gc[_. ]?content|(?:entrez|ncbi|hgnc)[_. ]?(?:gene)?[_. ]?(?:id)?",
-    re.IGNORECASE,
-)
 VALUES_PER_CHUNK = 4_000_000
 
 
@@ -75,8 +68,8 @@ def without_gene_columns(layout: Layout) -> Layout:
     """The layout with columns such as Length and Start among those kept apart, where the rows are genes."""
     if not layout.genes_are_rows:
         return layout
-    about = [ABOUT_GENES.fullmatch(label) is not None for label in layout.columns]
-    if all(about) or not any(about):  # a table about genes alone is refused later, by that name
+    about = describes_genes(layout.columns)
+    if about.all() or not about.any():  # a table about genes alone is refused later, by that name
         return layout
     others = layout.others | {c: i for c, i, a in zip(layout.columns, layout.kept, about, strict=True) if a}
     left = [(c, i) for c, i, a in zip(layout.columns, layout.kept, about, strict=True) if not a]
