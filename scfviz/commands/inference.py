@@ -30,7 +30,7 @@ def _embed(args: argparse.Namespace) -> int:
         run.refuse_small_disk(run.aligned.n_obs * width)
         embedding = embed_cells(run.aligned, run.model, pooling=args.pooling, **run.options)
         run.note_depths(embedding.source_depth, embedding.target_depth)
-        run.write(embedding.provenance, obsm={"X_scfoundation": np.asarray(embedding.values)})
+        run.write(embedding.provenance, obsm={"X_scfoundation": run.rows(np.asarray(embedding.values))})
         return run.show(f"obsm['X_scfoundation'] holds {width:,} values for each of the cells.")
 
 
@@ -89,6 +89,10 @@ def add_inference(parser: argparse.ArgumentParser) -> None:
     depth = parser.add_mutually_exclusive_group()
     depth.add_argument("--target-depth", type=float, metavar="N", help="depth the model is to imagine, in counts")
     depth.add_argument("--depth-fold", type=float, metavar="F", help="the same as a multiple of the cell's own depth")
+    parser.add_argument(
+        "--min-counts", type=float, metavar="N", help="leave out cells with fewer counts on model genes"
+    )
+    parser.add_argument("--min-genes", type=int, metavar="N", help="leave out cells with fewer genes of the model")
     parser.add_argument("--precision", choices=["auto", "fp32", "bf16"], default="auto")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto")
     add_threads(parser)

@@ -4,10 +4,15 @@ import argparse
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scfviz.commands.shared import Progress, show_report
-from scfviz.errors import JobError, OptionError
+from scfviz.errors import DatasetError, JobError, OptionError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from scfviz.data.align import AlignedCounts
 
 
 class FileRun:
@@ -88,7 +93,8 @@ class FileRun:
         self.adata = read_dataset(args.file)
         folder = args.checkpoint if args.checkpoint is not None else default_checkpoint()
         self.info, self.model = checkpoint_info(folder), load_checkpoint(folder)
-        self.aligned = align_genes(self.adata, genes=self.model.genes, column=args.gene_column, counts=args.counts)
+        aligned = align_genes(self.adata, genes=self.model.genes, column=args.gene_column, counts=args.counts)
+        self.aligned, self.kept = self._filter(aligned)
         self.options = {
             **{name: getattr(args, name) for name in ("target_depth", "depth_fold", "precision", "device")},
             "out": self.partial,
@@ -96,6 +102,37 @@ class FileRun:
             "progress": Progress("cells"),
         }
         args.when_stopped = f"What is done is kept in '{self.partial}'; add --resume to the command to go on."
+
+    def _filter(self, aligned: "AlignedCounts") -> tuple["AlignedCounts", "np.ndarray"]:
+        """The cells to compute, and their rows in the file; cells that the model cannot read go only with a filter."""
+        import numpy as np
+
+        from scfviz.data.qc import filter_cells, qc_metrics, refuse_unusable
+
+        limits = {name: getattr(self.args, name) for name in ("min_counts", "min_genes")}
+        if all(limit is None for limit in limits.values()):
+            refuse_unusable(aligned)
+            return aligned, np.arange(aligned.n_obs)
+        kept = np.flatnonzero(filter_cells(qc_metrics(aligned), **limits))
+        if not len(kept):
+            raise DatasetError(
+                f"The filters remove all {aligned.n_obs:,} cells.", "At least one must remain.", "Loosen the filters."
+            )
+        if left := aligned.n_obs - len(kept):
+            self.notes.append(f"{left:,} of {aligned.n_obs:,} cells were left out by the filters; their rows are NaN.")
+        return aligned.subset(kept), kept
+
+    def rows(self, values: "np.ndarray") -> Any:
+        """Results of the computed cells as one row for each cell of the file."""
+        import numpy as np
+
+        from scfviz.data.write import SomeRows
+
+        if len(self.kept) == self.adata.n_obs:
+            return values
+        place = np.full(self.adata.n_obs, -1, dtype=np.int64)
+        place[self.kept] = np.arange(len(self.kept))
+        return SomeRows(values, place)
 
     def refuse_small_disk(self, n_values: int) -> None:
         """Refuse what will not fit: `n_values` float32 results, in the run and in the new file, and the file itself."""

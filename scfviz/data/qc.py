@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from scfviz.data.align import AlignedCounts
-from scfviz.errors import OptionError
+from scfviz.errors import DatasetError, OptionError
 
 
 def qc_metrics(aligned: AlignedCounts) -> pd.DataFrame:
@@ -14,13 +14,15 @@ def qc_metrics(aligned: AlignedCounts) -> pd.DataFrame:
     -------
     DataFrame
         Index: cell names. `total_counts` float64 (counts), `n_genes` int32 (genes with counts), `pct_counts_mt`
-        float64 (% of the counts; NaN where no mitochondrial gene was measured or the cell has no counts).
+        float64 (% of the counts; NaN where no mitochondrial gene was measured or the cell has no counts). In a file of
+        human and mouse cells also `is_other_species`, bool.
     """
     total = aligned.total_counts
     share = np.divide(100 * aligned.mitochondrial_counts, total, out=np.full(aligned.n_obs, np.nan), where=total > 0)
-    return pd.DataFrame(
-        {"total_counts": total, "n_genes": aligned.n_expressed, "pct_counts_mt": share}, index=aligned.obs.index
-    )
+    columns = {"total_counts": total, "n_genes": aligned.n_expressed, "pct_counts_mt": share}
+    if aligned.counts_report.n_other_species:
+        columns["is_other_species"] = aligned.is_other_species
+    return pd.DataFrame(columns, index=aligned.obs.index)
 
 
 def filter_cells(
@@ -41,7 +43,7 @@ def filter_cells(
 
     Returns
     -------
-    bool (n_obs,). Cells without any counts never stay.
+    bool (n_obs,). Cells without any counts, and cells of another species, never stay.
 
     Raises
     ------
@@ -55,6 +57,8 @@ def filter_cells(
                 "It must be between 0 and 100." if name == "max_pct_mt" else "It must not be negative.",
             )
     keep = metrics["total_counts"].to_numpy() > 0
+    if "is_other_species" in metrics:
+        keep &= ~metrics["is_other_species"].to_numpy()
     if min_counts is not None:
         keep &= metrics["total_counts"].to_numpy() >= min_counts
     if min_genes is not None:
@@ -63,3 +67,30 @@ def filter_cells(
         share = metrics["pct_counts_mt"].to_numpy()
         keep &= np.isnan(share) | (share <= max_pct_mt)
     return keep
+
+
+def refuse_unusable(aligned: AlignedCounts) -> None:
+    """Refuse cells that the model cannot read, before anything is computed.
+
+    Raises
+    ------
+    DatasetError
+        Cells have no counts on the model's genes, or are of another species. The message names the first ones.
+    """
+    is_empty = aligned.total_counts <= 0
+    is_foreign = aligned.is_other_species & ~is_empty
+    found = [
+        f"{int(flags.sum()):,} of {aligned.n_obs:,} cells {what} (for example "
+        f"{', '.join(map(str, aligned.obs.index[flags][:3]))})"
+        for flags, what in (
+            (is_empty, "have no counts on the model's genes"),
+            (is_foreign, "have most of their counts on mouse genes"),
+        )
+        if flags.any()
+    ]
+    if found:
+        raise DatasetError(
+            f"{' and '.join(found)}.",
+            "Every cell needs counts on the model's genes, and must be human where a file holds human and mouse cells.",
+            "Leave such cells out with a filter: at least 200 counts per cell (--min-counts 200 in commands), or 1.",
+        )

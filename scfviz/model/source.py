@@ -55,6 +55,12 @@ class CellSource:
                     "Counts must be in the model's gene order.",
                     "Align the dataset again with `align_genes(adata, genes=model.genes)`.",
                 )
+            if np.any(getattr(counts, "is_other_species", False)):
+                raise DatasetError(
+                    f"{int(counts.is_other_species.sum()):,} of {counts.n_obs:,} cells are mouse cells.",
+                    "Human cells are needed where a file holds both.",
+                    "Leave them out: `aligned.subset(~aligned.is_other_species)`.",
+                )
             self.n_obs = counts.n_obs
             self.n_expressed = np.asarray(counts.n_expressed, dtype=np.int64)
             self.totals = np.asarray(counts.total_counts, dtype=np.float64)

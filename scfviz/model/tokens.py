@@ -151,7 +151,7 @@ def refuse_empty_cells(totals: np.ndarray, names: np.ndarray | None = None) -> N
         raise DatasetError(
             f"Cell {name} has no counts in the model's genes ({int((totals <= 0).sum()):,} such cells in all).",
             "Every cell needs at least one count: its read depth has no logarithm otherwise.",
-            "Remove empty cells, for example with the filter 'at least 200 counts per cell'.",
+            "Remove empty cells, for example with the filter 'at least 200 counts per cell' (--min-counts 200).",
         )
 
 

@@ -206,10 +206,11 @@ def _filter(
     aligned: "AlignedCounts", filters: dict[str, float] | None
 ) -> tuple["AlignedCounts", "pd.DataFrame", np.ndarray]:
     """The cells to embed, their QC values, their row numbers in the file."""
-    from scfviz.data.qc import filter_cells, qc_metrics
+    from scfviz.data.qc import filter_cells, qc_metrics, refuse_unusable
 
     metrics, kept = qc_metrics(aligned), np.arange(aligned.n_obs)
     if not filters:
+        refuse_unusable(aligned)
         return aligned, metrics, kept
     kept = np.flatnonzero(filter_cells(metrics, **{name: filters.get(name) for name in sorted(FILTERS)}))
     if not len(kept):

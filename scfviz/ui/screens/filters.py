@@ -29,6 +29,10 @@ def show(source: sources.Source) -> None:
         columns = st.columns(3, gap="medium")
         places = [column.container() for column in columns]
         limits = _limits(columns, metrics, source.ref)
+        n_foreign = int(metrics["is_other_species"].sum()) if "is_other_species" in metrics else 0
+        if n_foreign:
+            limits = {"min_counts": 1.0} | limits
+            st.warning(f"{plural(n_foreign, 'cell')} of the mouse cannot be embedded; any limit leaves them out.")
         n_empty = int((metrics["total_counts"] <= 0).sum())
         if n_empty:  # their depth has no logarithm, so the model cannot read them
             limits = {"min_counts": 1.0} | limits
