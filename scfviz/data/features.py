@@ -179,7 +179,9 @@ def is_metadata_by_value(names: pd.Index, is_gene: np.ndarray, sample: sp.csr_ma
     if not strange.any() or strange.sum() > max(1, MAX_STRANGE * len(names)):
         return np.zeros(len(names), dtype=bool)
     vocabulary = load_vocabulary()
-    return strange & ~any(vocabulary.lookup(str(name)) for name in names[strange])
+    if any(vocabulary.lookup(str(name)) for name in names[strange]):
+        return np.zeros(len(names), dtype=bool)
+    return strange
 
 
 def refuse_no_genes(others: dict[str, int], names: np.ndarray) -> None:

@@ -25,13 +25,13 @@ class Naming:
     n_parts: int = 0
 
     @property
-    def score(self) -> tuple[int, int, bool]:
+    def score(self) -> tuple[int, int, int]:
         known = {s for s in self.symbols if s}
-        return (
-            len(known),
-            self.how.count("matched"),
-            self.column == INDEX_COLUMN and not is_row_number([str(n) for n in self.names]),
-        )
+        # Row names go before other columns, and those before numbers of rows.
+        preference = 0
+        if self.column == INDEX_COLUMN:
+            preference = -1 if is_row_number([str(n) for n in self.names]) else 1
+        return len(known), self.how.count("matched"), preference
 
 
 def name_all(names: np.ndarray, column: str, vocabulary: GeneVocabulary, position: dict[str, int]) -> Naming:

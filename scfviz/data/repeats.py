@@ -13,6 +13,7 @@ MIN_TIMES_OF_ANTIBODY = 3
 HIGH_AMONG_GENES = 0.95
 # One such row alone may be a gene of its own; then only an extreme one is set apart.
 MIN_TIMES_ALONE = 10
+SAME_SIDE = 0.8
 # Rows that agree in fewer cells may do so by chance.
 MIN_CELLS_IN_COMMON = 3
 N_SHOWN = 5
@@ -49,16 +50,15 @@ def find_repeats(match: GeneMatch, found: Scan) -> Repeats:
         content = (found.gene_totals[row], found.gene_codes[row])
         if starts:
             first, seen = row, {content}
-        elif content in seen and content[0] > 0:
+        elif content in seen:
             identical.append(row)
         else:
             seen.add(content)
-            if content[0] > 0:
-                pairs.append((first, row))
+            pairs.append((first, row))
     # The same few molecules may be there twice by chance; whole columns may not.
     is_certain = found.gene_cells[identical] >= MIN_CELLS_IN_COMMON if identical else np.zeros(0, dtype=bool)
     same = np.array(identical, dtype=int)
-    if is_certain.sum() <= len(pairs):
+    if is_certain.sum() <= sum(found.gene_totals[row] > 0 for _, row in pairs):
         same = same[is_certain]
     return Repeats(same, find_antibodies(pairs, rows[~is_repeated], found))
 
@@ -82,19 +82,19 @@ def find_antibodies(pairs: list[tuple[int, int]], alone: np.ndarray, found: Scan
         (found.gene_cells[high] >= MIN_CELLS_OF_ANTIBODY * found.n_obs)
         & (totals[high] >= MIN_TIMES_OF_ANTIBODY * np.maximum(totals[low], 1))
         & (totals[high] > usual)
-        # A gene of which this file has nearly nothing elsewhere may be measured by the other row alone.
-        & ((totals[low] > 0) | (high == later))
     )
-    if not far.any():
+    # A gene of which this file has nothing elsewhere may be measured by the other row alone.
+    certain = far & (totals[low] > 0)
+    if not certain.any() or 2 * far.sum() < len(pairs):
         return none
-    is_later = high[far] == later[far]
-    if 2 * far.sum() < len(pairs) or not (is_later.mean() >= 0.8 or is_later.mean() <= 0.2):
-        return none
-    if far.sum() < 2:
-        times = totals[high[far]] / np.maximum(totals[low[far]], 1)
-        if not is_later.all() or times[0] < MIN_TIMES_ALONE:
+    side = (high == later)[certain].mean()
+    if certain.sum() < 2:
+        times = totals[high[certain]] / totals[low[certain]]
+        if side < 1 or times[0] < MIN_TIMES_ALONE:
             return none
-    return np.sort(high[far])
+    if SAME_SIDE > side > 1 - SAME_SIDE:
+        return none
+    return np.sort(high[far & ((high == later) == (side > 0.5))])
 
 
 def resolve_repeats(match: GeneMatch, found: Scan, names: np.ndarray) -> GeneMatch:
