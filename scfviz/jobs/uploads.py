@@ -9,6 +9,7 @@ import re
 import shutil
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -35,7 +36,7 @@ class Upload:
     is_shared: bool
 
 
-def save_upload(file: BinaryIO, name: str, visitor: str) -> str:
+def save_upload(file: BinaryIO, name: str, visitor: str, *, progress: Callable[[int], object] | None = None) -> str:
     """Copy an upload into the workspace, so that the browser's copy can be let go, and return its reference.
 
     The same content uploaded twice by the same visitor is kept once.
@@ -44,14 +45,19 @@ def save_upload(file: BinaryIO, name: str, visitor: str) -> str:
     ----------
     visitor
         The key of who brings it, see `state.visitor`.
+    progress
+        Called with the number of bytes that were copied.
     """
-    uploads = Workspace().uploads
+    uploads, done = Workspace().uploads, 0
     clean = shorten(re.sub(r"[^\w.\- ()+]", "_", Path(name).name).strip(". "), MAX_NAME) or "upload"
     digest = hashlib.sha256()
     with tempfile.NamedTemporaryFile(dir=uploads, prefix=".upload-", delete=False) as copy:
         while block := file.read(1 << 22):
             digest.update(block)
             copy.write(block)
+            done += len(block)
+            if progress is not None:
+                progress(done)
     folder = uploads / hashlib.sha256(f"{visitor}\0{digest.hexdigest()}".encode()).hexdigest()[:32]
     folder.mkdir(exist_ok=True, mode=0o700)
     for other in _files(folder):  # the same content, under the name it had before

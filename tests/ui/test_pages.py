@@ -361,6 +361,35 @@ def test_upload_is_kept_once_and_by_a_harmless_name(tmp_path, workspace):
     assert len([p for p in workspace.uploads.rglob("*.h5ad") if p.is_file()]) == 1
 
 
+@pytest.mark.parametrize("name", ["very_long_" * 30 + "counts.csv.gz", "ü" * 200 + ".h5ad"])
+def test_a_long_name_of_an_upload_keeps_its_ending(tmp_path, name):
+    from scfviz.jobs import uploads
+    from scfviz.ui.frame import sources
+
+    (tmp_path / "file").write_bytes(b"content")
+    steps = []
+    with (tmp_path / "file").open("rb") as file:
+        path = sources.locate(uploads.save_upload(file, name, "a visitor", progress=steps.append)).path
+    assert path.name.endswith(Path(name).suffixes[-1]) and len(path.name.encode()) <= 255
+    assert steps == [7]
+
+
+def test_an_upload_that_ends_early_is_no_fault_in_the_log():
+    import logging
+
+    from starlette.requests import ClientDisconnect
+
+    from scfviz.ui.frame.upload_field import EndedUploads
+
+    def record(error: Exception) -> logging.LogRecord:
+        return logging.LogRecord("uvicorn.error", logging.ERROR, "", 0, "", (), (type(error), error, None))
+
+    wrapped = RuntimeError("in a task")
+    wrapped.__cause__ = ClientDisconnect()
+    assert not EndedUploads().filter(record(ClientDisconnect())) and not EndedUploads().filter(record(wrapped))
+    assert EndedUploads().filter(record(RuntimeError("a fault")))
+
+
 def test_model_page_shows_the_recorded_curve_and_refuses_a_broken_one(tmp_path):
     folder = tmp_path / "workspace" / "checkpoints" / "test" / "tiny"
     log = "step,loss,learning_rate,val_loss\n" + "".join(f"{i},{2 / (i + 1)},0.001,{2.1 / (i + 1)}\n" for i in range(5))

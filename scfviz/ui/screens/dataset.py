@@ -5,7 +5,7 @@ from typing import Any
 import streamlit as st
 
 from scfviz.jobs import uploads
-from scfviz.ui.frame import describe, lineage, page, routes, sources, state
+from scfviz.ui.frame import describe, lineage, page, routes, sources, state, upload_field
 from scfviz.ui.frame.text import number, plain, plural, shorten, size
 
 _WAYS = {"demo": "Demo", "folder": "Server folder", "upload": "Upload", "gallery": "Gallery"}
@@ -78,10 +78,12 @@ def _choose_upload() -> None:
     )
     # A new key lets the uploaded bytes go once they are on disk; the browser's copy would stay in memory otherwise.
     n_uploads = st.session_state.get("scfviz.n_uploads", 0)
-    file = st.file_uploader("File", label_visibility="collapsed", key=f"upload-{n_uploads}")
+    file = upload_field.show(f"upload-{n_uploads}")
     if file is not None:
-        with st.spinner("Keeping a copy in the workspace …"):
-            ref = uploads.save_upload(file, file.name, state.visitor())
+        bar = st.progress(0.0, text="Keeping a copy in the workspace …")
+        ref = uploads.save_upload(
+            file, file.name, state.visitor(), progress=lambda done: bar.progress(min(1.0, done / max(1, file.size)))
+        )
         st.session_state["scfviz.n_uploads"] = n_uploads + 1
         use(ref)
     st.caption(
