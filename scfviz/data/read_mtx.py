@@ -17,13 +17,14 @@ from anndata import AnnData
 from scfviz.data import choices
 from scfviz.data.assemble import assemble
 from scfviz.data.formats import FORMATS, is_dataset_file, is_dataset_folder, is_hidden, shorten
-from scfviz.data.mtx_files import MtxSet, find_sets
+from scfviz.data.mtx_files import MtxSet, describe, find_sets
 from scfviz.data.name_files import Names, read_cells, read_genes
 from scfviz.data.source import GZIP_MAGIC
 from scfviz.errors import ChoiceError, DatasetError
 
 MTX_NUMBERS = ("integer", "real", "unsigned-integer")
 LINES_PER_CHUNK = 2_000_000
+EDS = ("quants_mat.gz", "quants_mat.eds.gz")
 MAX_DEPTH, MAX_LOOKED_AT = 3, 2_000
 VELOCYTO = ("spliced", "unspliced", "ambiguous")  # the three columns of values of STARsolo's Velocyto/matrix.mtx
 USA = (("", "spliced"), ("-U", "unspliced"), ("-A", "ambiguous"))  # alevin-fry: three columns a gene
@@ -317,9 +318,16 @@ def describe_below(path: Path) -> DatasetError:
             found.append(Path(folder).relative_to(path).as_posix())
             below[:] = []
         else:
-            found += [(Path(folder) / f).relative_to(path).as_posix() for f in sorted(files) if is_dataset_file(f)]
+            files = [f for f in sorted(files) if is_dataset_file(f) and describe(f) is None]
+            found += [(Path(folder) / f).relative_to(path).as_posix() for f in files]
         if n_looked_at > MAX_LOOKED_AT:
             break
+    if any((path / eds).exists() for eds in EDS):
+        return DatasetError(
+            f"The folder '{name}' holds the counts of salmon alevin in its own binary form (EDS), which is not read.",
+            "quants_mat.mtx with its rows and columns is needed.",
+            "Run alevin with --dumpMtx (alevin-fry: quant --use-mtx), or read it with tximport and write .h5ad.",
+        )
     if found:
         return ChoiceError(
             f"The folder '{name}' is no dataset itself, but holds {len(found):,} that may be: {choices.listed(found)}.",

@@ -59,6 +59,8 @@ def read_table(path: Path, notes: list[str]) -> AnnData:
     texts: dict[str, list[str]] = {label: [] for label in layout.others}
     shape = (len(layout.columns), layout.n_rows) if layout.genes_are_rows else (layout.n_rows, len(layout.columns))
     X = assemble(table_entries(layout, row_names, texts), shape, notes)
+    if len(layout.names) > 1 and any(set(name.split("_")) >= {"0"} for name in row_names):
+        notes.append("Cell 0 of a field of view (CosMx) holds what was counted outside of cells: filter it out.")
     rows = pd.DataFrame({k: typed(v) for k, v in texts.items()}, index=pd.Index(row_names, dtype=object))
     columns = pd.DataFrame({k: typed(v) for k, v in layout.above.items()}, index=pd.Index(layout.columns, dtype=object))
     return AnnData(X, obs=columns, var=rows) if layout.genes_are_rows else AnnData(X, obs=rows, var=columns)

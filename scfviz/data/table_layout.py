@@ -2,10 +2,11 @@
 
 import csv
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import TextIO
 
 from scfviz.data.formats import shorten
 from scfviz.data.genes import share_known
@@ -14,6 +15,8 @@ from scfviz.data.table_numbers import Evidence, Numbers, is_missing
 from scfviz.errors import DatasetError, GeneError
 
 MAX_ABOVE = 30
+MAX_LINE = 2**28
+SEPARATOR = re.compile(r'"?sep=(.)"?', re.IGNORECASE)  # a first line that Excel writes
 N_SAMPLE_LINES, N_TYPED_LINES = 300, 30
 FEW_KNOWN = 0.02  # as many names may be those of genes by chance
 GCT = ("#1.2", "#1.3")
@@ -65,9 +68,11 @@ class Opening:
     above: dict[str, list[str]]  # lines of text between the two, which say something about the columns
 
 
-def filled_lines(stream: Iterable[str], first: int = 1, delimiter: str = "") -> Iterator[tuple[int, str]]:
+def filled_lines(stream: TextIO, first: int = 1, delimiter: str = "") -> Iterator[tuple[int, str]]:
     """(number in the file, line) of the lines that hold something, from a line on; comments behind it are left out."""
-    for number, line in enumerate(stream, 1):
+    for number, line in enumerate(iter(lambda: stream.readline(MAX_LINE), ""), 1):
+        if len(line) == MAX_LINE:  # a few packed kilobytes can unpack to a line that memory does not hold
+            raise DatasetError(f"Line {number:,} is longer than {MAX_LINE:,} letters.", "A table has shorter lines.")
         if number >= first and not line.isspace():
             if delimiter and line.startswith("#") and delimiter not in line:
                 continue
@@ -132,7 +137,8 @@ def read_opening(path: Path) -> Opening:
     """The first lines of a table: comments are passed over, unless the last of them is the header."""
     with open_text(path) as stream:
         lines = list(islice(filled_lines(stream), N_SAMPLE_LINES + 50))
-    name = shorten(path.name)
+    name, stated = shorten(path.name), SEPARATOR.fullmatch(lines[0][1].strip()) if lines else None
+    lines = lines[1:] if stated else lines
     if any("\0" in line for _, line in lines[:5]):
         raise DatasetError(f"'{name}' is no text table: it holds binary data.", "", "Check the file and its name.")
     comments = [line for _, line in lines[: next((i for i, (_, x) in enumerate(lines) if x[0] != "#"), len(lines))]]
@@ -141,7 +147,7 @@ def read_opening(path: Path) -> Opening:
         rest = rest[1:]  # a line with its size
     if not rest:
         raise DatasetError(f"'{name}' holds no table.", "A table of cells and genes is needed.", "Check the file.")
-    delimiter = find_delimiter(rest[0][1], name)
+    delimiter = stated[1] if stated else find_delimiter(rest[0][1], name)
     rows = [(number, split(line, delimiter)) for number, line in rest]
     header: list[str] = []
     if comments and not is_header(rows[0][1], rows[1:]):
@@ -223,7 +229,7 @@ def is_header(first: list[str], rest: list[tuple[int, list[str]]]) -> bool:
     says_so = not first[0] or any(HEADER_WORD.fullmatch(v) for v in first)
     if all(is_number(v) for v in values):  # numbered cells, or the first line of a table without a header
         counts_up = values in ([str(i) for i in range(len(values))], [str(i + 1) for i in range(len(values))])
-        return len(set(values)) == len(values) and (says_so or counts_up)
+        return len(set(values)) == len(values) and (says_so or (counts_up and len(values) > 2))
     below = [row for _, row in rest[:N_TYPED_LINES] if len(row) == len(first)]
     if says_so or not below or not any(is_number(v) for v in values):
         return True

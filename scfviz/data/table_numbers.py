@@ -52,7 +52,8 @@ class Evidence:
     @property
     def is_decided(self) -> bool:
         """Whether further fields cannot change much."""
-        return max(self.fractions.values()) >= N_DECIDING
+        all_alike = not self.n_plain and max(self.grouped.values()) >= 10 * N_DECIDING
+        return all_alike or max(self.fractions.values()) >= N_DECIDING
 
     def add(self, fields: Iterable[str]) -> None:
         """Take the fields of a line into account."""

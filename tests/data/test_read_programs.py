@@ -358,3 +358,17 @@ def test_a_matrix_of_another_length_than_it_says_is_refused(change, word, adata,
     files["matrix__mtx"] = "\n".join(rows).encode()
     with pytest.raises(DatasetError, match=word):
         read_dataset(write(tmp_path / "s", **files))
+
+
+def test_the_binary_form_of_alevin_is_named(adata, tmp_path):
+    files = {"quants_mat_rows.txt": lines(adata.obs_names), "quants_mat_cols.txt": lines(adata.var_names)}
+    folder = write(tmp_path / "alevin", **files)
+    (folder / "quants_mat.gz").write_bytes(b"EDS")
+    with pytest.raises(DatasetError, match="--dumpMtx"):
+        read_dataset(folder)
+
+
+def test_files_of_names_are_not_listed_as_datasets(adata, tmp_path):
+    write(tmp_path / "a", **{"barcodes.tsv": lines(adata.obs_names), "features.tsv": names_of(adata)})
+    with pytest.raises(DatasetError, match="neither a .zarr store nor a folder with a matrix"):
+        read_dataset(tmp_path / "a")

@@ -89,6 +89,22 @@ def test_numbered_cells_are_a_header(adata, tmp_path):
         assert list(read_text(tmp_path, frame.to_csv(sep="\t")).obs_names) == [str(i) for i in range(60)]
 
 
+@pytest.mark.parametrize("first", [0, 1, 7])
+def test_counts_of_htseq_have_no_header(first, adata, tmp_path):
+    rows = [(n, first if i == 0 else i % 5) for i, n in enumerate(adata.var_names)]
+    found = read_text(tmp_path, "".join(f"{n}\t{v}\n" for n, v in [*rows, ("__no_feature", 9)]))
+    assert found.shape == (1, 91) and found.X.toarray()[0, 0] == first
+
+
+def test_the_separator_that_excel_states_is_taken(adata, tmp_path):
+    assert same(read_text(tmp_path, "sep=;\n" + frame_of(adata).to_csv(sep=";"), "a.csv"), adata)
+
+
+def test_an_endless_line_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("scfviz.data.table_layout.MAX_LINE", 1000)
+    refuse(tmp_path, "gene\ta\n" + "CD3E\t1" * 1000, "Line 2 is longer")
+
+
 def test_a_gct_file_is_read(adata, tmp_path):
     frame = frame_of(adata)
     frame.insert(0, "Description", "na")
