@@ -1,11 +1,12 @@
-"""What was really done to a dataset, in words: the order of work, a methods paragraph, citations, caveats."""
+"""What was really done to a dataset, in words: steps in order, a methods paragraph, citations, caveats."""
 
 import importlib.metadata
 import platform
 from typing import Any
 
 from scfviz.analysis.differential_expression import NOT_REPLICATES
-from scfviz.reporting.record import Compared, Enriched, Pictured, Work
+from scfviz.analysis.labels.labels import Annotation
+from scfviz.reporting.record import AnalysisRecord, Compared, Enriched, Pictured
 
 CITATIONS = {
     "scfoundation": "Hao M, Gong J, Zeng X, et al. Large-scale foundation model on single-cell transcriptomics. "
@@ -54,126 +55,142 @@ def describe_filters(filters: dict[str, float] | None) -> str:
     return ", ".join(text.format(filters[name]) for name, text in texts.items() if filters.get(name) is not None)
 
 
-def methods_paragraph(work: Work) -> str:
+def methods_paragraph(record: AnalysisRecord) -> str:
     """A methods paragraph in plain scientific English, one sentence for each thing that was done."""
-    genes, counts = work.genes, work.counts
+    genes, counts = record.genes, record.counts
     parts = [
-        f"The dataset '{work.title}' held {work.n_obs:,} cells and {work.n_vars:,} genes. "
+        f"The dataset '{record.title}' held {record.n_obs:,} cells and {record.n_vars:,} genes. "
         + _counts_sentence(counts)
         + f" Genes were matched to the {genes['n_model']:,} genes of scFoundation by {_id_type(genes)}; "
         f"{genes['n_measured']:,} of them ({genes['model_coverage']:.1f} %) were measured in this dataset, and "
         f"{genes['n_unknown']:,} rows of the file that are no gene of the model were left out."
     ]
-    if work.embed_report is not None:
-        parts.append(_embedding_sentences(work))
-    elif work.named or work.current is not None:
+    if record.embed_report is not None:
+        parts.append(_embedding_sentences(record))
+    elif record.named or record.current is not None:
         parts.append("Cells were shown on the maps that the file itself holds.")
-    if work.named:
+    for column in record.labels.values():
+        parts.append(f"{_labelled(column, record.n_obs)}, by hand; every label and change is listed in this report.")
+    if record.named:
         parts.append(
-            f"{_count_word(len(work.named))} {'group' if len(work.named) == 1 else 'groups'} of cells "
-            f"{'was' if len(work.named) == 1 else 'were'} selected by rules that are listed in full in this report."
+            f"{_count_word(len(record.named))} {'group' if len(record.named) == 1 else 'groups'} of cells "
+            f"{'was' if len(record.named) == 1 else 'were'} selected by rules that are listed in full in this report."
         )
-    parts += [_comparison_sentences(compared) for compared in work.comparisons]
-    if work.enriched is not None:
-        parts.append(_enrichment_sentences(work.enriched, work.comparisons[work.enriched.of]))
-    if work.pictured is not None:
-        parts.append(_picture_sentence(work.pictured))
-    if work.composed is not None:
+    parts += [_comparison_sentences(compared) for compared in record.comparisons]
+    if record.enriched is not None:
+        parts.append(_enrichment_sentences(record.enriched, record.comparisons[record.enriched.of]))
+    if record.pictured is not None:
+        parts.append(_picture_sentence(record.pictured))
+    if record.composed is not None:
         parts.append(
-            f"Cells of each value of {work.composed.parts.title} were counted within each group of "
-            f"{work.composed.groups.title} ({work.composed.counts.sum():,} cells)."
+            f"Cells of each value of {record.composed.parts.title} were counted within each group of "
+            f"{record.composed.groups.title} ({record.composed.counts.sum():,} cells)."
         )
     parts.append(f"All steps were done with scfviz {version('scfviz')} (Python {platform.python_version()}).")
     return " ".join(parts)
 
 
-def steps(work: Work) -> list[tuple[str, str]]:
+def steps(record: AnalysisRecord) -> list[tuple[str, str]]:
     """(when, what) of everything that was done, in order; `when` is empty for what carries no time."""
-    rows = [("", f"Opened '{work.title}' ({work.format or 'file'}): {work.n_obs:,} cells, {work.n_vars:,} genes")]
-    rows += [("", f"Counts: {notice['text']}") for notice in work.counts["notices"]]
-    rows.append(("", f"Genes: {work.genes['n_measured']:,} of the model's {work.genes['n_model']:,} were found"))
+    rows = [
+        ("", f"Opened '{record.title}' ({record.format or 'file'}): {record.n_obs:,} cells, {record.n_vars:,} genes")
+    ]
+    rows += [("", f"Counts: {notice['text']}") for notice in record.counts["notices"]]
+    rows.append(("", f"Genes: {record.genes['n_measured']:,} of the model's {record.genes['n_model']:,} were found"))
     timed: list[tuple[str, str]] = []
-    if work.embed_report is not None:
-        report, filters = work.embed_report, describe_filters((work.embed_options or {}).get("filters"))
-        kept = f"Kept cells with {filters}: {report['n_removed']:,} of {work.n_obs:,} removed. " if filters else ""
+    if record.embed_report is not None:
+        report, filters = record.embed_report, describe_filters((record.embed_options or {}).get("filters"))
+        kept = f"Kept cells with {filters}: {report['n_removed']:,} of {record.n_obs:,} removed. " if filters else ""
         text = f"{kept}Embedded {report['n_obs']:,} cells with {report['checkpoint']['name']}, the baseline, and both"
-        timed.append((_time(work.embedded_at), f"{text}; made neighbours, UMAP and clusters of each"))
+        timed.append((_time(record.embedded_at), f"{text}; made neighbours, UMAP and clusters of each"))
     timed += [
         (kept.created_at[:19].replace("T", " "), f"Named the selection '{kept.name}': {kept.rule.describe()}")
-        for kept in work.named
+        for kept in record.named
     ]
     timed += [
         (_time(compared.finished), f"Compared {compared.sides} with {TESTS[compared.method]}")
-        for compared in work.comparisons
+        for compared in record.comparisons
     ]
-    if work.enriched is not None:
-        what = "the whole ranking" if work.enriched.is_ranking else f"its {work.enriched.report['n_list']:,} top genes"
-        text = f"Tested {what} for {work.enriched.report['n_sets']:,} gene sets ({work.enriched.sets})"
-        timed.append((_time(work.enriched.finished), text))
+    if (enriched := record.enriched) is not None:
+        what = "the whole ranking" if enriched.is_ranking else f"its {enriched.report['n_list']:,} top genes"
+        text = f"Tested {what} for {enriched.report['n_sets']:,} gene sets ({enriched.sets})"
+        timed.append((_time(enriched.finished), text))
+    timed += [(_last_change(column), _labelled(column, record.n_obs)) for column in record.labels.values()]
     rows += sorted(timed, key=lambda row: row[0])
-    if work.current is not None:
-        what = f"'{work.current_name}'" if work.current_name else work.current.describe()
-        rows.append(("", f"Selected now: {what} ({work.n_current:,} cells)"))
-    if work.pictured is not None:
-        genes = "1 gene" if len(work.pictured.genes) == 1 else f"{len(work.pictured.genes)} genes"
-        rows.append(("", f"Drew {PICTURES[work.pictured.kind]} of {genes} by {work.pictured.groups.title}"))
-    if work.composed is not None:
-        rows.append(("", f"Counted {work.composed.parts.title} within {work.composed.groups.title}"))
+    if record.current is not None:
+        what = f"'{record.current_name}'" if record.current_name else record.current.describe()
+        rows.append(("", f"Selected now: {what} ({record.n_current:,} cells)"))
+    if record.pictured is not None:
+        genes = "1 gene" if len(record.pictured.genes) == 1 else f"{len(record.pictured.genes)} genes"
+        rows.append(("", f"Drew {PICTURES[record.pictured.kind]} of {genes} by {record.pictured.groups.title}"))
+    if record.composed is not None:
+        rows.append(("", f"Counted {record.composed.parts.title} within {record.composed.groups.title}"))
     return rows
 
 
-def citations(work: Work) -> list[str]:
+def _labelled(column: Annotation, n_obs: int) -> str:
+    counts = column.counts()
+    groups = "1 label" if len(counts) == 1 else f"{len(counts)} labels"
+    return f"Labelled {sum(counts.values()):,} of {n_obs:,} cells in '{column.name}' ({groups})"
+
+
+def _last_change(column: Annotation) -> str:
+    changes = column.history()
+    return str(changes[-1].get("at", ""))[:19].replace("T", " ") if changes else ""
+
+
+def citations(record: AnalysisRecord) -> list[str]:
     """What to cite for what was used."""
     used = ["anndata"]
-    if work.embed_report is not None:
+    if record.embed_report is not None:
         used += ["scfoundation", "scanpy", "umap", "leiden"]
-    if "pseudobulk" in work.methods:
+    if "pseudobulk" in record.methods:
         used += ["pydeseq2", "deseq2", "benjamini"]
-    if work.methods - {"pseudobulk"}:
+    if record.methods - {"pseudobulk"}:
         used += ["scanpy", "benjamini"]
-    if work.enriched is not None:
-        used += ["gsea", "fgsea"] if work.enriched.is_ranking else ["benjamini"]
-        used += [] if work.enriched.digest else ["gene ontology", "gene ontology 2021"]
+    if record.enriched is not None:
+        used += ["gsea", "fgsea"] if record.enriched.is_ranking else ["benjamini"]
+        used += [] if record.enriched.digest else ["gene ontology", "gene ontology 2021"]
     return [text for name, text in CITATIONS.items() if name in used]
 
 
-def caveats(work: Work) -> list[str]:
+def caveats(record: AnalysisRecord) -> list[str]:
     """What a reader must know before believing the results."""
     texts = []
-    if not work.is_trained:
+    if not record.is_trained:
         texts.append(
             "The model is untrained: its weights are random, so its map and clusters say nothing about the cells. "
             "The baseline beside it is a real result."
         )
-    if work.counts["kind"] == "recovered":
+    if record.counts["kind"] == "recovered":
         texts.append("The file held normalised values; counts were recovered from them and may differ from the true.")
-    if work.methods - {"pseudobulk"}:
+    if record.methods - {"pseudobulk"}:
         texts.append(NOT_REPLICATES)
-    if work.comparisons:
+    if record.comparisons:
         texts.append(
             "Groups that were chosen by looking at expression (clusters, lassos, thresholds) differ by construction "
             "in the genes that made them."
         )
-    if work.enriched is not None:
+    if record.enriched is not None:
         texts.append(
             "Gene sets overlap, so neighbouring results often say the same thing; none of them is proof of a process."
         )
-    if work.embed_report is not None:
+    if record.embed_report is not None:
         texts.append(
             "In a UMAP only neighbourhoods mean something: sizes of groups and distances between far groups do not. "
             "Another computer or another version of the packages can draw it differently."
         )
-    if work.genes["model_coverage"] < 60:
+    if record.genes["model_coverage"] < 60:
         texts.append(
-            f"Only {work.genes['model_coverage']:.0f} % of the model's genes were measured; the model knows nothing of "
-            "the others in these cells."
+            f"Only {record.genes['model_coverage']:.0f} % of the model's genes were measured; the model knows nothing "
+            "of the others in these cells."
         )
     return texts
 
 
-def versions(work: Work) -> dict[str, str]:
+def versions(record: AnalysisRecord) -> dict[str, str]:
     """The versions of Python and of the packages that computed."""
-    packages = (*_PACKAGES, "pydeseq2") if "pseudobulk" in work.methods else _PACKAGES
+    packages = (*_PACKAGES, "pydeseq2") if "pseudobulk" in record.methods else _PACKAGES
     return {"python": platform.python_version()} | {name: version(name) for name in packages}
 
 
@@ -201,11 +218,11 @@ def _id_type(genes: dict[str, Any]) -> str:
     return f"mouse {by} through one-to-one orthologs" if genes["organism"] == "mouse" else f"{by} and alias"
 
 
-def _embedding_sentences(work: Work) -> str:
-    report, options = work.embed_report or {}, work.embed_options or {}
+def _embedding_sentences(record: AnalysisRecord) -> str:
+    report, options = record.embed_report or {}, record.embed_options or {}
     provenance, checkpoint = report["provenance"], report["checkpoint"]
     filters = describe_filters(options.get("filters"))
-    kept = f"Cells with {filters} were kept ({report['n_obs']:,} of {work.n_obs:,}). " if filters else ""
+    kept = f"Cells with {filters} were kept ({report['n_obs']:,} of {record.n_obs:,}). " if filters else ""
     depth = "the read depth of each cell left as it was"
     if provenance.get("target_depth") is not None:
         depth = f"a target depth of {provenance['target_depth']:,.0f} counts per cell"
@@ -216,7 +233,7 @@ def _embedding_sentences(work: Work) -> str:
         if provenance.get("pooling", "all") == "all"
         else "the maximum over gene tokens was taken"
     )
-    untrained = "" if work.is_trained else "untrained "
+    untrained = "" if record.is_trained else "untrained "
     return (
         f"{kept}Cells were embedded with the encoder of the {untrained}scFoundation-type model "
         f"'{checkpoint['name']}' (content {checkpoint['hash']}; Hao et al. 2024) with {depth}; {pooling} "
@@ -268,8 +285,8 @@ def _enrichment_sentences(enriched: Enriched, compared: Compared) -> str:
     if enriched.is_ranking:
         return (
             f"{what}, by gene set enrichment analysis (Subramanian et al. 2005) with weight 1 and "
-            f"{enriched.options['n_permutations']:,} shuffles of the genes, which sets of one size shared (Korotkevich "
-            f"et al. 2016), with random seed {enriched.options['seed']}."
+            f"{enriched.options['n_permutations']:,} permutations of the genes, which sets of one size shared "
+            f"(Korotkevich et al. 2016), with random seed {enriched.options['seed']}."
         )
     return (
         f"{what}, by the hypergeometric test; p values were adjusted over the sets after Benjamini and Hochberg (1995)."

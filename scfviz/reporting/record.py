@@ -1,10 +1,11 @@
-"""What was done to a dataset, as it is found in results and rules: what reports and scripts are made of."""
+"""The analysis record: what was done to a dataset, as found in results and rules; for reports and scripts."""
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scfviz.analysis.labels.labels import Annotation
 from scfviz.analysis.selection.history import NamedSelection
 from scfviz.analysis.selection.rules import Rule
 
@@ -53,7 +54,7 @@ class Enriched:
     table
         One row per set, see `enrich_list` and `enrich_ranking` in `scfviz.analysis.enrichment`.
     of
-        Which comparison was asked: its place in `Work.comparisons`.
+        Which comparison was asked: its place in `AnalysisRecord.comparisons`.
     sets
         What the sets are called: the name of their file, or of the ontology that ships with scfviz.
     digest
@@ -100,7 +101,7 @@ class Groups:
 
 @dataclass(frozen=True)
 class Pictured:
-    """Genes in groups of cells, as they were looked at.
+    """Genes in groups of cells, as a panel drew them.
 
     Attributes
     ----------
@@ -122,7 +123,7 @@ class Pictured:
 
 @dataclass(frozen=True)
 class Composed:
-    """What groups are made of, as it was looked at.
+    """What groups are made of, as a panel drew it.
 
     Attributes
     ----------
@@ -139,7 +140,7 @@ class Composed:
 
 
 @dataclass(frozen=True)
-class Work:
+class AnalysisRecord:
     """What was done to a dataset, as found in results and rules, never as planned.
 
     Attributes
@@ -157,7 +158,7 @@ class Work:
     gene_column
         The column of gene names, where a person chose it.
     labels
-        Labels of one's own that rules speak of, by column: the labels, and int (n_obs,) their numbers, -1 for none.
+        User-defined labels, by column, with their history.
     embed_options, embed_report
         Of the finished embedding; `None` where none is shown.
     named, n_now
@@ -167,7 +168,7 @@ class Work:
     comparisons
         The last comparison of cells, and the same one of donors where it was computed.
     enriched, pictured, composed
-        What else was looked at: gene sets of a comparison, genes in groups, parts of groups; `None` where it was not.
+        What else was shown: gene sets of a comparison, genes in groups, parts of groups; `None` where it was not.
     embedded_at
         When the embedding was done, in seconds since 1970.
     """
@@ -183,7 +184,7 @@ class Work:
     counts: dict[str, Any]
     genes: dict[str, Any]
     gene_column: str | None = None
-    labels: dict[str, tuple[tuple[str, ...], np.ndarray]] = field(default_factory=dict)
+    labels: dict[str, Annotation] = field(default_factory=dict)
     embed_options: dict[str, Any] | None = None
     embed_report: dict[str, Any] | None = None
     named: tuple[NamedSelection, ...] = ()

@@ -1,4 +1,4 @@
-"""A Python script, or the same as a notebook, that redoes what was done and compares its numbers with the report's.
+"""A Python script, or the same as a notebook, that reproduces the steps and compares its numbers with the report's.
 
 Names from files enter the text as Python literals only, so that no name can become code.
 """
@@ -8,44 +8,36 @@ import json
 import math
 import pprint
 import textwrap
-from dataclasses import dataclass
 from typing import Any
 
 from scfviz.analysis.selection.rules import Rule, from_json, to_json
 from scfviz.reporting.methods import describe_filters
-from scfviz.reporting.record import Compared, Composed, Enriched, Groups, Pictured, Work
+from scfviz.reporting.record import AnalysisRecord, Compared, Composed, Enriched, Groups, Pictured
 from scfviz.reporting.session import pack_codes
+from scfviz.tasks.fragments import Cell
 
 _LINE = 110
 _CHECKED = 10  # genes or sets at the top of a result whose numbers are compared
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One step: `text` in plain words, and the Python that does it (empty for words alone)."""
-
-    text: str
-    code: str = ""
-
-
-def script_cells(work: Work) -> list[Cell]:
-    """The steps that redo a piece of work, in order."""
-    cells = [_introduction(work), _open(work)]
-    if work.embed_report is not None:
-        cells += [_embed(work), _maps()]
-    cells.append(_context(work))
-    if work.named or work.current is not None:
-        cells.append(_selections(work))
-    for place, compared in enumerate(work.comparisons):
+def script_cells(record: AnalysisRecord) -> list[Cell]:
+    """The steps that reproduce an analysis, in order."""
+    cells = [_introduction(record), _open(record)]
+    if record.embed_report is not None:
+        cells += [_embed(record), _maps()]
+    cells.append(_context(record))
+    if record.named or record.current is not None:
+        cells.append(_selections(record))
+    for place, compared in enumerate(record.comparisons):
         cells.append(_comparison(compared))
-        if work.enriched is not None and work.enriched.of == place:
-            cells.append(_enrichment(work.enriched))
-    if work.pictured is not None or work.composed is not None:
+        if record.enriched is not None and record.enriched.of == place:
+            cells.append(_enrichment(record.enriched))
+    if record.pictured is not None or record.composed is not None:
         cells.append(_numbering())
-    if work.pictured is not None:
-        cells.append(_expression(work.pictured))
-    if work.composed is not None:
-        cells.append(_composition(work.composed))
+    if record.pictured is not None:
+        cells.append(_expression(record.pictured))
+    if record.composed is not None:
+        cells.append(_composition(record.composed))
     return cells
 
 
@@ -80,9 +72,9 @@ def _entry(kind: str, number: int, text: str) -> dict[str, Any]:
     return {"cell_type": kind, "id": name, "metadata": {}, "source": text.splitlines(keepends=True)}
 
 
-def _introduction(work: Work) -> Cell:
+def _introduction(record: AnalysisRecord) -> Cell:
     text = (
-        "Made by scfviz: this redoes the steps of the report with scfviz's public functions and compares the numbers.\n"
+        "Made by scfviz: it reproduces the steps of the report with scfviz's public functions and compares numbers.\n"
         "Run it in the folder with the dataset, with scfviz installed. It stops where a number differs from the report."
     )
     code = f"""\
@@ -98,7 +90,7 @@ from scfviz.analysis.expression import AlignedExpression, read_gene
 from scfviz.analysis.selection.rules import SelectionContext, evaluate, from_json
 from scfviz.reporting.session import unpack_codes
 
-DATASET = {_dataset_path(work)}
+DATASET = {_dataset_path(record)}
 RESULTS = Path("scfviz_results")
 RESULTS.mkdir(exist_ok=True)
 
@@ -115,33 +107,33 @@ def check_close(what, found, reported):
         raise SystemExit(f"{{what}}: {{found}} here, {{reported}} in the report.")
     print(f"{{what}}: {{found.size}} numbers agree")
 """
-    if work.demo is not None:
+    if record.demo is not None:
         code = code.replace("import scfviz\n", "import scfviz\nfrom scfviz.data.catalog import demo_path\n")
     return Cell(text, code)
 
 
-def _dataset_path(work: Work) -> str:
-    return f"demo_path({work.demo!r}, '.')" if work.demo is not None else f"Path({work.title!r})"
+def _dataset_path(record: AnalysisRecord) -> str:
+    return f"demo_path({record.demo!r}, '.')" if record.demo is not None else f"Path({record.title!r})"
 
 
-def _open(work: Work) -> Cell:
+def _open(record: AnalysisRecord) -> Cell:
     code = f"""\
-check("content of the dataset", dataset_id(DATASET), {work.dataset!r})
+check("content of the dataset", dataset_id(DATASET), {record.dataset!r})
 adata = scfviz.read_dataset(DATASET)
-counts = scfviz.align_genes(adata{_gene_column(work)})
-check("cells", counts.n_obs, {work.n_obs})
-check("measured genes", int(counts.is_measured.sum()), {int(work.genes["n_measured"])})"""
+counts = scfviz.align_genes(adata{_gene_column(record)})
+check("cells", counts.n_obs, {record.n_obs})
+check("measured genes", int(counts.is_measured.sum()), {int(record.genes["n_measured"])})"""
     return Cell("Open the file and match its genes.", code)
 
 
-def _gene_column(work: Work) -> str:
-    return "" if work.gene_column is None else f", column={work.gene_column!r}"
+def _gene_column(record: AnalysisRecord) -> str:
+    return "" if record.gene_column is None else f", column={record.gene_column!r}"
 
 
-def _embed(work: Work) -> Cell:
+def _embed(record: AnalysisRecord) -> Cell:
     from scfviz.model.checkpoint import checkpoint_info, default_checkpoint
 
-    options, report = work.embed_options or {}, work.embed_report or {}
+    options, report = record.embed_options or {}, record.embed_report or {}
     provenance, checkpoint = report["provenance"], report["checkpoint"]
     arguments = {
         "target_depth": options.get("target_depth"),
@@ -161,7 +153,7 @@ from scfviz.model.checkpoint import checkpoint_info, default_checkpoint
 CHECKPOINT = {folder}
 check("content of the model", checkpoint_info(CHECKPOINT).hash, {checkpoint["hash"]!r})
 model = scfviz.load_checkpoint(CHECKPOINT)
-aligned = scfviz.align_genes(adata, genes=model.genes{_gene_column(work)})
+aligned = scfviz.align_genes(adata, genes=model.genes{_gene_column(record)})
 metrics = qc_metrics(aligned)
 kept = {f"np.flatnonzero(filter_cells(metrics{limits}))" if filters else "np.arange(counts.n_obs)"}
 check("cells that are kept", len(kept), {int(report["n_obs"])})
@@ -191,22 +183,22 @@ for way, values in (("model", embedding), ("baseline", baseline), ("joint", join
     return Cell("Neighbours, UMAP and clusters of each.", code)
 
 
-def _context(work: Work) -> Cell:
-    if work.embed_report is None:
+def _context(record: AnalysisRecord) -> Cell:
+    if record.embed_report is None:
         code = "maps, obs, takes_part = {}, counts.obs, np.ones(counts.n_obs, dtype=bool)\n"
     else:
         code = """\
 obs = counts.obs.join(table[[name for name in table if name not in counts.obs]])
 takes_part = np.isin(np.arange(counts.n_obs), kept)
 """
-    own = sorted(_maps_in([to_json(rule) for rule in _rules(work)]) - {"umap_model", "umap_baseline", "umap_joint"})
+    own = sorted(_maps_in([to_json(rule) for rule in _rules(record)]) - {"umap_model", "umap_baseline", "umap_joint"})
     if own:
         code += f"maps |= {{name: np.asarray(adata.obsm[name])[:, :2] for name in {own!r}}}\n"
-    for name, (labels, codes) in work.labels.items():
-        packed = _literal(pack_codes(codes))
+    for name, column in record.labels.items():
+        packed = _literal(pack_codes(column.codes))
         code += f"""\
-codes = unpack_codes({packed}, counts.n_obs)  # labels that were given by hand
-obs = obs.assign(**{{{name!r}: pd.Categorical.from_codes(codes, {_literal(list(labels))})}})
+codes = unpack_codes({packed}, counts.n_obs)  # user-defined labels
+obs = obs.assign(**{{{name!r}: pd.Categorical.from_codes(codes, {_literal(list(column.labels))})}})
 """
     code += """\
 expression = AlignedExpression(counts)
@@ -215,13 +207,13 @@ obs[takes_part].to_csv(RESULTS / "cells.csv")"""
     return Cell("The table of cells, the maps and the expression: what selections are evaluated on.", code)
 
 
-def _rules(work: Work) -> list[Rule]:
-    sides = [compared.options[side] for compared in work.comparisons for side in ("group", "reference")]
-    rules = [kept.rule for kept in work.named] + [from_json(side) for side in sides if side is not None]
-    groups = [work.pictured.groups] if work.pictured is not None else []
-    groups += [work.composed.groups, work.composed.parts] if work.composed is not None else []
+def _rules(record: AnalysisRecord) -> list[Rule]:
+    sides = [compared.options[side] for compared in record.comparisons for side in ("group", "reference")]
+    rules = [kept.rule for kept in record.named] + [from_json(side) for side in sides if side is not None]
+    groups = [record.pictured.groups] if record.pictured is not None else []
+    groups += [record.composed.groups, record.composed.parts] if record.composed is not None else []
     rules += [rule for found in groups for _, rule in found.rules]
-    return rules if work.current is None else [*rules, work.current]
+    return rules if record.current is None else [*rules, record.current]
 
 
 def _maps_in(content: Any) -> set[str]:
@@ -232,14 +224,14 @@ def _maps_in(content: Any) -> set[str]:
     return set().union(*map(_maps_in, content)) if isinstance(content, list) else set()
 
 
-def _selections(work: Work) -> Cell:
+def _selections(record: AnalysisRecord) -> Cell:
     named = [
         (kept.name, to_json(kept.rule), number)
-        for kept, number in zip(work.named, work.n_now, strict=True)
+        for kept, number in zip(record.named, record.n_now, strict=True)
         if number is not None
     ]
-    if work.current is not None and not work.current_name:
-        named.append(("selected when the report was made", to_json(work.current), work.n_current))
+    if record.current is not None and not record.current_name:
+        named.append(("selected when the report was made", to_json(record.current), record.n_current))
     code = f"""\
 SELECTIONS = {_literal(named)}
 for name, rule, reported in SELECTIONS:

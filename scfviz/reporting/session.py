@@ -60,7 +60,7 @@ class SavedSession:
     comparison
         The last comparison: `group` and `reference` as rules, `method`, `donor_column`.
     panels
-        What was looked at last in `plots` (genes in groups) and `composition`, where they were open.
+        What `plots` (genes in groups) and `composition` showed last, where they were open.
     """
 
     dataset: str

@@ -25,10 +25,13 @@ from small_cells import make_cells, save_tiny_checkpoint
 from streamlit.testing.v1 import AppTest
 
 from scfviz import jobs
+from scfviz.analysis.labels.labels import Annotation, start_annotation
 from scfviz.analysis.selection.history import SelectionHistory
 from scfviz.analysis.selection.rules import Categories, Difference, Polygon, Query, to_json
 from scfviz.data.source import dataset_id
 from scfviz.errors import OptionError
+from scfviz.jobs import gene_set_files
+from scfviz.jobs.labels import change_labels, remove_labels, start_labels
 from scfviz.jobs.workspace import read_json
 from scfviz.reporting import methods, script
 from scfviz.reporting.session import SavedSession, merge_named, pack_codes, read_session, unpack_codes
@@ -38,7 +41,7 @@ from scfviz.ui.explorer import data as explorer_data
 from scfviz.ui.explorer.maps.colors import Chosen
 from scfviz.ui.explorer.reporting import report, session, shown
 from scfviz.ui.explorer.view import View
-from scfviz.ui.frame import sources
+from scfviz.ui.frame import sources, state
 
 ROOT = Path(__file__).resolve().parents[2]
 N = 150
@@ -132,10 +135,9 @@ SETS = (("first", 0, 30), ("second", 40, 70), ("others", 200, 230), ("=<i>more</
 def look(view: View, compare_job: str, way: str = "list", **genes) -> str:
     """Gene sets of the comparison, genes in groups and parts of groups, as their panels leave them behind."""
     names = pd.read_parquet(jobs.result_dir(jobs.Workspace(), compare_job) / "table.parquet")["names"].astype(str)
-    gmt = jobs.Workspace().root / "gene_sets" / "sets.gmt"
-    gmt.parent.mkdir(exist_ok=True)
     lines = ["\t".join([name, "about", *sorted(names)[start:end]]) for name, start, end in SETS]
-    gmt.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    ref = gene_set_files.save(("\n".join(lines) + "\n").encode(), "sets.gmt", state.visitor())
+    gmt = gene_set_files.path_of(ref, state.visitor())
     options = {"comparison": compare_job, "way": way, "gmt": str(gmt) if way == "ranking" else None, "max_padj": 0.9}
     job_id = compute(jobs.Workspace(), "enrichment", options | {"min_change": 0.0}, here=True)
     st.session_state[f"scfviz.enrichment.{view.data.dataset}"] = job_id
@@ -228,7 +230,7 @@ def test_script_redoes_sets_of_a_file_violins_and_named_groups_without_an_embedd
     view = View(source, data, None, None, Chosen(["X_own"], labels, "cell_type"), history, data.mask(left))
     enrich_job = look(view, compare(view), "ranking", by="(named)", kind="violins", only_selected=True)
     shutil.copy(view.source.path, tmp_path / FILE)
-    shutil.copy(jobs.Workspace().root / "gene_sets" / "sets.gmt", tmp_path)
+    shutil.copy(next((jobs.Workspace().root / "gene_sets").rglob("sets.gmt")), tmp_path)
     work = report.gather(view, report.take(view))
     assert work.enriched.sets == "sets.gmt" or work.enriched.sets.endswith("sets.gmt")
     text = script.as_python(script.script_cells(work))
@@ -240,6 +242,33 @@ def test_script_redoes_sets_of_a_file_violins_and_named_groups_without_an_embedd
     number = f"{work.pictured.table['median'].max():.6g}"
     wrong = run(text.replace(number, "123.4"), tmp_path)
     assert wrong.returncode == 1 and "median of each gene and group" in wrong.stderr
+
+
+def test_user_defined_labels_are_in_report_script_and_session(worked, tmp_path):
+    """They were missing wherever no rule spoke of them."""
+    _, view, _ = worked
+    key, workspace = view.data.key, jobs.Workspace()
+    start_labels(workspace, key, start_annotation("mine <u>", view.data.context.obs), ())
+    change_labels(
+        workspace, key, "mine <u>", lambda a: a.assign(np.arange(N) < 36, "<b>NK</b>", how="a lasso", author="Ada")
+    )  # fmt: skip
+    change_labels(workspace, key, "mine <u>", lambda a: a.assign(np.arange(N) >= 120, "B"))
+    try:
+        handed = report.take(view)
+        record = report.gather(view, handed)
+        reader = Reader()
+        reader.feed(report.report_html(view, handed))
+        text = " ".join(" ".join(reader.text).split())
+        assert f"Labelled 66 of {N} cells in 'mine <u>' (2 labels)" in text
+        assert "<b>NK</b> 36" in text and "B 30" in text and "by Ada" in text and "(a lasso)" in text
+        words = methods.methods_paragraph(record)
+        assert f"Labelled 66 of {N} cells in 'mine <u>' (2 labels), by hand" in words
+        code = script.as_python(script.script_cells(record))
+        assert "'mine <u>'" in code and "<b>NK</b>" in code
+        saved = read_session(session.with_labels(handed.session, key).to_bytes())
+        assert [entry["name"] for entry in saved.labels] == ["mine <u>"]
+    finally:
+        remove_labels(workspace, key, "mine <u>")
 
 
 def test_report_shows_sets_genes_and_parts_with_their_numbers(worked):
@@ -263,12 +292,12 @@ def test_report_shows_sets_genes_and_parts_with_their_numbers(worked):
         "adjusted p at most 0.9, log2 fold change at least 0, at most 500 genes",
         f"Dot plot of {n_shown} of {n_shown} cells, in 2 groups of cell_type",
         "colour is the mean, standard deviations of groups of each gene",
-        f"cell_type within donor (selected cells only) : {view.mask.sum()} of {n_shown} cells".replace(" :", ":"),
+        f"cell_type within donor (selected cells only): {view.mask.sum()} of {n_shown} cells",
         f"Gene {work.pictured.groups.names[0]} (n", "Mean of ln(1 + counts per 10,000)",
         "by the hypergeometric test", "doi:10.1038/75556",
     ):  # fmt: skip
         assert words in text, words
-    assert "Subramanian" not in text and "shuffle" not in text.lower(), "only what was used is cited"
+    assert "Subramanian" not in text and "permut" not in text.lower(), "only what was used is cited"
     times = [when for when, _ in methods.steps(work) if when]
     assert times == sorted(times) and any("Tested its" in what for _, what in methods.steps(work))
 
@@ -291,7 +320,7 @@ def test_panels_leave_behind_what_they_show(with_home):
     app = open_page(x_plot_genes=[data.genes[5]], x_panel=panel("plots"))
     app.segmented_control(key="x_panel").set_value("composition").run()
     check(app.segmented_control(key="x_panel").set_value("report").run())
-    kept = {name: app.session_state[f"scfviz.looked.{data.dataset}.{name}"] for name in ("plots", "composition")}
+    kept = {name: app.session_state[f"scfviz.shown.{data.dataset}.{name}"] for name in ("plots", "composition")}
     assert kept["plots"]["genes"] == [data.genes[5]] and kept["plots"]["kind"] == "dots"
     assert kept["composition"]["what"] == "cell_type"
 
@@ -392,7 +421,7 @@ def test_names_from_files_never_become_code(worked):
     kept = history.named[0]
     named = (type(kept)(hostile[:100], Categories(hostile, (hostile, None, True)), 1, 2, kept.created_at),)
     work = report.gather(view, report.take(view))
-    labels = {hostile: ((hostile,), np.zeros(N, np.int32))}
+    labels = {hostile: Annotation(hostile, (hostile,), np.zeros(N, np.int32))}
     work = replace(work, title=hostile, named=named, n_now=(1,), gene_column=hostile, labels=labels)
     import ast
 
@@ -495,7 +524,7 @@ def saved_session(view: View) -> SavedSession:
     choice = {"genes": list(view.data.genes[:4]), "kind": "violins", "scaling": "mean", "order": "groups"}
     shown.remember(view.data, "plots", **choice | kinds)
     shown.remember(view.data, "composition", what=view.data.labels[0], length="cells", **kinds)
-    return read_session(session.with_labels(report.take(view).session).to_bytes())
+    return read_session(session.with_labels(report.take(view).session, view.data.key).to_bytes())
 
 
 def test_session_file_restores_view_selections_and_comparison_elsewhere(worked, tmp_path, monkeypatch):

@@ -1,18 +1,17 @@
-"""Handing work on: a link, a session file, a report, and a script that redoes it."""
+"""Share and export a view: a link, a session file, a report, and a script that reproduces it."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import streamlit as st
 
-from scfviz.analysis.selection.rules import Rule, from_json
+from scfviz.analysis.selection.rules import Rule
 from scfviz.errors import ScfvizError
 from scfviz.jobs import JobStatus, Workspace, result_dir
-from scfviz.jobs.labels import labels_used, list_labels
+from scfviz.jobs.labels import list_labels
 from scfviz.jobs.workspace import read_json
-from scfviz.reporting.record import Compared, Composed, Pictured, Work
+from scfviz.reporting.record import AnalysisRecord, Compared, Composed, Pictured
 from scfviz.reporting.report import Pictures, write_report
 from scfviz.reporting.script import as_notebook, as_python, script_cells
 from scfviz.reporting.session import SavedSession
@@ -69,7 +68,7 @@ def show(view: View) -> None:
             "comparison with its gene sets, the pictures of genes and of composition as you last saw them, versions, a "
             "methods paragraph and what to cite. One file that opens without a network."
         )
-        st.markdown("##### To do it again")
+        st.markdown("##### To reproduce it")
         with st.container(horizontal=True):
             st.download_button(
                 "Script (.py)", lambda: as_python(script_cells(gather(view, handed))), f"{stem}_redo.py",
@@ -114,37 +113,29 @@ def report_html(view: View, handed: Handed, author: str = "") -> str:
         captions.append(text)
     genes = report_panels.read_genes(view, handed.looks, handed.gene_column)
     parts = report_panels.read_parts(view, handed.looks)
-    work = _gather(view, handed, None if genes is None else genes[0], None if parts is None else parts[0])
+    record = _gather(view, handed, None if genes is None else genes[0], None if parts is None else parts[0])
     pictures = Pictures(
         maps,
         captions,
-        [result_figures.print_volcano(compared.table, "svg", "") for compared in work.comparisons],
-        None if work.enriched is None else report_panels.draw_enriched(work.enriched),
+        [result_figures.print_volcano(compared.table, "svg", "") for compared in record.comparisons],
+        None if record.enriched is None else report_panels.draw_enriched(record.enriched),
         None if genes is None else genes[1](),
         None if parts is None else parts[1](),
     )
-    return write_report(work, pictures, scores=_scores(handed), author=author)
+    return write_report(record, pictures, scores=_scores(handed), author=author)
 
 
-def gather(view: View, handed: Handed) -> Work:
+def gather(view: View, handed: Handed) -> AnalysisRecord:
     """What was really done, from results and rules."""
     genes = report_panels.read_genes(view, handed.looks, handed.gene_column)
     parts = report_panels.read_parts(view, handed.looks)
     return _gather(view, handed, None if genes is None else genes[0], None if parts is None else parts[0])
 
 
-def _gather(view: View, handed: Handed, pictured: Pictured | None, composed: Composed | None) -> Work:
+def _gather(view: View, handed: Handed, pictured: Pictured | None, composed: Composed | None) -> AnalysisRecord:
     data, history, embed_job = view.data, view.history, handed.embed_job
     about = describe.describe(view.source, handed.gene_column)
-    rules = [kept.rule for kept in history.named] + ([history.current] if history.current is not None else [])
-    for job in handed.comparisons:
-        rules += [from_json(job.options[side]) for side in ("group", "reference") if job.options[side] is not None]
-    groups = [pictured.groups] if pictured is not None else []
-    groups += [composed.groups, composed.parts] if composed is not None else []
-    rules += [rule for found in groups for _, rule in found.rules]
-    used = labels_used(Workspace(), data.key, rules)
-    own = {name: found for name, found in list_labels(Workspace(), data.key).items() if name in used}
-    return Work(
+    return AnalysisRecord(
         title=view.source.title,
         dataset=data.dataset,
         format=about["source"]["format"],
@@ -156,7 +147,7 @@ def _gather(view: View, handed: Handed, pictured: Pictured | None, composed: Com
         counts=about["counts"],
         genes=about["genes"],
         gene_column=handed.gene_column,
-        labels={name: (tuple(found.labels), np.asarray(found.codes)) for name, found in own.items()},
+        labels=list_labels(Workspace(), data.key),
         embed_options=None if embed_job is None else embed_job.options,
         embed_report=None if embed_job is None else _report_of(embed_job),
         embedded_at=None if embed_job is None else embed_job.finished_at,

@@ -17,7 +17,7 @@ from scfviz.jobs import JobStatus, Workspace, result_dir
 from scfviz.jobs.context import open_expression
 from scfviz.jobs.workspace import read_json
 from scfviz.reporting import record
-from scfviz.reporting.report import TOP_SETS
+from scfviz.reporting.sections import TOP_SETS
 from scfviz.ui.drawing import coloring, palette
 from scfviz.ui.explorer.data import title_of
 from scfviz.ui.explorer.panels import composition, enrichment, gene_list, gene_sets, plot_prints, plots, result_figures

@@ -1,4 +1,4 @@
-"""What was looked at last in a panel, for whoever hands it on: only the choices, kept while other panels are open."""
+"""What a panel showed last, for exports: only the choices, kept while other panels are open."""
 
 from typing import Any
 
@@ -18,4 +18,4 @@ def recall(data: Explored, panel: str) -> dict[str, Any] | None:
 
 
 def _key(data: Explored, panel: str) -> str:
-    return f"scfviz.looked.{data.dataset}.{panel}"
+    return f"scfviz.shown.{data.dataset}.{panel}"
