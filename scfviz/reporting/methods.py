@@ -120,6 +120,8 @@ def steps(record: AnalysisRecord) -> list[tuple[str, str]]:
     if record.current is not None:
         what = f"'{record.current_name}'" if record.current_name else record.current.describe()
         rows.append(("", f"Selected now: {what} ({record.n_current:,} cells)"))
+    if record.colored is not None:
+        rows.append(("", f"Coloured the maps by {record.colored.title}"))
     if record.pictured is not None:
         genes = "1 gene" if len(record.pictured.genes) == 1 else f"{len(record.pictured.genes)} genes"
         rows.append(("", f"Drew {PICTURES[record.pictured.kind]} of {genes} by {record.pictured.groups.title}"))

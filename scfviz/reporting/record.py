@@ -86,6 +86,30 @@ class Enriched:
 
 
 @dataclass(frozen=True)
+class Colored:
+    """How the maps were coloured.
+
+    Attributes
+    ----------
+    kind
+        "label", "value", "gene", "genes" or "set".
+    title
+        As the legend says it.
+    column, genes
+        The column of the table of cells, or the genes (of a set: all that it names).
+    summary
+        Numbers to check a repetition with: cells of each group of a label, by name; else the `mean` over cells with a
+        value, and how many those are (`n_cells`); empty for a mix of genes.
+    """
+
+    kind: str
+    title: str
+    column: str = ""
+    genes: tuple[str, ...] = ()
+    summary: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Groups:
     """Groups of cells as a picture showed them: what they are, name and rule of each, and their numbers of cells."""
 
@@ -169,6 +193,8 @@ class AnalysisRecord:
         The last comparison of cells, and the same one of donors where it was computed.
     enriched, pictured, composed
         What else was shown: gene sets of a comparison, genes in groups, parts of groups; `None` where it was not.
+    colored
+        The colours of the maps.
     embedded_at
         When the embedding was done, in seconds since 1970.
     """
@@ -195,6 +221,7 @@ class AnalysisRecord:
     enriched: Enriched | None = None
     pictured: Pictured | None = None
     composed: Composed | None = None
+    colored: Colored | None = None
     embedded_at: float | None = None
 
     @property

@@ -12,7 +12,7 @@ from typing import Any
 
 from scfviz.analysis.selection.rules import Rule, from_json, to_json
 from scfviz.reporting.methods import describe_filters
-from scfviz.reporting.record import AnalysisRecord, Compared, Composed, Enriched, Groups, Pictured
+from scfviz.reporting.record import AnalysisRecord, Colored, Compared, Composed, Enriched, Groups, Pictured
 from scfviz.reporting.session import pack_codes
 from scfviz.tasks.fragments import Cell
 
@@ -26,6 +26,8 @@ def script_cells(record: AnalysisRecord) -> list[Cell]:
     if record.embed_report is not None:
         cells += [_embed(record), _maps()]
     cells.append(_context(record))
+    if record.colored is not None:
+        cells.append(_coloring(record.colored))
     if record.named or record.current is not None:
         cells.append(_selections(record))
     for place, compared in enumerate(record.comparisons):
@@ -205,6 +207,36 @@ expression = AlignedExpression(counts)
 context = SelectionContext(obs, maps, lambda name: read_gene(expression, name))
 obs[takes_part].to_csv(RESULTS / "cells.csv")"""
     return Cell("The table of cells, the maps and the expression: what selections are evaluated on.", code)
+
+
+def _coloring(colored: Colored) -> Cell:
+    text = f"What the colours of the maps stood for: {' '.join(colored.title.split())}. In colors.csv."
+    if colored.kind in ("label", "value"):
+        code = f"colors = pd.DataFrame({{'value': obs[{colored.column!r}]}})"
+    elif colored.kind == "set":
+        code = f"""\
+from scfviz.analysis.gene_sets import score_set
+
+GENE_SET = {_literal(list(colored.genes))}
+colors = pd.DataFrame({{"value": score_set(expression, GENE_SET).values}}, index=obs.index)"""
+    else:
+        names = f"{{name: read_gene(expression, name) for name in {_literal(list(colored.genes))}}}"
+        code = f"colors = pd.DataFrame({names}, index=obs.index)"
+        code += "\ncolors.columns = ['value']" if colored.kind == "gene" else ""
+    code += "\ncolors = colors[takes_part]"
+    if colored.kind == "label":
+        code += f"""
+cells_of = colors["value"].astype(str).value_counts()
+check("cells by colour", {{name: int(cells_of[name]) for name in {_literal(list(colored.summary))}}}, {
+            _literal(colored.summary)
+        })"""
+    elif colored.summary:
+        code += f"""
+found = colors["value"].astype(float)
+found = found[np.isfinite(found)]
+check("cells with a colour", len(found), {int(colored.summary["n_cells"])})
+check_close("mean behind the colours", [found.mean()], {_numbers([colored.summary["mean"]])})"""
+    return Cell(text, code + '\ncolors.to_csv(RESULTS / "colors.csv")')
 
 
 def _rules(record: AnalysisRecord) -> list[Rule]:

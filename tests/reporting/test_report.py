@@ -518,7 +518,8 @@ def test_linked_selection_that_needs_a_missing_map_leaves_the_page_whole(with_ho
 
 
 def saved_session(view: View) -> SavedSession:
-    for name, value in {"x_color": "gene", "x_gene": view.data.genes[3], "x_panel": "report"}.items():
+    chosen = {"x_color": "gene", "x_gene": view.data.genes[3], "x_panel": "report", "x_maps": view.chosen.maps}
+    for name, value in chosen.items():
         st.session_state[name] = value
     kinds = {"by": view.data.labels[0], "only_selected": False}
     choice = {"genes": list(view.data.genes[:4]), "kind": "violins", "scaling": "mean", "order": "groups"}

@@ -493,11 +493,14 @@ def test_sets_of_a_file_colour_the_maps_also_for_who_gets_the_address(dataset):
     check(app.run())
     title = spec_of(app)["colors"]["title"]
     assert title == "<b>markers</b> $m$ (20 of 20 genes measured)"
-    ref = app.query_params["sets"]
-    other = open_page(x_color="Gene set", sets=ref, x_set="<b>markers</b> $m$")
-    assert spec_of(other)["colors"]["title"] == title
+    ref = app.session_state["x_set_source"]
+    link = {"x_color": "Gene set", "x_set_source": ref, "x_set": "<b>markers</b> $m$"}
+    other = open_page(**link)
+    assert "markers" not in spec_of(other)["colors"]["title"] and "is not shared" in other.toast[0].value
+    check(app.toggle(key=f"x_set_source_share_{ref}").set_value(True).run())
+    assert spec_of(open_page(**link))["colors"]["title"] == title
     for wrong in ("../../etc/passwd", "0" * 32 + "/x.gmt", "0" * 32 + "/../../x"):
-        lost = open_page(x_color="Gene set", sets=wrong)
+        lost = open_page(x_color="Gene set", x_set_source=wrong)
         assert not lost.error and lost.selectbox(key="x_set_source").value == gene_sets.ONTOLOGY
 
 
@@ -515,8 +518,8 @@ def test_files_of_gene_sets_are_listed_for_who_gave_them_and_removed(dataset):
     content = gmt_of(sets_of(GENES))
     give_sets(app, "x_set_source", content)
     assert "my sets\\.gmt · 31 sets · " in text_of(app)
-    ref = app.query_params["sets"]
-    folder = gene_set_files.path_of(ref, "somebody").parent
+    ref = app.session_state["x_set_source"]
+    folder = jobs.Workspace().root / "gene_sets" / ref.partition("/")[0]
     other = open_page({"x_color": "set"})
     assert "Your files of gene sets" not in text_of(other)
     assert len(other.selectbox(key="x_set_source").options) == 2
@@ -524,7 +527,7 @@ def test_files_of_gene_sets_are_listed_for_who_gave_them_and_removed(dataset):
         gene_set_files.remove(ref, "somebody")
     assert gene_set_files.save(content, "renamed.gmt", "somebody") == ref
     check(app.button(key=f"x_set_source_remove_{ref}").click().run())
-    assert "Your files of gene sets" not in text_of(app) and "sets" not in app.query_params
+    assert "Your files of gene sets" not in text_of(app)
     assert "one of the choices above" not in text_of(app)
     assert app.selectbox(key="x_set_source").value == gene_sets.ONTOLOGY
     assert folder.exists(), "somebody else gave it, too"

@@ -7,7 +7,7 @@ names. Choices that are not on the screen (the label while a gene is shown) stay
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 import streamlit as st
@@ -17,19 +17,30 @@ from scfviz.ui.drawing import palette
 from scfviz.ui.explorer.data import Explored
 
 VIEW, SELECTION = "view", "sel"
-KINDS = {"label": "Label", "gene": "Gene", "set": "Gene set", "value": "Value", "genes": "Mix"}
-# In the session as x_color, x_label, ...; lists hold several names.
-FIELDS = ("color", "label", "value", "gene", "genes", "set", "set_genes", "maps", "palette", "ramp", "panel")
-_LISTS = ("genes", "maps")
-# The fields that mean something while the maps are coloured in a way.
-_OF_KIND = {
-    "label": ("label",),
-    "value": ("value",),
-    "gene": ("gene",),
-    "genes": ("genes",),
-    "set": ("set", "set_genes"),
+SETS = "ontology"  # the gene sets that ship with scfviz
+
+
+class Coloring(NamedTuple):
+    """A way to colour maps: its word on the screen, and the fields of the view that say what is chosen in it."""
+
+    title: str
+    fields: tuple[str, ...]
+
+
+# The one table of ways: controls, address, session file, report and script follow it.
+COLORINGS = {
+    "label": Coloring("Label", ("label",)),
+    "gene": Coloring("Gene", ("gene",)),
+    "set": Coloring("Gene set", ("set_source", "set", "set_genes")),
+    "value": Coloring("Value", ("value",)),
+    "genes": Coloring("Mix", ("genes",)),
 }
+KINDS = {name: way.title for name, way in COLORINGS.items()}
+_OF_KIND = {name: way.fields for name, way in COLORINGS.items()}
+_LISTS = ("genes", "maps")
 _ALWAYS = ("maps", "palette", "ramp", "panel")
+# In the session as x_color, x_label, ...; lists hold several names.
+FIELDS = ("color", *(field for way in COLORINGS.values() for field in way.fields), *_ALWAYS)
 PANELS = {
     "compare": "Compare",
     "enrichment": "Gene sets",
@@ -144,6 +155,7 @@ def defaults(data: Explored) -> dict[str, Any]:
         "value": data.values[0] if data.values else None,
         "gene": None,
         "genes": [],
+        "set_source": SETS,
         "set": None,
         "set_genes": "",
         "maps": default_maps(data),

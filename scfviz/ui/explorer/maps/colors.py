@@ -19,6 +19,15 @@ EXPRESSION_UNIT = "ln(1 + counts per 10,000)"
 
 
 @dataclass(frozen=True)
+class Request:
+    """What the maps are to be coloured by: a way, and the column, the genes, or the name of a set with its genes."""
+
+    kind: str
+    name: str = ""
+    genes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Chosen:
     """What the controls of the maps say.
 
@@ -30,20 +39,14 @@ class Chosen:
         Colours of the shown cells.
     column
         Column of the table, where the colouring is by one.
+    request
+        What it is by.
     """
 
     maps: list[str]
     coloring: quantise.Coloring
     column: str | None
-
-
-@dataclass(frozen=True)
-class Request:
-    """What the maps are to be coloured by: a way, and the column, the genes, or the name of a set with its genes."""
-
-    kind: str
-    name: str = ""
-    genes: tuple[str, ...] = ()
+    request: Request | None = None
 
 
 def with_palette(data: Explored) -> Explored:
@@ -74,7 +77,8 @@ def choose(source: sources.Source, data: Explored, store: str | None, *, has_map
         with st.popover("", icon=":material/palette:", help="Colours", width="content"):
             _choose_look()
         maps = _choose_maps(data) if has_maps and len(data.maps) > 1 else address.default_maps(data)
-    return Chosen(maps, *_color_safely(source, data, store, request))
+    found, request = _color_safely(source, data, store, request)
+    return Chosen(maps, found, request.name if request.kind in ("label", "value") else None, request)
 
 
 def choose_set(origin: str, name: str) -> None:
@@ -127,7 +131,7 @@ def _ask_set(data: Explored) -> Request:
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         field = st.container()
         with st.popover("", icon=":material/library_books:", help="Where the gene sets come from", width="content"):
-            origin = gene_sets.choose_source("x_set_source", "sets", own=True)
+            origin = gene_sets.choose_source("x_set_source", own=True)
     if origin == gene_sets.OWN:
         text = field.text_input(
             "Genes of the set", key="x_set_genes", placeholder="CD3D, CD3E, TRAC", label_visibility="collapsed",
@@ -178,8 +182,8 @@ def _choose_maps(data: Explored) -> list[str]:
 
 def _color_safely(
     source: sources.Source, data: Explored, store: str | None, request: Request
-) -> tuple[quantise.Coloring, str | None]:
-    """The colours that are asked for; else the last that could be had, and beside the box what is wrong."""
+) -> tuple[quantise.Coloring, Request]:
+    """The colours that are asked for; else the last that could be had, and beside the box what is wrong; of what."""
     key = f"scfviz.colored.{data.dataset}"
     try:
         found = _color(source, data, store, request)
@@ -197,7 +201,7 @@ def _color_safely(
         if found is None:
             request = _first_request(data)
             found = _color(source, data, store, request) or _grey(data)
-    return found, request.name if request.kind in ("label", "value") else None
+    return found, request
 
 
 def _first_request(data: Explored) -> Request:

@@ -9,17 +9,18 @@ import streamlit as st
 from scfviz.analysis.gene_sets import GeneSet, SetScore
 from scfviz.errors import AccessError, ScfvizError
 from scfviz.jobs import Workspace, gene_set_files, result_dir
+from scfviz.ui.explorer.address import SETS
 from scfviz.ui.explorer.data import Explored
 from scfviz.ui.frame import describe, job_panel, page, sources, state
 from scfviz.ui.frame.text import plain, plural, shorten, size
 
-ONTOLOGY, OWN = "ontology", "own"
+ONTOLOGY, OWN = SETS, "own"
 TITLES = {ONTOLOGY: "Gene Ontology: biological processes", OWN: "my own genes"}
 SCORE_UNIT = "mean ln(1 + counts per 10,000) above that of control genes"
 INLINE_CELLS = 20_000  # more are scored outside the page: it takes longer than a second
 
 
-def choose_source(key: str, address: str, *, own: bool = False) -> str:
+def choose_source(key: str, address: str | None = None, *, own: bool = False) -> str:
     """Ask where the sets come from: the ontology, one's own genes, or a GMT file, which can be added here.
 
     Parameters
@@ -27,7 +28,7 @@ def choose_source(key: str, address: str, *, own: bool = False) -> str:
     key
         Of the widgets.
     address
-        Under which name the address keeps the answer.
+        Under which name the address keeps the answer; `None` where the view does, see `scfviz.ui.explorer.address`.
     own
         Whether a list of one's own is one of the answers.
 
@@ -37,8 +38,8 @@ def choose_source(key: str, address: str, *, own: bool = False) -> str:
         `ONTOLOGY`, `OWN` or the reference of an upload.
     """
     _take_upload(key)
-    options = [ONTOLOGY, *([OWN] if own else []), *_given(address)]
-    asked = st.query_params.get(address)
+    asked = st.session_state.get(key) if address is None else st.query_params.get(address)
+    options = [ONTOLOGY, *([OWN] if own else []), *_given(asked)]
     if st.session_state.get(key) not in (None, *options):
         del st.session_state[key]
     chosen = st.selectbox(
@@ -47,11 +48,18 @@ def choose_source(key: str, address: str, *, own: bool = False) -> str:
     )  # fmt: skip
     _show_uploader(key)
     _show_given(key, address)
+    if address is None:
+        return chosen
     if chosen != ONTOLOGY:
         st.query_params[address] = chosen
     elif address in st.query_params:
         del st.query_params[address]
     return chosen
+
+
+def sources_here() -> tuple[str, ...]:
+    """Every source that this visitor can choose."""
+    return (ONTOLOGY, OWN, *_given(None))
 
 
 def read(ref: str) -> tuple[GeneSet, ...]:
@@ -171,18 +179,17 @@ def _by_name(ref: str) -> dict[str, GeneSet]:
     return {one.name: one for one in sorted(read(ref), key=lambda one: one.name.casefold())}
 
 
-def _given(address: str) -> list[str]:
-    """The files that this visitor gave, and the one that the address names, where it is there."""
+def _given(asked: str | None) -> list[str]:
+    """The files that this visitor gave, and the one that is asked for, where it is there."""
     given = [file.ref for file in gene_set_files.list_files(state.visitor())]
-    asked = st.query_params.get(address)
     if asked and asked not in (*given, *TITLES):
         try:
             read(asked)
             given.append(asked)
         except AccessError as error:
             st.toast(f"{plain(error.found)} {plain(error.advice)}", icon=":material/lock:")
-        except ScfvizError:
-            del st.query_params[address]
+        except ScfvizError:  # gone
+            pass
     return given
 
 
@@ -215,7 +222,7 @@ def _show_uploader(key: str) -> None:
         st.caption(f":material/check: {plain(given.name)} is one of the choices above.")
 
 
-def _show_given(key: str, address: str) -> None:
+def _show_given(key: str, address: str | None) -> None:
     """The files that this visitor gave, each removed with one click: it can be given again."""
     files = gene_set_files.list_files(state.visitor())
     if not files:
@@ -244,9 +251,9 @@ def _share(ref: str, key: str) -> None:
     gene_set_files.share(ref, state.visitor(), st.session_state[key])
 
 
-def _remove(ref: str, key: str, address: str) -> None:
+def _remove(ref: str, key: str, address: str | None) -> None:
     gene_set_files.remove(ref, state.visitor())
     if st.session_state.get(key) == ref:
         del st.session_state[key]
-    if st.query_params.get(address) == ref:
+    if address is not None and st.query_params.get(address) == ref:
         del st.query_params[address]

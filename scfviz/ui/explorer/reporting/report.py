@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
@@ -11,11 +12,11 @@ from scfviz.errors import ScfvizError
 from scfviz.jobs import JobStatus, Workspace, result_dir
 from scfviz.jobs.labels import list_labels
 from scfviz.jobs.workspace import read_json
-from scfviz.reporting.record import AnalysisRecord, Compared, Composed, Pictured
+from scfviz.reporting.record import AnalysisRecord, Colored, Compared, Composed, Pictured
 from scfviz.reporting.report import Pictures, write_report
 from scfviz.reporting.script import as_notebook, as_python, script_cells
 from scfviz.reporting.session import SavedSession
-from scfviz.ui.drawing import figure
+from scfviz.ui.drawing import coloring, figure
 from scfviz.ui.explorer.panels import comparison, result_figures
 from scfviz.ui.explorer.reporting import report_panels, session
 from scfviz.ui.explorer.view import View
@@ -161,7 +162,27 @@ def _gather(view: View, handed: Handed, pictured: Pictured | None, composed: Com
         enriched=report_panels.read_enriched(handed.looks, handed.comparisons),
         pictured=pictured,
         composed=composed,
+        colored=_colored(view),
     )
+
+
+def _colored(view: View) -> Colored | None:
+    """How the maps are coloured, with numbers that a script can check."""
+    request, colors = view.chosen.request, view.chosen.coloring
+    if request is None:
+        return None
+    title = getattr(colors, "title", "") or request.name or " and ".join(request.genes)
+    genes = request.genes
+    if request.kind in ("gene", "genes"):
+        genes = tuple(describe.find_gene(name, set(view.data.genes)) for name in genes)
+    summary: dict[str, float] = {}
+    if request.kind == "label":
+        counts = view.data.column(request.name).dropna().astype(str).value_counts()
+        summary = {name: int(n) for name, n in counts.items() if n}
+    elif isinstance(colors, coloring.Values):
+        values = colors.values[np.isfinite(colors.values)]
+        summary = {"n_cells": len(values), "mean": float(values.mean(dtype=float))} if len(values) else {}
+    return Colored(request.kind, title, request.name if request.kind in ("label", "value") else "", genes, summary)
 
 
 def _table_of(job: JobStatus) -> pd.DataFrame:

@@ -20,12 +20,12 @@ from scfviz.jobs.workspace import read_json, write_json
 from scfviz.reporting.session import SavedSession, merge_named, read_session
 from scfviz.ui.explorer import address
 from scfviz.ui.explorer.data import Explored
-from scfviz.ui.explorer.panels import composition, plots
+from scfviz.ui.explorer.panels import composition, gene_sets, plots
 from scfviz.ui.explorer.reporting import shown
 from scfviz.ui.explorer.selection import selections
 from scfviz.ui.explorer.view import View
 from scfviz.ui.frame import job_panel, models, routes, sources, state
-from scfviz.ui.frame.text import plain, plural
+from scfviz.ui.frame.text import plain, plural, shorten
 from scfviz.ui.tasks import embedding
 
 _RULE_ID = re.compile(r"[0-9a-f]{12}")
@@ -190,8 +190,10 @@ def show_open(source: sources.Source | None, dataset: str | None) -> None:
         return
     saved = read_session(file.getvalue())
     when = f", saved {plain(saved.saved_at.replace('T', ' at ')[:19])} UTC" if saved.saved_at else ""
-    named = plural(len(saved.selections.named), "named selection")
-    st.markdown(f"**{plain(saved.title)}**, {plural(saved.n_obs, 'cell')}{when}: {named}.")
+    holds = [plural(len(saved.selections.named), "named selection")]
+    if saved.labels:
+        holds.append(f"labels: {', '.join(plain(shorten(entry['name'], 40)) for entry in saved.labels)}")
+    st.markdown(f"**{plain(saved.title)}**, {plural(saved.n_obs, 'cell')}{when}: {'; '.join(holds)}.")
     target = source
     if saved.dataset != dataset:
         found = sources.find_content(saved.dataset, saved.size, saved.title, state.visitor())
@@ -220,7 +222,7 @@ def apply_pending(source: sources.Source, data: Explored, embed_job: str | None,
     if saved is None or saved.dataset != data.dataset:
         return
     del st.session_state[_PENDING]
-    choices = {"gene": data.genes, "genes": data.genes, **address.options(data)}
+    choices = {"gene": data.genes, "genes": data.genes, "set_source": gene_sets.sources_here(), **address.options(data)}
     for name, value in saved.view.items():
         known = choices.get(name)
         kept = [part for part in value if part in known] if isinstance(value, list) else value
