@@ -112,13 +112,12 @@ def match_genes(
         (name_all(values, label, vocabulary, position) for label, values in likely.items()),
         key=lambda naming: naming.score,
     )
-    target = np.full(len(var), -1, dtype=np.int32)
-    target[is_gene] = [position.get(symbol, -1) for symbol in best.symbols]
     is_foreign = np.zeros(len(var), dtype=bool)
     if best.organism == "human":
         is_foreign[is_gene] = foreign_rows(best, var[is_gene], vocabulary)
-        # What is the mouse's is no gene that the model might have known.
-        is_gene = is_gene & ~is_foreign
+    target = np.full(len(var), -1, dtype=np.int32)
+    target[is_gene] = [position.get(symbol, -1) for symbol in best.symbols]
+    is_gene = is_gene & ~is_foreign  # what is the mouse's is no gene that the model might have known
     report = make_report(best, target, is_gene, genes, features)
     refuse_too_few(report, best, var, len(genes), cells)
     return GeneMatch(target, is_gene, tuple(genes), report, is_foreign)
@@ -127,17 +126,19 @@ def match_genes(
 def foreign_rows(naming: Naming, var: pd.DataFrame, vocabulary: GeneVocabulary) -> np.ndarray:
     """Rows that are genes of the mouse, in a file of human and mouse cells; bool, none in a file of one species."""
     foreign = np.zeros(len(var), dtype=bool)
-    unknown = [i for i, symbol in enumerate(naming.symbols) if not symbol]
-    genome = next((var[c].astype(str).to_numpy() for c in var.columns if GENOME_COLUMN.match(str(c))), None)
+    for column in var.columns:
+        if GENOME_COLUMN.match(str(column)):
+            foreign |= var[column].astype(str).str.match(MOUSE_GENOME).to_numpy(dtype=bool)
     tables = vocabulary.by_mouse_symbol, vocabulary.by_mouse_ensembl
-    for i in unknown:
-        name = naming.names[i]
-        foreign[i] = (
-            MOUSE_PREFIX.match(name) is not None
-            or any(strip_version(name) in table for table in tables)
-            or (genome is not None and MOUSE_GENOME.match(genome[i]) is not None)
-        )
-    return foreign if foreign.sum() >= MIN_SHARE_FOREIGN * len(foreign) else np.zeros(len(foreign), dtype=bool)
+    for i, symbol in enumerate(naming.symbols):
+        if not symbol and not foreign[i]:
+            name = naming.names[i]
+            foreign[i] = MOUSE_PREFIX.match(name) is not None or any(strip_version(name) in table for table in tables)
+    if foreign.sum() < MIN_SHARE_FOREIGN * len(foreign):
+        return np.zeros(len(foreign), dtype=bool)
+    for i in np.flatnonzero(foreign):  # a few symbols are written alike in both species
+        naming.symbols[i], naming.how[i] = "", "unknown"
+    return foreign
 
 
 def name_columns(var: pd.DataFrame, column: str | None) -> dict[str, np.ndarray]:

@@ -12,6 +12,7 @@ from pathlib import Path
 import anndata as ad
 import numpy as np
 import pytest
+from scipy.sparse import csr_matrix
 from small_cells import make_cells, save_tiny_checkpoint, write_cells
 
 import scfviz
@@ -92,6 +93,38 @@ def test_a_checkpoint_without_checksums_is_used_and_that_is_said(cells, tmp_path
     (old / "config.json").write_text(json.dumps(stored))
     assert run("embed", cells, tmp_path / "out.h5ad", "--checkpoint", old) == 0
     assert "the checkpoint has no checksums" in capsys.readouterr().out
+
+
+def test_check_and_embed_agree_on_empty_cells_and_the_advised_filter_exists(checkpoint, tmp_path, capsys):
+    cells = make_cells(9)
+    values = cells.X.toarray()
+    values[[2, 5]] = 0
+    cells.X = csr_matrix(values)
+    cells.write_h5ad(tmp_path / "in.h5ad")
+    assert run("check", tmp_path / "in.h5ad", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["counts"]["n_empty"] == 2
+    embed = ["embed", tmp_path / "in.h5ad", tmp_path / "out.h5ad", "--checkpoint", checkpoint, "--precision", "fp32"]
+    assert run(*embed) == 2
+    assert "2 of 9 cells" in (said := capsys.readouterr().err) and "--min-counts" in said
+    limit = float(np.sort(values.sum(axis=1))[3])  # one cell more goes
+    assert run(*embed, "--min-counts", limit) == 0
+    assert "left out" in capsys.readouterr().out
+    written = ad.read_h5ad(tmp_path / "out.h5ad").obsm["X_scfoundation"]
+    kept = values.sum(axis=1) >= limit
+    assert kept.sum() == 6 and np.isnan(written[~kept]).all()
+    model = scfviz.load_checkpoint(checkpoint)
+    expected = scfviz.embed_cells(scfviz.align_genes(cells).subset(kept), model, precision="fp32").values
+    np.testing.assert_allclose(written[kept], expected, atol=1e-5)
+
+
+def test_counts_are_taken_from_where_the_user_says(checkpoint, tmp_path, capsys):
+    cells = make_cells(5)
+    cells.layers["other"] = cells.X * 2
+    cells.write_h5ad(tmp_path / "in.h5ad")
+    assert run("check", tmp_path / "in.h5ad", "--counts", "other", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["counts"]["location"] == "layers['other']"
+    assert run("check", tmp_path / "in.h5ad", "--counts", "absent") == 2
+    assert "layers['other']" in capsys.readouterr().err
 
 
 def test_embed_genes_writes_a_mean_for_each_group(checkpoint, tmp_path):

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from scfviz.data.gene_names import MOUSE_MARK
 from scfviz.data.genes import match_genes
 from scfviz.data.vocabulary import ASSETS, load_vocabulary
 from scfviz.errors import GeneError
@@ -296,3 +297,94 @@ def test_damaged_names_of_a_real_file_are_repaired(shared):
     with h5py.File(shared / "data" / "panels" / "pdac_pancreas_1926.h5ad") as handle:
         report = match_genes(read_elem(handle["var"])).report
     assert dict(report.damaged)["14-Sep"] == "SEPTIN14"
+
+
+# --- other names, other species ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    ["GRCh38_", "GRCh38-", "GRCh38---", "GRCh38___", "GRCh38:", "hg19_", "hg19-", "hg38.", "HUMAN_", "human-", "Human:",
+     "homo_sapiens_", "GRCh37_", "GRCh38.p13_"],
+)  # fmt: skip
+def test_a_genome_before_the_name_does_not_matter_whatever_separates_them(prefix):
+    names = padded("CD3E", "HLA-DRB1", "ENSG00000010610")
+    assert (match_genes(table(prefix + n for n in names)).target == match_genes(table(names)).target).all()
+
+
+@pytest.mark.parametrize("suffix", ["__chr7", "__chrX", "|7157", "__chrMT"])
+def test_what_files_write_behind_a_name_does_not_matter(suffix):
+    names = padded("CD3E", "HLA-DRB1")
+    assert (match_genes(table(n + suffix for n in names)).target == match_genes(table(names)).target).all()
+
+
+def test_no_symbol_of_the_model_looks_like_a_prefixed_one(vocabulary):
+    assert (match_genes(table(vocabulary.symbols)).target == np.arange(19264)).all()
+
+
+@pytest.mark.parametrize(
+    ("damaged", "symbol"),
+    [
+        ("02. Sep", "SEPTIN2"), ("2. Sep", "SEPTIN2"), ("02.Sep", "SEPTIN2"), ("07. Mrz", "MARCHF7"),
+        ("7. März", "MARCHF7"),
+        ("07-mars", "MARCHF7"), ("02-sept", "SEPTIN2"), ("7-mrt", "MARCHF7"), ("Sep. 02", "SEPTIN2"),
+        ("02. Sep. 19", "SEPTIN2"),
+        ("2-Sep-19", "SEPTIN2"),
+    ],
+)  # fmt: skip
+def test_symbols_that_a_spreadsheet_of_another_language_damaged_are_repaired(damaged, symbol):
+    match = match_genes(table(padded(damaged)))
+    assert match.genes[match.target[0]] == symbol and match.report.damaged == ((damaged, symbol),)
+
+
+def rodent_symbols(vocabulary) -> list[str]:
+    return [m for m in vocabulary.mouse_symbols if m and not MOUSE_MARK.match(m)][::20]
+
+
+def test_rat_genes_are_not_called_mouse_genes(vocabulary):
+    names = [*rodent_symbols(vocabulary), "RGD1305587", "RGD1311899", "RT1-Da", "AABR07000398.1", "Mt-co1"]
+    with pytest.raises(GeneError, match="genes of the rat .*RGD1305587") as caught:
+        match_genes(table(names))
+    assert "human ortholog" in str(caught.value)
+
+
+def test_symbols_of_mouse_and_rat_alike_are_said_to_be_either(vocabulary):
+    report = match_genes(table(rodent_symbols(vocabulary))).report
+    assert report.organism == "mouse or rat" and "mouse or rat" in report.notices[0]
+
+
+def test_mouse_genes_are_known_by_names_that_only_the_mouse_has(vocabulary):
+    names = [*rodent_symbols(vocabulary), "Gm12345", "1700001A01Rik", "mt-Nd1", "H2-Aa"]
+    assert match_genes(table(names)).report.organism == "mouse"
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        (lambda i: f"ENSRNOG{i:011d}", "Ensembl IDs of the rat"), (lambda i: f"ENSDARG{i:011d}", "zebrafish"),
+        (lambda i: f"ENSMMUG{i:011d}", "macaque"), (lambda i: f"FBgn{i:07d}", "fruit fly"),
+        (lambda i: f"ENST{i:011d}.3", "transcripts"), (lambda i: f"NM_{i:06d}", "transcripts"),
+        (lambda i: f"{(i * 7919) % 100000 + 11}", "Entrez"), (lambda i: f"{(i * 7919) % 100000 + 11}.0", "Entrez"),
+    ],
+)  # fmt: skip
+def test_names_of_another_kind_are_called_what_they_are(name, what):
+    with pytest.raises(GeneError, match=what):
+        match_genes(table(name(i) for i in range(1, 900)))
+
+
+def test_a_column_of_names_is_shown_where_the_rows_are_only_numbered():
+    var = table([str(i) for i in range(800)], feature_name=[f"LOC{i}x" for i in range(800)])
+    with pytest.raises(GeneError, match="column 'feature_name'.*LOC0x"):
+        match_genes(var)
+
+
+def test_names_of_both_sides_are_shown_when_neither_is_known():
+    import anndata as ad
+    import scipy.sparse as sp
+
+    from scfviz.data.align import align_genes
+
+    counts = datasets.make_counts(300, 80)
+    var, obs = table(f"sample_{i}" for i in range(80)), table(f"BC_{i:04d}" for i in range(300))
+    with pytest.raises(GeneError, match="sample_0.*names of the cells are BC_0000"):
+        align_genes(ad.AnnData(sp.csr_matrix(counts), obs=obs, var=var))
