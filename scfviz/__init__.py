@@ -14,6 +14,7 @@ _WHERE = {
     "embed_baseline": "scfviz.tasks.embedding.compute",
     "embed_cells": "scfviz.model.infer",
     "embed_genes": "scfviz.model.infer",
+    "embed_genes_per_cell": "scfviz.model.infer",
     "import_official": "scfviz.model.official",
     "join_embeddings": "scfviz.tasks.embedding.compute",
     "load_checkpoint": "scfviz.model.checkpoint",

@@ -59,6 +59,7 @@ COMMANDS = (
     checkpoints.add_import_checkpoint,
     inference.add_embed,
     inference.add_embed_genes,
+    inference.add_expression,
     benchmark.add_benchmark,
     training.add_training_commands,
     app.add_app,

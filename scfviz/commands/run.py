@@ -2,17 +2,14 @@
 
 import argparse
 import json
+import os
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from scfviz.commands.inputs import open_input, read_depth
 from scfviz.commands.shared import Progress, show_report
-from scfviz.errors import DatasetError, JobError, OptionError
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from scfviz.data.align import AlignedCounts
+from scfviz.errors import JobError, OptionError
 
 
 class FileRun:
@@ -29,7 +26,7 @@ class FileRun:
     """
 
     def __init__(self, args: argparse.Namespace, suffixes: tuple[str, ...] = (".h5ad",)):
-        self.args, self.suffixes, self.notes = args, suffixes, []
+        self.args, self.suffixes, self.notes, self.renamed = args, suffixes, [], {}
         self.partial = args.out.with_name(args.out.name + ".partial")
         self._lock = None
 
@@ -77,62 +74,39 @@ class FileRun:
                 f"Its name must end in {' or '.join(self.suffixes)}.",
                 "Change it.",
             )
-        if out.exists():
-            raise OptionError(f"'{out}' exists.", "Results never replace a file.", "Give another name, or move it.")
+        for path in (out, self.about) if out.suffix == ".npy" else (out,):
+            if path.exists():
+                raise OptionError(
+                    f"'{path}' exists.", "Results never replace a file.", "Give another name, or move it."
+                )
         if not out.absolute().parent.is_dir():
             raise OptionError(f"There is no folder '{out.absolute().parent}'.", "", "Make it, or give another place.")
 
+    @property
+    def about(self) -> Path:
+        """Beside a bare array: which row is which cell, and where the numbers come from."""
+        return self.args.out.with_name(self.args.out.name + ".json")
+
     def _open(self) -> None:
-        from scfviz.data.align import align_genes
-        from scfviz.data.read import read_dataset
         from scfviz.data.source import dataset_id
         from scfviz.model.checkpoint import checkpoint_info, default_checkpoint, load_checkpoint
 
         args = self.args
         self.content = dataset_id(args.file)  # before anything is read: compared again when the results are written
-        self.adata = read_dataset(args.file)
         folder = args.checkpoint if args.checkpoint is not None else default_checkpoint()
-        self.info, self.model = checkpoint_info(folder), load_checkpoint(folder)
-        aligned = align_genes(self.adata, genes=self.model.genes, column=args.gene_column, counts=args.counts)
-        self.aligned, self.kept = self._filter(aligned)
+        self.info = checkpoint_info(folder)
+        self.model = load_checkpoint(folder)
+        self.input = open_input(args, self.model.genes, self.partial)
+        self.notes += self.input.notes
         self.options = {
-            **{name: getattr(args, name) for name in ("target_depth", "depth_fold", "precision", "device")},
+            **read_depth(args),
+            "precision": args.precision,
+            "device": args.device,
             "out": self.partial,
             "resume": args.resume,
             "progress": Progress("cells"),
         }
         args.when_stopped = f"What is done is kept in '{self.partial}'; add --resume to the command to go on."
-
-    def _filter(self, aligned: "AlignedCounts") -> tuple["AlignedCounts", "np.ndarray"]:
-        """The cells to compute, and their rows in the file; cells that the model cannot read go only with a filter."""
-        import numpy as np
-
-        from scfviz.data.qc import filter_cells, qc_metrics, refuse_unusable
-
-        limits = {name: getattr(self.args, name) for name in ("min_counts", "min_genes")}
-        if all(limit is None for limit in limits.values()):
-            refuse_unusable(aligned)
-            return aligned, np.arange(aligned.n_obs)
-        kept = np.flatnonzero(filter_cells(qc_metrics(aligned), **limits))
-        if not len(kept):
-            raise DatasetError(
-                f"The filters remove all {aligned.n_obs:,} cells.", "At least one must remain.", "Loosen the filters."
-            )
-        if left := aligned.n_obs - len(kept):
-            self.notes.append(f"{left:,} of {aligned.n_obs:,} cells were left out by the filters; their rows are NaN.")
-        return aligned.subset(kept), kept
-
-    def rows(self, values: "np.ndarray") -> Any:
-        """Results of the computed cells as one row for each cell of the file."""
-        import numpy as np
-
-        from scfviz.data.write import SomeRows
-
-        if len(self.kept) == self.adata.n_obs:
-            return values
-        place = np.full(self.adata.n_obs, -1, dtype=np.int64)
-        place[self.kept] = np.arange(len(self.kept))
-        return SomeRows(values, place)
 
     def refuse_small_disk(self, n_values: int) -> None:
         """Refuse what will not fit: `n_values` float32 results, in the run and in the new file, and the file itself."""
@@ -142,34 +116,66 @@ class FileRun:
         needed = 4 * n_values * 2 + (take_fingerprint(self.args.file).size if self.args.out.suffix == ".h5ad" else 0)
         refuse_small_disk(self.args.out.absolute().parent, needed, f"'{self.args.out.name}'")
 
-    def note_depths(self, source: Any, target: Any) -> None:
+    def note_depths(self) -> None:
         """Take note of depths far outside the training of the model."""
+        import numpy as np
+
         from scfviz.model.depths import depth_notes
 
-        self.notes += depth_notes(self.info.training, source, target)
+        if self.input.official:  # their totals are no depths
+            return
+        source = np.asarray(self.input.counts.total_counts)
+        target, fold = self.options["target_depth"], self.options["depth_fold"]
+        imagined = source * (fold or 1.0) if target is None else np.full(len(source), target)
+        self.notes += depth_notes(self.info.training, source, imagined)
 
     def write(self, provenance: dict[str, Any], **results: Any) -> None:
         """Write the user's file with the results and where they come from."""
+        from scfviz.data.source import dataset_id, refuse_other_content
         from scfviz.data.write import write_h5ad_with
 
-        self.provenance = self.full_provenance(provenance)
-        self._check_out()
+        self._conclude(provenance)
+        beside, content = self.input.path, self.content
+        if beside != self.args.file:  # made of a bare matrix, for this run alone
+            refuse_other_content(self.args.file, self.content)
+            content = dataset_id(beside)
         self.renamed = write_h5ad_with(
-            self.args.file, self.args.out, content=self.content, **results, uns={"scfviz": self.provenance}
+            beside, self.args.out, content=content, **results, uns={"scfviz": self.provenance}
         )
         self.forget()
 
-    def full_provenance(self, provenance: dict[str, Any]) -> dict[str, Any]:
-        """What was computed, with which checkpoint, on what."""
-        genes = self.aligned.gene_report
-        return provenance | {
+    def write_array(self, provenance: dict[str, Any], **about: Any) -> None:
+        """Hand the values out as a bare `.npy`, with a `.json` beside it that says which row is which cell."""
+        from scfviz.data.source import refuse_other_content
+
+        self._conclude(provenance)
+        refuse_other_content(self.args.file, self.content)
+        told = {"cells": list(map(str, self.input.obs.index)), **about, "provenance": self.provenance}
+        self.about.write_text(json.dumps(told, default=str) + "\n", encoding="utf-8")
+        os.replace(self.partial / "values.npy", self.args.out)
+        self.forget()
+
+    def write_new(self, provenance: dict[str, Any], values: Any) -> None:
+        """Write values of the model's genes as a dataset of its own, with the table of the cells."""
+        from scfviz.data.source import refuse_other_content
+        from scfviz.data.write_new import write_new_h5ad
+
+        self._conclude(provenance)
+        refuse_other_content(self.args.file, self.content)
+        write_new_h5ad(self.args.out, values, self.input.obs, self.model.genes, {"scfviz": self.provenance})
+        self.forget()
+
+    def _conclude(self, provenance: dict[str, Any]) -> None:
+        self._check_out()
+        genes = self.input.gene_report
+        self.provenance = provenance | {
             "checkpoint": self.info.name,
             "checkpoint_hash": self.info.hash,
             "dataset_id": self.content,
             "genes_measured": genes.n_measured,
             "genes_of_model": genes.n_model,
             "gene_coverage_percent": genes.model_coverage,
-            "counts_from": self.aligned.counts_report.location,
+            "counts_from": self.input.counts_from,
         }
 
     def forget(self) -> None:
@@ -178,7 +184,7 @@ class FileRun:
 
     def show(self, sentence: str) -> int:
         """Say what was written."""
-        text = [f"{self.args.out}: {self.aligned.n_obs:,} cells; {sentence}"]
+        text = [f"{self.args.out}: {self.input.n_obs:,} cells; {sentence}"]
         text += [f"Your file holds {old} already; ours is called {new}." for old, new in self.renamed.items()]
         text += [f"Attention: {note}" for note in self.notes]
         if not self.info.is_trained:
@@ -190,7 +196,7 @@ class FileRun:
             )
         report = {
             "out": str(self.args.out),
-            "n_obs": self.aligned.n_obs,
+            "n_obs": self.input.n_obs,
             "is_trained": self.info.is_trained,
             "is_sealed": self.info.is_sealed,
             "notes": self.notes,

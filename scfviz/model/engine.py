@@ -45,7 +45,7 @@ class InferenceRun:
 
     Parameters
     ----------
-    counts, model, target_depth, depth_fold, precision, device, official_input
+    counts, model, target_depth, depth_fold, precision, device, official_input, official_totals
         See `infer.embed_cells`.
 
     Raises
@@ -63,12 +63,16 @@ class InferenceRun:
         precision: str,
         device: str,
         official_input: str | None = None,
+        official_totals: np.ndarray | None = None,
     ):
         check_depth(target_depth, depth_fold)
         self.config, self.target_depth, self.depth_fold = model.config, target_depth, depth_fold
         self.source, self.official_input = CellSource(counts, model.genes), official_input
         refuse_empty_cells(self.source.totals, self.source.names)
         self._official: PreparedCells | None = None
+        self._totals_hash = (
+            None if official_totals is None else hashlib.sha256(official_totals.tobytes()).hexdigest()[:16]
+        )
         if official_input is not None:
             if depth_fold is not None or self.source.names is not None:
                 raise OptionError(
@@ -77,7 +81,9 @@ class InferenceRun:
                     "Leave the input kind out for raw counts.",
                 )
             everything = self.source.read(np.arange(self.source.n_obs))  # a median over all samples may be needed
-            self._official = prepare_official_input(everything, official_input, target_depth=target_depth)
+            self._official = prepare_official_input(
+                everything, official_input, target_depth=target_depth, totals=official_totals
+            )
         self.device = choose_device(device)
         self.prepared = PreparedModel(model, self.device, choose_precision(precision, self.device))
         self._weights = weights_hash(model)
@@ -105,6 +111,7 @@ class InferenceRun:
                 "target_depth": self.target_depth,
                 "depth_fold": self.depth_fold,
                 "official_input": self.official_input,
+                "official_totals": self._totals_hash,
                 "precision": self.prepared.precision,
                 "device": self.device.type,
                 **task,
@@ -228,6 +235,15 @@ class InferenceRun:
         hidden_ND = self.prepared.encode(tokens)
         for hidden_LD, ids_L in zip(hidden_ND.split(tokens.lengths), tokens.ids_N.split(tokens.lengths), strict=True):
             yield self.prepared.decode(hidden_LD, ids_L), hidden_LD
+
+    def decode_as_one_batch(self, model: ScFoundation) -> np.ndarray:
+        """Gene context embeddings (n_obs, n_genes, decoder width) of cells that depend on each other; fp32, CPU."""
+        everything = np.arange(self.source.n_obs)
+        tokens = tokenise(self._read(everything), self.config)
+        with torch.inference_mode():
+            values = model.decode(model.encode(tokens), tokens, official_batch=True).numpy()
+        self._refuse_no_numbers(values, everything)
+        return values
 
     def _read(self, indices: np.ndarray) -> PreparedCells:
         if self._official is not None:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from scipy.sparse import csr_matrix
 
-from scfviz.errors import OptionError
+from scfviz.errors import GeneError, OptionError
 from scfviz.model.engine import InferenceRun, Progress, ShouldStop
 from scfviz.model.scfoundation import Pooling, ScFoundation, pool_cells
 from scfviz.model.tokens import PreparedCells, tokenise
@@ -65,6 +65,29 @@ class GeneEmbedding:
     provenance: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class CellGeneEmbedding:
+    """Context embeddings of genes in each cell.
+
+    Attributes
+    ----------
+    values
+        float32 of shape (n_obs, n_chosen, decoder width).
+    genes
+        Names of the chosen genes.
+    source_depth, target_depth
+        float64 of shape (n_obs,), counts per cell.
+    provenance
+        What was computed, with what, on what.
+    """
+
+    values: np.ndarray
+    genes: tuple[str, ...]
+    source_depth: np.ndarray
+    target_depth: np.ndarray
+    provenance: dict[str, Any]
+
+
 def embed_cells(
     counts: "AlignedCounts | csr_matrix",
     model: ScFoundation,
@@ -79,6 +102,7 @@ def embed_cells(
     progress: Progress | None = None,
     should_stop: ShouldStop | None = None,
     official_input: str | None = None,
+    official_totals: np.ndarray | None = None,
 ) -> CellEmbedding:
     """Embed each cell with the encoder.
 
@@ -109,6 +133,8 @@ def embed_cells(
     official_input
         Treat the matrix, which then holds no counts, as the official program does: a key of `tokens.OFFICIAL_INPUTS`.
         Only for reproducing its numbers.
+    official_totals
+        float64 (n_obs,): counts of cells that are log-normalised already, where they are known.
 
     Raises
     ------
@@ -127,7 +153,7 @@ def embed_cells(
     """
     if pooling not in ("all", "max"):
         raise OptionError(f"Unknown pooling '{pooling}'.", "One of: all, max.", "")
-    run = InferenceRun(counts, model, target_depth, depth_fold, precision, device, official_input)
+    run = InferenceRun(counts, model, target_depth, depth_fold, precision, device, official_input, official_totals)
     prepared, config = run.prepared, model.config
     width = config.cell_embedding_width if pooling == "all" else config.encoder_width
     store = run.open_store(
@@ -215,6 +241,87 @@ def embed_genes(
     )
     n_cells = np.array([len(cells) for cells in members])
     return GeneEmbedding(store.finish(), tuple(map(str, names)), n_cells, run.provenance("gene embedding"))
+
+
+def embed_genes_per_cell(
+    counts: "AlignedCounts | csr_matrix",
+    model: ScFoundation,
+    *,
+    genes: Sequence[str] | None = None,
+    official_batch: bool = False,
+    target_depth: float | None = None,
+    depth_fold: float | None = None,
+    precision: str = "auto",
+    device: str = "auto",
+    out: Path | str | None = None,
+    resume: bool = False,
+    progress: Progress | None = None,
+    should_stop: ShouldStop | None = None,
+) -> CellGeneEmbedding:
+    """Context embedding of genes in each single cell, from the decoder.
+
+    Written cell by cell: memory holds one batch. With all 19,264 genes of the published size a cell takes 39 MB.
+
+    Parameters
+    ----------
+    genes
+        Genes to keep, by the model's names; all when left out.
+    official_batch
+        Compute all cells in one batch, in which each depends on its mates, as the official `gene_batch` does. Only for
+        reproducing its numbers, in fp32 on the CPU.
+    counts, target_depth, depth_fold, precision, device, out, resume, progress, should_stop
+        See `embed_cells`.
+
+    Raises
+    ------
+    GeneError
+        A gene is none of the model's.
+    DatasetError, OptionError, CheckpointError, JobError, Stopped
+        See `embed_cells`.
+
+    Source: Hao et al. 2024, doi:10.1038/s41592-024-02305-7.
+    """
+    chosen = positions_of(genes, model)
+    if official_batch:
+        precision, device = "fp32", "cpu"
+    run = InferenceRun(counts, model, target_depth, depth_fold, precision, device)
+    task = {
+        "task": "gene embedding of each cell",
+        "genes": hashlib.sha256(chosen.tobytes()).hexdigest()[:16],
+        "official_batch": official_batch,
+    }
+    shape = (run.source.n_obs, len(chosen), model.config.decoder_width)
+    store = run.open_store(out, shape, task, decode=True, resume=resume)
+    places = torch.from_numpy(chosen)
+
+    def embed(cells: PreparedCells) -> np.ndarray:
+        of_cells = [values_GE[places.to(values_GE.device)] for values_GE, _hidden_LD in run.decode(cells)]
+        return torch.stack(of_cells).float().cpu().numpy()
+
+    def keep(indices: np.ndarray, values: np.ndarray, _is_last: bool) -> None:
+        store.values[indices] = values
+
+    if official_batch:
+        store.values[:] = run.decode_as_one_batch(model)[:, chosen]
+    else:
+        run.compute(store, embed, keep, decode=True, progress=progress, should_stop=should_stop)
+    names = tuple(model.genes[position] for position in chosen)
+    return CellGeneEmbedding(store.finish(), names, *run.depths(), run.provenance(task["task"]))
+
+
+def positions_of(genes: Sequence[str] | None, model: ScFoundation) -> np.ndarray:
+    """int64 (n_chosen,): where genes stand in the model; all when `genes` is None."""
+    if genes is None:
+        return np.arange(len(model.genes))
+    position = {gene: number for number, gene in enumerate(model.genes)}
+    unknown = [gene for gene in genes if gene not in position]
+    if unknown or not len(genes):
+        raise GeneError(
+            f"{len(unknown):,} of the {len(genes):,} chosen genes are none of the model's: {', '.join(unknown[:6])}.",
+            "Its genes are current human symbols.",
+            "Correct the names.",
+        )
+    return np.array([position[gene] for gene in genes], dtype=np.int64)
 
 
 def predict_expression(

@@ -176,7 +176,9 @@ def check_depth(target_depth: float | None, depth_fold: float | None) -> None:
             )
 
 
-def prepare_official_input(values: csr_matrix, kind: str, *, target_depth: float | None = None) -> PreparedCells:
+def prepare_official_input(
+    values: csr_matrix, kind: str, *, target_depth: float | None = None, totals: np.ndarray | None = None
+) -> PreparedCells:
     """Treat input that is not raw counts exactly as the official program does.
 
     Only for reproducing its numbers: the totals it takes are no read depths (see `OFFICIAL_INPUTS`).
@@ -189,6 +191,8 @@ def prepare_official_input(values: csr_matrix, kind: str, *, target_depth: float
         A key of `OFFICIAL_INPUTS`.
     target_depth
         Counts; for cells only, since bulk samples take their source token as target.
+    totals
+        (B,) counts of each cell, where they are known; for cells only.
 
     Raises
     ------
@@ -197,12 +201,14 @@ def prepare_official_input(values: csr_matrix, kind: str, *, target_depth: float
     """
     if kind not in OFFICIAL_INPUTS:
         raise OptionError(f"Unknown input kind '{kind}'.", f"One of: {', '.join(OFFICIAL_INPUTS)}.", "")
+    if totals is not None and kind != "official log-normalised cells":
+        raise OptionError("Totals are given for bulk samples.", "The official program has none for them.", "")
     values = values.astype(np.float64)
     if kind == "official bulk, normalised":
-        totals = np.asarray(values.sum(axis=1)).ravel()
-        per_entry = np.repeat(np.median(totals) / totals, np.diff(values.indptr))
+        of_sample = np.asarray(values.sum(axis=1)).ravel()
+        per_entry = np.repeat(np.median(of_sample) / of_sample, np.diff(values.indptr))
         values = csr_matrix((np.log1p(values.data * per_entry), values.indices, values.indptr), shape=values.shape)
-    sums = np.asarray(values.sum(axis=1)).ravel()
+    sums = np.asarray(values.sum(axis=1)).ravel() if totals is None else totals
     source = sums if kind == "official bulk, as given" else np.log10(sums)
     target = source
     if target_depth is not None:

@@ -159,6 +159,15 @@ def test_without_groups_there_is_one_mean(cells, checkpoint, tmp_path):
         (["embed", "{cells}", "{tmp}/out.h5ad", "--checkpoint", "/absent"], "no checkpoint folder"),
         (["embed", "{cells}", "{tmp}/out.h5ad", "--checkpoint", "{checkpoint}", "--target-depth", "-5"], "depth"),
         (["embed", "{cells}", "{tmp}/out.h5ad", "--checkpoint", "{checkpoint}", "--gene-column", "absent"], "absent"),
+        (["embed", "{cells}", "{tmp}/out.h5ad", "--tgthighres", "x4"], "letter and a number"),
+        (["embed", "{cells}", "{tmp}/out.h5ad", "--values", "tpm"], "Add --bulk"),
+        (["embed", "{cells}", "{tmp}/out.h5ad", "--bulk", "--pre-normalized", "A"], "Totals"),
+        (["embed", "{cells}", "{tmp}/out.h5ad", "--bulk", "--values", "log"], "look like counts"),
+        (["embed", "{cells}", "{tmp}/out.h5ad", "--gene-list", "published"], "Leave --gene-list out"),
+        (["embed", "{tmp}/bare.npy", "{tmp}/out.h5ad"], "without the names of its genes"),
+        (["embed-genes", "{cells}", "{tmp}/out.h5ad", "--genes", "CD3E"], "without --per-cell"),
+        (["embed-genes", "{cells}", "{tmp}/out.npy", "--per-cell", "--group-by", "cell_type"], "Leave one out"),
+        (["embed-genes", "{cells}", "{tmp}/out.npy", "--per-cell", "--genes", "NOT1"], "none of the model's"),
         (["embed-genes", "{cells}", "{tmp}/o.h5ad", "--checkpoint", "{checkpoint}", "--group-by", "absent"], "absent"),
         (["import-checkpoint", "/absent.ckpt", "--out", "{tmp}"], "absent.ckpt"),
         (["import-checkpoint", "{cells}", "--out", "{tmp}"], "cells.h5ad"),
@@ -167,6 +176,7 @@ def test_without_groups_there_is_one_mean(cells, checkpoint, tmp_path):
     ],
 )
 def test_what_cannot_be_used_is_one_sentence_and_exit_code_2(argv, words, cells, checkpoint, tmp_path, capsys):
+    np.save(tmp_path / "bare.npy", np.ones((2, 3)))
     places = {"cells": cells, "tmp": tmp_path, "checkpoint": checkpoint}
     assert run(*(part.format(**places) for part in argv)) == 2
     got = capsys.readouterr()
