@@ -300,7 +300,7 @@ def measure_beside() -> dict:
         waiting = {
             "embedding_s": jobs.submit(
                 workspace,
-                "embed",
+                "embedding",
                 {"dataset": dataset, "checkpoint": str(ROOT / "assets" / "checkpoints" / "scfviz-small")},
             ),
             "comparison_s": jobs.submit(workspace, "differential_expression", {"dataset": dataset, "group": group}),

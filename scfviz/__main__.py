@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from scfviz import __version__
-from scfviz.commands import app, benchmark, check, checkpoints, inference, training
+from scfviz.commands import app, benchmark, check, checkpoints, inference, tasks, training
 from scfviz.errors import ScfvizError
 from scfviz.threads import prepare_threads
 
@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 COMMANDS = (
     check.add_check,
     checkpoints.add_import_checkpoint,
-    inference.add_embed,
+    tasks.add_task_commands,
     inference.add_embed_genes,
     inference.add_expression,
     benchmark.add_benchmark,

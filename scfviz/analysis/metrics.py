@@ -137,3 +137,8 @@ def choose_labels(obs: pd.DataFrame, *, most: int = 100) -> tuple[list[str], dic
         else:
             left_out[name] = "another value for every cell"
     return chosen, left_out
+
+
+def sounds_like_types(name: str) -> bool:
+    """Whether the name of a column sounds like types of cells: `cell_type`, `bulk_labels`, `annotation`."""
+    return any(word in name.lower() for word in ("type", "label", "annot"))

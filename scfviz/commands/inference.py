@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from scfviz.commands.inputs import add_depth, add_gene_list, add_published_input, read_depth
 from scfviz.commands.run import FileRun
-from scfviz.commands.shared import add_file, add_threads
+from scfviz.commands.shared import add_file, add_threads, add_unfinished
 from scfviz.errors import OptionError
 
 if TYPE_CHECKING:
@@ -160,6 +160,4 @@ def add_inference(parser: argparse.ArgumentParser, out: str, about: str) -> None
     parser.add_argument("--precision", choices=["auto", "fp32", "bf16"], default="auto")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto")
     add_threads(parser)
-    unfinished = parser.add_mutually_exclusive_group()
-    unfinished.add_argument("--resume", action="store_true", help="go on where an interrupted run stopped")
-    unfinished.add_argument("--start-over", action="store_true", help="delete what an interrupted run has computed")
+    add_unfinished(parser)

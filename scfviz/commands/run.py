@@ -11,6 +11,8 @@ from scfviz.commands.inputs import open_input, read_depth
 from scfviz.commands.shared import Progress, show_report
 from scfviz.errors import JobError, OptionError
 
+PROGRESS = "progress.json"  # of an unfinished run
+
 
 class FileRun:
     """What commands with a model share: input, model, a folder for what is done so far, the file at the end.
@@ -42,7 +44,7 @@ class FileRun:
     def __exit__(self, *_: object) -> None:
         if self._lock is None:
             return
-        if not (self.partial / "progress.json").exists():
+        if not (self.partial / PROGRESS).exists():
             shutil.rmtree(self.partial, ignore_errors=True)
         self._lock.release()
 
@@ -64,7 +66,7 @@ class FileRun:
                 "It is not deleted unless you say so.",
                 "Add --resume to go on with it, or --start-over to delete it and begin again.",
             )
-        (self.partial / "progress.json").unlink(missing_ok=True)
+        (self.partial / PROGRESS).unlink(missing_ok=True)
 
     def _check_out(self) -> None:
         out = self.args.out
@@ -180,7 +182,7 @@ class FileRun:
 
     def forget(self) -> None:
         """Remove what a run would go on from: it is done."""
-        (self.partial / "progress.json").unlink(missing_ok=True)
+        (self.partial / PROGRESS).unlink(missing_ok=True)
 
     def show(self, sentence: str) -> int:
         """Say what was written."""
@@ -209,11 +211,14 @@ class FileRun:
 
 def share_done(partial: Path) -> str:
     """How much an interrupted run has computed, in words; empty when nothing would be lost with it."""
-    path = partial / "progress.json"
+    path = partial / PROGRESS
     if not path.exists():
         return ""
     try:
-        done = int(json.loads(path.read_text(encoding="utf-8"))["batches_done"])
+        about = json.loads(path.read_text(encoding="utf-8"))
+        if "stage" in about:
+            return f"its last stage: {about['stage'].lower()}"
+        done = int(about["batches_done"])
     except (OSError, ValueError, KeyError, TypeError):
         return "its progress cannot be read"
     return f"{done:,} batches are done" if done else ""

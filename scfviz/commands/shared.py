@@ -25,6 +25,12 @@ def add_threads(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, metavar="N", help="threads that compute; all cores that may be used")
 
 
+def add_unfinished(parser: argparse.ArgumentParser) -> None:
+    unfinished = parser.add_mutually_exclusive_group()
+    unfinished.add_argument("--resume", action="store_true", help="go on where an interrupted run stopped")
+    unfinished.add_argument("--start-over", action="store_true", help="delete what an interrupted run has computed")
+
+
 def say(line: str) -> None:
     """Print a line at once."""
     print(line, flush=True)
@@ -50,3 +56,9 @@ class Progress:
         left = f", {(total - done) / pace:,.0f} s left" if pace else ""
         end = "\n" if done >= total else ""
         print(f"\r\033[K{done:,} of {total:,} {self.things}{left}", end=end, file=sys.stderr, flush=True)
+
+    def share(self, share: float, stage: str) -> None:
+        """The same for a share of the work, 0 to 1, and what is being done."""
+        if stage != self.things:
+            self.things, self._first = stage, -1
+        self(round(100 * share), 100)

@@ -1,8 +1,18 @@
-"""How much memory is free."""
+"""How much memory is free, and how much a computation needs."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 _GROUP = Path("/sys/fs/cgroup")
+
+
+@dataclass(frozen=True)
+class Need:
+    """Bytes that a computation takes: those that it always takes, those of each cell, and what holds them."""
+
+    fixed: float
+    per_cell: float
+    what: str
 
 
 def free_memory() -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scfviz.errors import AccessError
-from scfviz.jobs.kinds import get_kind
+from scfviz.jobs.kinds import get_kind, is_kind
 from scfviz.jobs.workspace import Workspace, read_json
 
 if TYPE_CHECKING:
@@ -119,8 +119,9 @@ def collect_datasets(workspace: Workspace, kind: str, options: Mapping[str, Any]
     ValueError
         An option names data or a computation that the kind's `datasets` leaves out: a fault of the kind.
     """
-    said = get_kind(kind).datasets(dict(options))
-    missing = {found for found in _named_in(workspace, options)} - {_normal(workspace, name) for name in said}
+    named = set(_named_in(workspace, options))
+    said = get_kind(kind).datasets(dict(options)) if is_kind(kind) else tuple(named)  # a job of an older version
+    missing = named - {_normal(workspace, name) for name in said}
     if missing:
         raise ValueError(f"The kind '{kind}' does not say that it reads {', '.join(sorted(missing))}")
     found: dict[str, list[list[str]]] = {}

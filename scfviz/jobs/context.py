@@ -1,8 +1,8 @@
-"""What selections are evaluated on: a dataset's cells with their table, maps and expression, and the result of an
-embedding if there is one.
+"""What selections are evaluated on: a dataset's cells with their table, maps and expression, and the results of tasks
+if there are any.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,15 +11,38 @@ import numpy as np
 
 from scfviz.analysis.selection.rules import SelectionContext
 from scfviz.errors import JobError
-from scfviz.jobs.kinds.embed import FILES
 from scfviz.jobs.labels import list_labels, with_labels
-from scfviz.jobs.workspace import Workspace, read_json
+from scfviz.jobs.workspace import Workspace
+from scfviz.tasks.additions import spread
+from scfviz.tasks.registry import written
+from scfviz.tasks.result import Result, read_result
 
 if TYPE_CHECKING:
     from scfviz.analysis.expression import Expression
     from scfviz.data.align import AlignedCounts
 
-MAPS = tuple(f"umap_{way}" for way in FILES)
+
+def result_folders(workspace: Workspace, job_ids: Iterable[str | None]) -> list[Path]:
+    """The result folders of finished tasks; ids that are None are passed over.
+
+    Raises
+    ------
+    JobError
+        One is no longer there.
+    """
+    folders = []
+    for job_id in job_ids:
+        if job_id is None:
+            continue
+        folder = workspace.jobs / job_id / "result"
+        if not (folder / "kept.npy").is_file():
+            raise JobError(
+                f"The result {job_id} is not there.",
+                "Selections and exports need its maps and columns.",
+                "It may have been removed; compute it again.",
+            )
+        folders.append(folder)
+    return folders
 
 
 def open_expression(counts: "AlignedCounts", store: str | Path | None) -> "Expression":
@@ -36,7 +59,7 @@ def open_expression(counts: "AlignedCounts", store: str | Path | None) -> "Expre
 def read_context(
     adata,
     expression: "Callable[[], Expression]",
-    result: Path | None = None,
+    results: Sequence[Path] = (),
     *,
     workspace: Workspace | None = None,
 ) -> tuple[SelectionContext, np.ndarray]:
@@ -48,12 +71,11 @@ def read_context(
         From `read_dataset`; `obs` is the table of cells, `obsm` gives the file's own maps, by their keys.
     expression
         Opens its expression, once, when the first rule asks for a gene: aligning the genes of a large file takes long.
-    result
-        Result folder of the job `embed`: adds its maps (see `MAPS`) and the columns of
-        `cells.parquet` that the file doesn't have. Cells that were filtered out have no position and no value there,
-        and take no part.
+    results
+        Result folders of tasks: each adds its maps and the columns of its cells that the file doesn't have. Cells that
+        were filtered out have no position and no value there. Those that the first result left out take no part.
     workspace
-        Where labels of one's own lie: those of this dataset become columns of the table, too.
+        Where user-defined labels lie: those of this dataset become columns of the table, too.
 
     Returns
     -------
@@ -62,7 +84,7 @@ def read_context(
     Raises
     ------
     JobError
-        The result is of another dataset.
+        A result is of another dataset, or of an older version.
     """
     import pandas as pd
 
@@ -73,24 +95,15 @@ def read_context(
     obs, opened, n_obs = with_unique_names(adata.obs), cache(expression), adata.n_obs
     takes_part = np.ones(n_obs, dtype=bool)
     maps = {str(key): np.asarray(value)[:, :2] for key, value in adata.obsm.items() if _is_map(value)}
-    if result is not None:
-        kept = np.load(result / "kept.npy", allow_pickle=False)
-        cells = pd.read_parquet(result / "cells.parquet")
-        n_removed = (read_json(result / "report.json") or {}).get("n_removed", 0)
-        if len(kept) + n_removed != n_obs or (len(kept) and kept.max() >= n_obs):
-            raise JobError(
-                "The embedding belongs to another dataset.", "Selections need its own.", "Embed this dataset again."
-            )
-        takes_part = np.zeros(n_obs, dtype=bool)
-        takes_part[kept] = True
-        place = np.full(n_obs, -1)
-        place[kept] = np.arange(len(kept))
-        for name in (name for name in MAPS if (result / f"{name}.npy").exists()):
+    for number, result in enumerate(map(read_result, results)):
+        place = _place(result, n_obs)
+        takes_part = place >= 0 if number == 0 else takes_part
+        for name in (entry.name for entry in written("obsm") if entry.is_map and entry.name in result.arrays):
             positions = np.full((n_obs, 2), np.nan, dtype=np.float32)
-            positions[kept] = np.load(result / f"{name}.npy", allow_pickle=False)
+            positions[result.kept] = result.arrays[name]
             maps[name] = positions
         present = set(map(str, obs.columns))
-        new = {name: _spread(cells[name], place, obs.index) for name in cells.columns if name not in present}
+        new = {name: spread(column, place, obs.index) for name, column in result.cells.items() if name not in present}
         obs = pd.concat([obs, pd.DataFrame(new, index=obs.index)], axis=1)
     context = SelectionContext(obs, maps, lambda name: read_gene(opened(), name))
     if workspace is not None:
@@ -99,16 +112,16 @@ def read_context(
     return context, takes_part
 
 
+def _place(result: Result, n_obs: int) -> np.ndarray:
+    """Row among the kept cells of each cell of the file, -1 for those that were left out."""
+    kept, n_removed = result.kept, result.report.get("n_removed", 0)
+    if len(kept) + n_removed != n_obs or (len(kept) and kept.max() >= n_obs):
+        raise JobError("The result belongs to another dataset.", "Selections need its own.", "Compute it again here.")
+    place = np.full(n_obs, -1)
+    place[kept] = np.arange(len(kept))
+    return place
+
+
 def _is_map(value) -> bool:
     shape = getattr(value, "shape", ())
     return len(shape) == 2 and shape[1] >= 2 and np.issubdtype(getattr(value, "dtype", object), np.number)
-
-
-def _spread(column, place: np.ndarray, index):
-    """A column of the embedded cells on all cells, missing for the others."""
-    import pandas as pd
-
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        codes = np.append(column.cat.codes.to_numpy(), -1)[place]
-        return pd.Series(pd.Categorical.from_codes(codes, dtype=column.dtype), index=index)
-    return pd.Series(np.append(column.to_numpy(dtype=np.float64), np.nan)[place], index=index)

@@ -18,17 +18,8 @@ from scfviz.analysis.selection.rules import Categories, Difference, Intersection
 from scfviz.analysis.selection.rules import SelectionContext as Context
 from scfviz.errors import DatasetError, JobError, OptionError
 from scfviz.jobs.workspace import Workspace
+from scfviz.tasks.registry import written
 
-# Columns that the app itself adds to the table of cells, so that a name of theirs would be hidden later.
-RESERVED = (
-    "total_counts",
-    "n_genes",
-    "pct_counts_mt",
-    "clusters_model",
-    "clusters_baseline",
-    "clusters_joint",
-    "selected",
-)
 MAX_COLUMNS = 50
 
 
@@ -48,6 +39,11 @@ def list_labels(workspace: Workspace, dataset: str) -> dict[str, Annotation]:
             continue
         found[annotation.name] = annotation
     return found
+
+
+def reserved() -> set[str]:
+    """Columns that the app itself adds to the table of cells, so that a name of theirs would be hidden later."""
+    return {"selected", *(entry.name for entry in written("obs"))}
 
 
 def labels_version(workspace: Workspace, dataset: str) -> str:
@@ -112,7 +108,7 @@ def start_labels(workspace: Workspace, dataset: str, annotation: Annotation, col
     name = annotation.name
     with _lock(workspace, dataset):
         files = _files(workspace, dataset)
-        if name in (*map(str, columns), *RESERVED) or name in list_labels(workspace, dataset):
+        if name in (*map(str, columns), *reserved()) or name in list_labels(workspace, dataset):
             raise OptionError(
                 f"There is already a column '{name}'.",
                 "A column of the file is never overwritten, and each column needs a name of its own.",
@@ -125,7 +121,7 @@ def start_labels(workspace: Workspace, dataset: str, annotation: Annotation, col
 
 def free_column_name(workspace: Workspace, dataset: str, wanted: str, columns: Iterable[str]) -> str:
     """The name itself, or with a number where it is taken."""
-    taken = {*map(str, columns), *RESERVED, *list_labels(workspace, dataset)}
+    taken = {*map(str, columns), *reserved(), *list_labels(workspace, dataset)}
     name, number = wanted, 2
     while name in taken:
         name, number = f"{wanted} {number}", number + 1

@@ -8,17 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from scfviz.data import memory
+from scfviz.data.memory import Need
 from scfviz.errors import JobError
 from scfviz.jobs.kinds import get_kind
 
-
-@dataclass(frozen=True)
-class Need:
-    """Bytes that a computation takes: those that it always takes, those of each cell, and what holds them."""
-
-    fixed: float
-    per_cell: float
-    what: str
+__all__ = ["Estimate", "Need", "estimate", "refuse_what_cannot_fit"]
 
 
 @dataclass(frozen=True)
@@ -47,8 +41,9 @@ class Estimate:
 
 def estimate(kind: str, options: dict[str, Any], n_obs: int) -> Estimate | None:
     """What a computation will need; `None` for a kind whose memory does not grow with the cells."""
-    need = getattr(get_kind(kind), "memory", None)
-    return None if need is None else Estimate(need(options), n_obs, memory.free_memory())
+    estimate_of = getattr(get_kind(kind), "memory", None)
+    need = None if estimate_of is None else estimate_of(options)
+    return None if need is None else Estimate(need, n_obs, memory.free_memory())
 
 
 def refuse_what_cannot_fit(kind: str, options: dict[str, Any], n_obs: int) -> None:

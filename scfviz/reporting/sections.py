@@ -252,7 +252,7 @@ def model(record: AnalysisRecord, scores: Sequence[dict]) -> Section:
         "Licence of the weights": checkpoint["licence"],
         "Precision, device": f"{provenance['precision']}, {provenance['device']}",
     }
-    blocks: list[Block] = [Pairs(rows, "Model"), *_agreement(report.get("agreement", {}))]
+    blocks: list[Block] = [Pairs(rows, "Model"), *_agreement(report["scores"].get("agreement", {}))]
     if scores:
         names = ("score", "metric", "ahead", "no clear difference", "behind")
         head = ("Question", "Measure", "Ahead", "No clear difference", "Behind")

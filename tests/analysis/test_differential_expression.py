@@ -339,20 +339,20 @@ def test_the_job_reads_the_files_own_map_and_a_gene_store(dataset, tmp_path, cou
 def test_the_job_sees_the_clusters_of_an_embedding_and_only_its_cells(dataset, tmp_path, counts):
     workspace = jobs.Workspace(tmp_path / "w")
     result = workspace.jobs / "aaaaaaaaaaaaaaaa" / "result"
-    result.mkdir(parents=True)
+    (result / "arrays").mkdir(parents=True)
     kept = np.arange(10, N_OBS)
     np.save(result / "kept.npy", kept)
     for name in ("umap_model", "umap_baseline"):
-        np.save(result / f"{name}.npy", np.zeros((len(kept), 2), np.float32))
+        np.save(result / "arrays" / f"{name}.npy", np.zeros((len(kept), 2), np.float32))
     clusters = pd.Categorical(np.where(kept % 3 == 0, "0", "1"))
     cells = pd.DataFrame({"clusters_model": clusters, "n_genes": kept}, index=counts.obs.index[kept])
     cells.to_parquet(result / "cells.parquet")
-    (result / "report.json").write_text(json.dumps({"n_removed": 10}))
+    (result / "report.json").write_text(json.dumps({"n_removed": 10, "notes": [], "scores": {}}))
     options = {"dataset": str(dataset), "group": to_json(Query('clusters_model == "0"')), "embed_job": "a" * 16}
     _, report, _ = run_job(workspace, options)
     assert report["n_group"] == (kept % 3 == 0).sum()
     assert report["n_group"] + report["n_reference"] == len(kept)
-    (result / "report.json").write_text(json.dumps({"n_removed": 0}))
+    (result / "report.json").write_text(json.dumps({"n_removed": 0, "notes": [], "scores": {}}))
     with pytest.raises(JobError, match="another dataset"):
         run_job(workspace, options)
     with pytest.raises(JobError, match="not there"):

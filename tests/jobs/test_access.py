@@ -12,13 +12,18 @@ from scfviz.analysis.selection.rules import Categories, to_json
 from scfviz.errors import AccessError
 from scfviz.jobs import access, gene_set_files, kinds, queue, uploads
 from scfviz.jobs.workspace import write_json
+from scfviz.tasks.registry import TASKS
+from scfviz.tasks.spec import fields_of
 from scfviz.ui.frame import job_panel, sources, state
 
 ANNA, BERT, CLEO = "a" * 32, "b" * 32, "c" * 32
 RULE = to_json(Categories("cell_type", ("T cell",)))
-# Options of each kind on a dataset; a new kind has to be entered here.
+# Options of each kind on a dataset; a new kind has to be entered here. Tasks say themselves which options are datasets.
 OPTIONS = {
-    "embed": lambda world: {"dataset": world.dataset},
+    **{
+        name: lambda world, task=task: {field.name: world.dataset for field in fields_of(task.options_type, "dataset")}
+        for name, task in TASKS.items()
+    },
     "gene_store": lambda world: {"dataset": world.dataset},
     "set_score": lambda world: {"dataset": world.dataset, "genes": ["CD3D"]},
     "differential_expression": lambda world: {"dataset": world.dataset, "group": RULE},
@@ -99,8 +104,8 @@ def assert_cannot_change(workspace: jobs.Workspace, job_id: str) -> None:
 
 
 def test_every_kind_is_tried_here():
-    assert set(OPTIONS) == set(kinds.KINDS)
-    assert all(callable(getattr(kinds.get_kind(kind), "datasets", None)) for kind in kinds.KINDS)
+    assert set(OPTIONS) == {*kinds.KINDS, *TASKS}
+    assert all(callable(getattr(kinds.get_kind(kind), "datasets", None)) for kind in OPTIONS)
 
 
 @pytest.mark.parametrize("kind", OPTIONS)

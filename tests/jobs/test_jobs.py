@@ -1,4 +1,4 @@
-"""The job `embed` in real worker processes: whole results, kill and resume, errors in words."""
+"""The job `embedding` in real worker processes: whole results, kill and resume, errors in words."""
 
 import json
 import os
@@ -20,9 +20,11 @@ from scfviz import jobs
 from scfviz.analysis.selection.rules import Categories, to_json
 from scfviz.errors import CheckpointError, DatasetError, JobError, OptionError
 from scfviz.jobs import kinds, queue
-from scfviz.jobs.kinds import embed
+from scfviz.jobs.kinds import get_kind
 from scfviz.jobs.worker import Worker
 from scfviz.jobs.workspace import read_json
+from scfviz.tasks.embedding.run import EMBEDDING
+from scfviz.tasks.result import read_graph, read_result
 
 ROOT = Path(__file__).resolve().parents[2]
 HELPERS = ROOT / "tests" / "helpers"
@@ -69,7 +71,7 @@ def workspaces(folder):
 def done(workspaces, options):
     """A workspace with one finished job, and its id."""
     workspace = workspaces("whole")
-    job_id = jobs.submit(workspace, "embed", options)
+    job_id = jobs.submit(workspace, "embedding", options)
     assert wait_for(workspace, job_id, "done", "failed").error is None
     return workspace, job_id
 
@@ -95,31 +97,32 @@ def wait_for(workspace, job_id, *states, seconds=240.0):
 
 
 def files_of(result):
-    return {path.name: path.read_bytes() for path in result.iterdir() if path.name != "report.json"}
+    files = [path for path in result.rglob("*") if path.is_file() and path.name != "report.json"]
+    return {path.relative_to(result).as_posix(): path.read_bytes() for path in files}
 
 
 def test_result_is_whole_and_says_how_it_was_made(done, options):
     workspace, job_id = done
-    result = jobs.result_dir(workspace, job_id)
-    embedding, baseline = np.load(result / "embedding.npy"), np.load(result / "baseline.npy")
+    result = read_result(jobs.result_dir(workspace, job_id))
+    embedding, baseline = result.arrays["embedding"], result.arrays["baseline"]
     assert embedding.shape == (N_OBS, 512) and embedding.dtype == np.float32 and np.isfinite(embedding).all()
     assert baseline.shape == (N_OBS, 50)
-    joint = np.load(result / "joint.npy")
+    joint = result.arrays["joint"]
     assert joint.shape == (N_OBS, 70) and np.array_equal(joint[:, :50], baseline)
     for way in ("model", "baseline", "joint"):
-        umap = np.load(result / f"umap_{way}.npy")
+        umap = result.arrays[f"umap_{way}"]
         assert umap.shape == (N_OBS, 2) and np.isfinite(umap).all()
-        assert sparse.load_npz(result / f"neighbors_{way}.npz").shape == (N_OBS, N_OBS)
-    cells, obs = pd.read_parquet(result / "cells.parquet"), pd.read_parquet(result / "obs.parquet")
+        assert read_graph(result.tables[f"neighbors_{way}"], N_OBS).nnz > N_OBS
+    cells, obs = result.cells, result.tables["obs"]
     expected = make_cells(N_OBS)
     assert list(cells.index) == list(obs.index) == list(expected.obs_names)
     clusters = {"clusters_model", "clusters_baseline", "clusters_joint"}
     assert set(cells) == {"total_counts", "n_genes", "pct_counts_mt"} | clusters
     np.testing.assert_array_equal(cells["total_counts"], np.asarray(expected.X.sum(axis=1)).ravel())
     assert list(obs) == ["cell_type", "sample", "age", "mixed"] and obs["cell_type"].isna().sum() == 40
-    report = json.loads((result / "report.json").read_text())
-    scores = report["agreement"]["cell_type"]
-    assert set(report["agreement"]) == {"cell_type", "mixed"} and report["skipped_labels"].keys() == {"sample"}
+    report, agreement = result.report, result.scores["agreement"]
+    scores = agreement["cell_type"]
+    assert set(agreement) == {"cell_type", "mixed"} and result.scores["skipped_labels"].keys() == {"sample"}
     assert scores["baseline"]["ari"] > 0.8, "three clear groups"
     assert scores["model"]["n"] == N_OBS - 40 and scores["model"]["n_unlabelled"] == 40
     assert scores["model"]["n_labels"] == len(GROUPS)
@@ -134,7 +137,7 @@ def test_embedding_of_the_job_is_that_of_the_function(done, options):
     model = scfviz.load_checkpoint(options["checkpoint"])
     few = scfviz.align_genes(scfviz.read_dataset(options["dataset"]), genes=model.genes).subset(np.arange(5))
     expected = scfviz.embed_cells(few, model, precision="fp32").values
-    got = np.load(jobs.result_dir(*done) / "embedding.npy")[:5]
+    got = read_result(jobs.result_dir(*done)).arrays["embedding"][:5]
     np.testing.assert_allclose(got, expected, atol=1e-5)
 
 
@@ -142,13 +145,11 @@ def test_same_content_under_another_name_is_the_same_job(done, options, tmp_path
     workspace, job_id = done
     end = jobs.status(workspace, job_id).finished_at
     shutil.copy(options["dataset"], tmp_path / "other.h5ad")
-    assert jobs.submit(workspace, "embed", options | {"dataset": str(tmp_path / "other.h5ad")}) == job_id
-    assert jobs.submit(workspace, "embed", options | {"pooling": "all", "filters": {"min_counts": None}}) == job_id
+    assert jobs.submit(workspace, "embedding", options | {"dataset": str(tmp_path / "other.h5ad")}) == job_id
+    assert jobs.submit(workspace, "embedding", options | {"pooling": "all", "filters": {"min_counts": None}}) == job_id
     assert jobs.status(workspace, job_id).finished_at == end
-    identities = [
-        embed.prepare(options | change, workspace)[1]
-        for change in ({}, {"target_depth": 1e4}, {"filters": {"min_genes": 10}})
-    ]
+    changes = ({}, {"target_depth": 1e4}, {"filters": {"min_genes": 10}})
+    identities = [get_kind("embedding").prepare(options | change, workspace)[1] for change in changes]
     assert identities[0] != identities[1] != identities[2] != identities[0]
 
 
@@ -160,7 +161,7 @@ def test_killed_job_resumes_to_the_same_bits_and_outlives_who_asked_for_it(done,
     )
     while not queue.worker_is_alive(workspace, "long"):
         time.sleep(0.02)
-    job_id = jobs.submit(workspace, "embed", options)
+    job_id = jobs.submit(workspace, "embedding", options)
     assert job_id == done[1]
     progress = workspace.jobs / job_id / "work" / "embedding" / "progress.json"
     while (read_json(progress) or {"batches_done": 0})["batches_done"] == 0:
@@ -169,7 +170,7 @@ def test_killed_job_resumes_to_the_same_bits_and_outlives_who_asked_for_it(done,
     eager.kill()
     eager.wait()
     now = jobs.status(workspace, job_id)
-    assert now.state == "interrupted" and 0 < now.fraction < 1 and now.stage == embed.EMBEDDING
+    assert now.state == "interrupted" and 0 < now.fraction < 1 and now.stage == EMBEDDING
     with pytest.raises(JobError, match="interrupted"):
         jobs.result_dir(workspace, job_id)
     kept = read_json(progress)["batches_done"]
@@ -188,8 +189,8 @@ def test_killed_job_resumes_to_the_same_bits_and_outlives_who_asked_for_it(done,
 def test_cancelled_job_keeps_its_work_and_filters_apply(done, options):
     workspace, _ = done
     filtered = options | {"filters": {"min_counts": 1500}, "label_columns": ["cell_type"]}
-    job_id = jobs.submit(workspace, "embed", filtered)
-    while jobs.status(workspace, job_id).stage != embed.EMBEDDING:
+    job_id = jobs.submit(workspace, "embedding", filtered)
+    while jobs.status(workspace, job_id).stage != EMBEDDING:
         assert jobs.status(workspace, job_id).is_active
         time.sleep(0.02)
     jobs.cancel(workspace, job_id)
@@ -205,7 +206,7 @@ def test_cancelled_job_keeps_its_work_and_filters_apply(done, options):
         "n_removed"
     ]
     assert list(cells.index) == [f"cell{i}" for i in kept]
-    assert set(report["agreement"]) == {"cell_type"}
+    assert set(report["scores"]["agreement"]) == {"cell_type"}
 
 
 def test_input_that_cannot_be_used_fails_in_words(done, options, tmp_path):
@@ -221,7 +222,7 @@ def test_input_that_cannot_be_used_fails_in_words(done, options, tmp_path):
     few.X = sparse.csr_matrix(few.X.multiply(np.array([[1], [0], [1]])))
     few.write_h5ad(tmp_path / "few.h5ad")
     wrong["cell1"] = options | {"dataset": str(tmp_path / "few.h5ad")}
-    ids = {words: jobs.submit(workspace, "embed", request) for words, request in wrong.items()}
+    ids = {words: jobs.submit(workspace, "embedding", request) for words, request in wrong.items()}
     for words, job_id in ids.items():
         error = wait_for(workspace, job_id, "failed").error
         assert words in " ".join(error.values()), error
@@ -232,14 +233,14 @@ def test_input_that_cannot_be_used_fails_in_words(done, options, tmp_path):
 def test_few_cells_work(done, options, tmp_path):
     workspace, _ = done
     ids = {
-        n: jobs.submit(workspace, "embed", options | {"dataset": str(write_cells(tmp_path / f"{n}.h5ad", n))})
+        n: jobs.submit(workspace, "embedding", options | {"dataset": str(write_cells(tmp_path / f"{n}.h5ad", n))})
         for n in (1, 2, 5)
     }
     for n, job_id in ids.items():
         assert wait_for(workspace, job_id, "done", "failed").error is None
         result = jobs.result_dir(workspace, job_id)
-        assert np.load(result / "embedding.npy").shape == (n, 512)
-        assert np.isfinite(np.load(result / "umap_model.npy")).all() == (n >= 3)
+        assert np.load(result / "arrays" / "embedding.npy").shape == (n, 512)
+        assert np.isfinite(np.load(result / "arrays" / "umap_model.npy")).all() == (n >= 3)
         report = json.loads((result / "report.json").read_text())
         assert any(note.startswith("All maps: ") for note in report["notes"])
 
@@ -271,7 +272,7 @@ def test_what_changed_after_the_request_is_refused(workspaces, options, what, tm
     workspace = workspaces(f"changed {what}")
     own = {"dataset": write_cells(tmp_path / "cells.h5ad", 20), "checkpoint": save_tiny_checkpoint(tmp_path / "tiny")}
     monkeypatch.setattr(queue, "start_worker", lambda _: None)
-    job_id = jobs.submit(workspace, "embed", options | {name: str(path) for name, path in own.items()})
+    job_id = jobs.submit(workspace, "embedding", options | {name: str(path) for name, path in own.items()})
     if what == "dataset":
         write_cells(own["dataset"], 21)
     else:
@@ -294,11 +295,11 @@ def test_what_changed_after_the_request_is_refused(workspaces, options, what, tm
 def test_request_that_makes_no_sense_is_refused_at_once(workspaces, options, change, error, words):
     workspace = workspaces("refused")
     with pytest.raises(error, match=words):
-        jobs.submit(workspace, "embed", options | change)
+        jobs.submit(workspace, "embedding", options | change)
     assert jobs.list_jobs(workspace) == []
 
 
-@pytest.mark.parametrize("kind", ["embed", "gene_store", "differential_expression"])
+@pytest.mark.parametrize("kind", ["embedding", "gene_store", "differential_expression"])
 def test_what_cannot_fit_into_memory_is_refused_with_a_number_of_cells_that_fits(options, monkeypatch, kind):
     from scfviz.data import memory as free
     from scfviz.jobs import memory

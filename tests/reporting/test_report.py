@@ -64,7 +64,7 @@ def home(tmp_path_factory):
     adata.write_h5ad(folder / "data" / FILE)
     checkpoint = save_tiny_checkpoint(folder / "workspace" / "checkpoints" / "test" / "tiny")
     options = {"dataset": str(folder / "data" / FILE), "checkpoint": str(checkpoint), "filters": {"min_counts": 1440}}
-    return folder, compute(jobs.Workspace(folder / "workspace"), "embed", options)
+    return folder, compute(jobs.Workspace(folder / "workspace"), "embedding", options)
 
 
 @pytest.fixture
@@ -192,7 +192,7 @@ def test_script_gives_the_same_numbers_as_the_app(worked, tmp_path):
     embedded, compared = (jobs.result_dir(jobs.Workspace(), job) for job in (view.embed_job, compare_job))
     results = tmp_path / "scfviz_results"
     for name in ("embedding", "baseline", "joint", "umap_model", "umap_baseline", "umap_joint"):
-        expected, got = np.load(embedded / f"{name}.npy"), np.load(results / f"{name}.npy")
+        expected, got = np.load(embedded / "arrays" / f"{name}.npy"), np.load(results / f"{name}.npy")
         np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4, err_msg=name)
     expected = pd.read_parquet(compared / "table.parquet").reset_index(drop=True)
     got = pd.read_csv(results / "comparison.csv")

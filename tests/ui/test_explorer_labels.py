@@ -402,19 +402,26 @@ def embedded(n_removed: int = 20) -> str:
     """A finished embedding of the dataset, without the first cells; gives the job's id."""
     workspace, job = jobs.Workspace(), "0123456789abcdef"
     result = workspace.jobs / job / "result"
-    result.mkdir(parents=True)
-    content = {"id": job, "kind": "embed", "options": {"dataset": str(source().path)}, "identity": {}, "created_at": 0}
+    (result / "arrays").mkdir(parents=True)
+    options = {"dataset": str(source().path)}
+    content = {"id": job, "kind": "embedding", "options": options, "identity": {}, "created_at": 0}
     (result.parent / "job.json").write_text(json.dumps(content))
     write_status(result.parent, state="done", stage="Done", fraction=1.0)
     kept, rng = np.arange(n_removed, N), np.random.default_rng(1)
     np.save(result / "kept.npy", kept)
     for name, width in (("embedding", 8), ("baseline", 5), ("umap_model", 2), ("umap_baseline", 2)):
-        np.save(result / f"{name}.npy", rng.normal(size=(len(kept), width)).astype(np.float32))
+        np.save(result / "arrays" / f"{name}.npy", rng.normal(size=(len(kept), width)).astype(np.float32))
     groups = {f"clusters_{way}": pd.Categorical([str(i % 12) for i in kept]) for way in ("model", "baseline")}
     pd.DataFrame({**groups, "total_counts": 1.0, "n_genes": 2, "pct_counts_mt": 0.0}).to_parquet(
         result / "cells.parquet"
     )
-    report = {"n_removed": n_removed, "checkpoint": {"name": "tiny", "hash": "abc", "is_trained": True, "licence": ""}}
+    report = {
+        "task": "embedding",
+        "notes": [],
+        "scores": {},
+        "n_removed": n_removed,
+        "checkpoint": {"name": "tiny", "hash": "abc", "is_trained": True, "licence": ""},
+    }
     (result / "report.json").write_text(json.dumps(report | {"provenance": {"target_depth": 1e4}, "genes": {}}))
     return job
 
@@ -437,12 +444,12 @@ def test_an_export_holds_the_embedding_under_its_usual_names(dataset, tmp_path, 
     result = jobs.Workspace().jobs / job / "result"
     for key, name in {"X_scfoundation": "embedding", "X_umap_scfoundation": "umap_model"}.items():
         values = np.full((N, adata.obsm[key].shape[1]), np.nan, np.float32)
-        values[kept] = np.load(result / f"{name}.npy")
+        values[kept] = np.load(result / "arrays" / f"{name}.npy")
         assert np.array_equal(adata.obsm[key], values[cells], equal_nan=True)
     order = ["3", "11"] if selected else [str(i) for i in range(12)]
     assert adata.obs["leiden_scfoundation"].cat.categories.tolist() == order
     assert adata.obs["leiden_scfoundation"].isna().sum() == (0 if selected else 20)
-    assert json.loads(adata.uns["scfviz"]["checkpoint"])["hash"] == "abc"
+    assert json.loads(adata.uns["scfviz"]["embedding"])["checkpoint"]["hash"] == "abc"
     colors = dict(zip(order, adata.uns["leiden_scfoundation_colors"], strict=True))
     assert {name: colors[name] for name in order} == {
         name: color for name, color in zip(shown.names, shown.colors, strict=True) if name in order

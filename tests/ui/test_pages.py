@@ -46,7 +46,7 @@ def finished(tmp_path_factory):
     adata.write_h5ad(folder / NASTY_FILE)
     checkpoint = save_tiny_checkpoint(folder / "workspace" / "checkpoints" / "test" / "tiny")
     options = {"dataset": str(folder / NASTY_FILE), "checkpoint": str(checkpoint)}
-    return folder, compute(jobs.Workspace(folder / "workspace"), "embed", options)
+    return folder, compute(jobs.Workspace(folder / "workspace"), "embedding", options)
 
 
 @pytest.fixture
@@ -216,7 +216,10 @@ def test_downloads_hold_the_results(with_result, tmp_path):
     written = ad.read_h5ad(tmp_path / "out.h5ad")
     np.testing.assert_array_equal(written.obsm["X_scfoundation"], result.embedding("model"))
     assert pd.Series(written.obs["leiden_scfoundation"].to_numpy()).nunique() == table["clusters_model"].nunique()
-    assert "provenance" in written.uns["scfviz"]
+    about = json.loads(written.uns["scfviz"]["embedding"])
+    assert about["provenance"]["pooling"] == "all" and about["checkpoint"]["name"] == "tiny"
+    assert about["keys"]["leiden_joint"]["title"] == "Clusters of both together"
+    assert "dataset" not in about["options"], "a path says nothing elsewhere, and may say too much"
 
 
 def test_dataset_page_says_what_was_found_and_previews_filters(with_result):

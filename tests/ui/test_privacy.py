@@ -74,7 +74,7 @@ def test_no_page_opens_an_upload_for_others_until_it_is_shared(name, content):
 def test_a_link_to_a_computation_says_that_it_is_not_shared(content, workspace):
     ref = uploads.save_upload(BytesIO(content), "cells.h5ad", ANNA)
     path = str(sources.locate(ref).path)
-    job_id = jobs.submit(workspace, "embed", {"dataset": path}, asked_by=access.owner_of(ANNA))
+    job_id = jobs.submit(workspace, "embedding", {"dataset": path}, asked_by=access.owner_of(ANNA))
     for name, query in (("cell_embedding", {"dataset": ref, "job": job_id}), ("home", {"dataset": ref, "job": job_id})):
         app = open_page(BERT, name, **query)
         assert NOT_SHARED in text_of(app)

@@ -1,6 +1,6 @@
 """The kinds of jobs, by name.
 
-A kind is a module with three functions:
+A kind is a module with a `TITLE`, which is what people read, and three functions:
 
     prepare(options, workspace) -> (options, identity)
         Checks the options when the job is asked for, fills in what was left out and makes paths absolute.
@@ -18,6 +18,8 @@ A kind is a module with three functions:
 
 A kind whose memory grows with the number of cells has a fourth, `memory(options)`, see `scfviz.jobs.memory`.
 
+Every registered task is a kind by its own name, see `scfviz.jobs.kinds.task`; the others are in the table below.
+
 Modules of kinds import nothing heavy at the top, because `prepare` runs in the page's process.
 """
 
@@ -28,9 +30,9 @@ from typing import Any, Protocol, cast
 
 from scfviz.errors import OptionError
 from scfviz.jobs.workspace import Workspace
+from scfviz.tasks.registry import TASKS
 
 KINDS = {
-    "embed": "scfviz.jobs.kinds.embed",
     "import_checkpoint": "scfviz.jobs.kinds.import_checkpoint",
     "differential_expression": "scfviz.jobs.kinds.differential_expression",
     "gene_store": "scfviz.jobs.kinds.gene_store",
@@ -41,7 +43,7 @@ KINDS = {
 }
 
 # What may take many minutes has a worker of its own, so that what a click asks for does not wait behind it.
-LONG = {"embed"}
+LONG: set[str] = set()  # beside the tasks that say so
 LANES = ("long", "quick")
 
 Report = Callable[[float, str], None]
@@ -66,21 +68,48 @@ def get_kind(name: str) -> Kind:
     OptionError
         There is none.
     """
-    if name not in KINDS:
+    if name in TASKS:
+        from scfviz.jobs.kinds.task import TaskKind
+
+        return TaskKind(TASKS[name])
+    if not is_kind(name):
         raise OptionError(
-            f"'{name}' is no kind of computation.", f"There are: {', '.join(KINDS)}.", "Choose one of them."
+            f"'{name}' is no kind of computation of this version.",
+            f"There are: {', '.join([*TASKS, *KINDS])}.",
+            "Ask for one of them.",
         )
     return cast(Kind, importlib.import_module(KINDS[name]))
 
 
+def is_kind(name: str) -> bool:
+    """Whether this version knows a kind; a workspace may hold jobs of an older one."""
+    return name in TASKS or name in KINDS
+
+
 def named_data(options: dict[str, Any], *names: str, jobs: tuple[str, ...] = ()) -> tuple[str, ...]:
     """What `datasets` of a kind returns: the options called `names` hold paths, those called `jobs` ids of jobs."""
-    paths = [str(options[name]) for name in names if options.get(name)]
-    return (*paths, *(f"job:{options[name]}" for name in jobs if options.get(name)))
+
+    def given(name: str) -> list[str]:
+        value = options.get(name) or []
+        return [str(part) for part in (value if isinstance(value, list | tuple) else [value])]
+
+    paths = [path for name in names for path in given(name)]
+    return (*paths, *(f"job:{job_id}" for name in jobs for job_id in given(name)))
+
+
+def title_of_kind(name: str) -> str:
+    """What a kind is called on the screen; a job of an older version says so."""
+    if name in TASKS:
+        return TASKS[name].title
+    if name not in KINDS:
+        return f"{name.replace('_', ' ').capitalize()} (older version)"
+    return getattr(get_kind(name), "TITLE", name)
 
 
 def lane_of(kind: str) -> str:
     """Which worker computes a kind: "long" or "quick"."""
+    if kind in TASKS:
+        return TASKS[kind].lane
     return "long" if kind in LONG else "quick"
 
 
@@ -94,3 +123,18 @@ def fill_options(given: dict[str, Any], defaults: dict[str, Any]) -> dict[str, A
             "Correct the name.",
         )
     return defaults | given
+
+
+def check_job_ids(options: dict[str, Any]) -> None:
+    """Refuse ids of finished tasks, in `embed_job` and `task_jobs`, that are none.
+
+    Raises
+    ------
+    OptionError
+        One is no id.
+    """
+    from scfviz.jobs.queue import JOB_ID
+
+    for job_id in [options["embed_job"], *options["task_jobs"]]:
+        if job_id is not None and not JOB_ID.fullmatch(str(job_id)):
+            raise OptionError(f"'{str(job_id)[:40]}' is no result of a task.", "The id of a finished one is needed.")

@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from scfviz.errors import JobError, OptionError
-from scfviz.jobs.kinds import Report, ShouldStop, fill_options, named_data
+from scfviz.errors import OptionError
+from scfviz.jobs.kinds import Report, ShouldStop, check_job_ids, fill_options, named_data
 from scfviz.jobs.memory import Need, refuse_what_cannot_fit
 from scfviz.jobs.workspace import Workspace, read_json, write_json
 
+TITLE = "Comparison"
 VERSION = 1  # part of the identity: raise it when the same options give other results
 PSEUDOBULK = "pseudobulk"
 FIXED_BYTES, BYTES_PER_CELL = 1.3e9, 4_000.0  # measured by benchmarks/jobs.py --memory
@@ -27,6 +28,7 @@ DEFAULTS: dict[str, Any] = {
     "method": "wilcoxon",
     "donor_column": None,
     "embed_job": None,
+    "task_jobs": [],
     "gene_column": None,
     "gene_store": None,
 }
@@ -38,13 +40,13 @@ def prepare(options: dict[str, Any], workspace: Workspace) -> tuple[dict[str, An
     `dataset` is a path. `group` and `reference` are selections as `to_json` of `selection.rules` writes them; no
     reference: all other cells. `method` is "wilcoxon", "t-test" or "pseudobulk", which needs `donor_column`.
     `embed_job` is the id of an embedding whose maps and clusters the selections speak of; cells that it filtered out
-    take no part. `gene_store` is the folder of the counts by genes, if there is one: it only makes the job faster.
+    take no part; `task_jobs` are the ids of other finished tasks whose columns they speak of. `gene_store` is the
+    folder of the counts by genes, if there is one: it only makes the job faster.
     """
     from scfviz.analysis.selection.rules import from_json, to_json
     from scfviz.data.source import dataset_id
     from scfviz.jobs.access import content_key
     from scfviz.jobs.labels import labels_used
-    from scfviz.jobs.queue import JOB_ID
 
     options = fill_options(options, DEFAULTS)
     if not options["dataset"] or not options["group"]:
@@ -57,8 +59,7 @@ def prepare(options: dict[str, Any], workspace: Workspace) -> tuple[dict[str, An
             f"The test '{PSEUDOBULK}' needs a column of donors, the others have none.",
             "Choose a column of donors, or another test.",
         )
-    if options["embed_job"] is not None and not JOB_ID.fullmatch(str(options["embed_job"])):
-        raise OptionError(f"'{str(options['embed_job'])[:40]}' is no embedding.", "The id of a finished one is needed.")
+    check_job_ids(options)
     for side in ("group", "reference"):
         if options[side] is not None:
             options[side] = to_json(from_json(options[side]))
@@ -72,7 +73,7 @@ def prepare(options: dict[str, Any], workspace: Workspace) -> tuple[dict[str, An
 
 def datasets(options: dict[str, Any]) -> tuple[str, ...]:
     """The dataset, its counts by genes, and the embedding."""
-    return named_data(options, "dataset", "gene_store", jobs=("embed_job",))
+    return named_data(options, "dataset", "gene_store", jobs=("embed_job", "task_jobs"))
 
 
 def memory(options: dict[str, Any]) -> Need:
@@ -87,7 +88,7 @@ def run(folder: Path, options: dict[str, Any], report: Report, should_stop: Shou
     from scfviz.data.align import align_genes
     from scfviz.data.read import read_dataset
     from scfviz.jobs.access import content_key
-    from scfviz.jobs.context import open_expression, read_context
+    from scfviz.jobs.context import open_expression, read_context, result_folders
     from scfviz.jobs.labels import refuse_changed_labels
 
     start = time.monotonic()
@@ -98,8 +99,8 @@ def run(folder: Path, options: dict[str, Any], report: Report, should_stop: Shou
     refuse_what_cannot_fit("differential_expression", options, counts.n_obs)
     expression = open_expression(counts, options["gene_store"])
     workspace = Workspace(folder.parents[1])
-    result = _embedding(folder, options["embed_job"])
-    context, takes_part = read_context(adata, lambda: expression, result, workspace=workspace)
+    results = result_folders(workspace, [options["embed_job"], *options["task_jobs"]])
+    context, takes_part = read_context(adata, lambda: expression, results, workspace=workspace)
     report(0.05, "Finding the selected cells")
     rules = {side: from_json(options[side]) if options[side] else None for side in ("group", "reference")}
     refuse_changed_labels(
@@ -130,19 +131,6 @@ def run(folder: Path, options: dict[str, Any], report: Report, should_stop: Shou
             "seconds": round(time.monotonic() - start, 3),
         },
     )
-
-
-def _embedding(folder: Path, embed_job: str | None) -> Path | None:
-    if embed_job is None:
-        return None
-    result = folder.parent / embed_job / "result"
-    if not (result / "kept.npy").is_file():
-        raise JobError(
-            f"The embedding {embed_job} is not there.",
-            "The selections speak of its maps and clusters.",
-            "It may have been removed; embed the dataset again.",
-        )
-    return result
 
 
 def _compare(

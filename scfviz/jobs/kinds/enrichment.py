@@ -14,6 +14,7 @@ from scfviz.errors import JobError, OptionError
 from scfviz.jobs.kinds import Report, ShouldStop, fill_options, named_data
 from scfviz.jobs.workspace import Workspace, write_json
 
+TITLE = "Gene sets of a comparison"
 VERSION = 1  # part of the identity: raise it when the same options give other results
 WAYS = ("list", "ranking")
 ONLY_LIST = ("direction", "max_padj", "min_change", "most")

@@ -14,14 +14,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scfviz.errors import JobError, OptionError, ScfvizError, Stopped
-from scfviz.jobs.kinds import Report, ShouldStop, fill_options, named_data
-from scfviz.jobs.kinds.embed import FILES
+from scfviz.jobs.kinds import Report, ShouldStop, check_job_ids, fill_options, named_data
 from scfviz.jobs.workspace import Workspace, read_json, write_json
+from scfviz.tasks.additions import additions
+from scfviz.tasks.registry import get_task, written
+from scfviz.tasks.result import Result, read_result
 
 if TYPE_CHECKING:
     from scfviz.analysis.labels.labels import Annotation
     from scfviz.analysis.selection.rules import SelectionContext
 
+TITLE = "Export"
 VERSION = 1  # part of the identity: raise it when the same options give other results
 DEFAULTS: dict[str, Any] = {
     "dataset": None,
@@ -32,11 +35,10 @@ DEFAULTS: dict[str, Any] = {
     "selections": [],
     "colors": None,
     "embed_job": None,
+    "task_jobs": [],
     "gene_column": None,
     "gene_store": None,
 }
-WAYS = {"model": "scfoundation", "baseline": "baseline", "joint": "joint"}
-STORED_RESOLUTION = 1.0
 MAX_ANCESTORS = 50
 
 
@@ -46,19 +48,17 @@ def prepare(options: dict[str, Any], workspace: Workspace) -> tuple[dict[str, An
     `dataset` is a path; `title` and `ref` say what it is called here. `rule` chooses cells, as `to_json` of
     `analysis.selection.rules` writes it (none: all cells); `selections` holds name and rule of each named selection;
     `colors` the colour of each group by column. `embed_job` is the id of an embedding whose results go along; cells
-    that it filtered out are not in a selection.
+    that it filtered out are not in a selection. `task_jobs` are the ids of other finished tasks, likewise.
     """
     from scfviz.analysis.selection.rules import from_json, to_json
     from scfviz.data.source import dataset_id
     from scfviz.jobs.access import content_key
     from scfviz.jobs.labels import labels_version
-    from scfviz.jobs.queue import JOB_ID
 
     options = fill_options(options, DEFAULTS)
     if not options["dataset"]:
         raise OptionError("No dataset was given.", "Cells are needed.", "Choose a dataset.")
-    if options["embed_job"] is not None and not JOB_ID.fullmatch(str(options["embed_job"])):
-        raise OptionError(f"'{str(options['embed_job'])[:40]}' is no embedding.", "The id of a finished one is needed.")
+    check_job_ids(options)
     if options["rule"] is not None:
         options["rule"] = to_json(from_json(options["rule"]))
     for kept in options["selections"]:
@@ -74,7 +74,7 @@ def prepare(options: dict[str, Any], workspace: Workspace) -> tuple[dict[str, An
 
 def datasets(options: dict[str, Any]) -> tuple[str, ...]:
     """The dataset, its counts by genes, and the embedding."""
-    return named_data(options, "dataset", "gene_store", jobs=("embed_job",))
+    return named_data(options, "dataset", "gene_store", jobs=("embed_job", "task_jobs"))
 
 
 def run(folder: Path, options: dict[str, Any], report: Report, should_stop: ShouldStop) -> None:
@@ -102,7 +102,7 @@ def write_dataset(
     from scfviz.data.read import read_dataset
     from scfviz.data.source import dataset_id, take_fingerprint
     from scfviz.jobs.access import content_key
-    from scfviz.jobs.context import open_expression, read_context
+    from scfviz.jobs.context import open_expression, read_context, result_folders
     from scfviz.jobs.labels import labels_version, list_labels
 
     def progress(part: float) -> None:
@@ -123,21 +123,21 @@ def write_dataset(
     adata = read_dataset(options["dataset"])
     rule = from_json(options["rule"]) if options["rule"] else None
     named = [(kept["name"], from_json(kept["rule"])) for kept in options["selections"]] if results else []
-    result = embedding_folder(workspace, options["embed_job"])
+    found = result_folders(workspace, [options["embed_job"], *options["task_jobs"]])
     cells = context = None
     if rule is not None or named:
 
         def expression():
             return open_expression(align_genes(adata, column=options["gene_column"]), options["gene_store"])
 
-        context, takes_part = read_context(adata, expression, result, workspace=workspace)
+        context, takes_part = read_context(adata, expression, found, workspace=workspace)
         cells = None if rule is None else np.flatnonzero(evaluate(rule, context) & takes_part)
     needed = 1.2 * take_fingerprint(Path(options["dataset"])).size  # the new file can become as large as the old one
     refuse_small_disk(path.parent, int(needed), "the new file")
     source = {"dataset": dataset, "title": options["title"], "ref": options["ref"], "embed_job": options["embed_job"]}
     write_file(
         adata, path, source, labels=list_labels(workspace, key), named=named, context=context, rule=rule,
-        cells=cells, result=result if results else None, colors=options["colors"], progress=progress,
+        cells=cells, results=found if results else (), colors=options["colors"], progress=progress,
     )  # fmt: skip
     n_cells = adata.n_obs if cells is None else len(cells)
     return {"n_cells": n_cells, "n_obs": adata.n_obs, "file": path.name, "size": path.stat().st_size}
@@ -153,7 +153,7 @@ def write_file(
     context: "SelectionContext | None" = None,
     rule=None,
     cells: np.ndarray | None = None,
-    result: Path | None = None,
+    results: Sequence[Path] = (),
     colors: Mapping[str, Mapping[str, str]] | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> None:
@@ -169,15 +169,18 @@ def write_file(
         Columns of labels; (name, rule) of selections, and what they are evaluated on.
     rule, cells
         What chose the cells, and their positions; None for all.
-    result
-        Result folder of the embedding that goes along.
+    results
+        Result folders of the tasks that go along.
     colors, progress
         As in `scfviz.data.write.write_h5ad_with`.
     """
     from scfviz.analysis.selection.rules import evaluate
     from scfviz.data.write import write_h5ad_with
 
-    parts = {"obs": {}, "obsm": {}, "uns": {}} if result is None else embedding_parts(result, adata.n_obs)
+    parts: dict[str, dict[str, Any]] = {"obs": {}, "obsm": {}, "uns": {}}
+    for folder in results:
+        for part, values in result_parts(read_result(folder), adata.n_obs).items():
+            parts[part] |= values
     parts["obs"] |= {name: annotation.column(range(adata.n_obs)).array for name, annotation in labels.items()}
     for name, kept in named:
         try:
@@ -186,7 +189,7 @@ def write_file(
             continue
     lineage = None if rule is None else extend_lineage(read_lineage(adata.uns), source, rule, cells, adata.n_obs)
     about = provenance(source, labels, named, parts.pop("uns"), lineage)
-    stored = {f"clusters_{way}": f"leiden_{name}" for way, name in WAYS.items() if f"clusters_{way}" not in adata.obs}
+    stored = {entry.name: entry.key for entry in written("obs") if entry.key and entry.name not in adata.obs}
     colors = {stored.get(column, column): of_group for column, of_group in (colors or {}).items()}
     write_h5ad_with(
         adata.uns["scfviz_source"]["path"], path, content=source["dataset"], cells=cells, **parts,
@@ -194,55 +197,9 @@ def write_file(
     )  # fmt: skip
 
 
-def embedding_folder(workspace: Workspace, embed_job: str | None) -> Path | None:
-    """The result folder of an embedding; JobError when it is no longer there."""
-    if embed_job is None:
-        return None
-    result = workspace.jobs / embed_job / "result"
-    if not (result / "kept.npy").is_file():
-        raise JobError(
-            f"The embedding {embed_job} is not there.",
-            "Its maps and clusters are needed.",
-            "It may have been removed; embed the dataset again.",
-        )
-    return result
-
-
-def embedding_parts(
-    result: Path, n_obs: int, clusters: Mapping[str, np.ndarray] | None = None, resolution: float = STORED_RESOLUTION
-) -> dict[str, dict[str, Any]]:
-    """The result of an embedding as additions to its file of `n_obs` cells; cells that filters removed have NaN.
-
-    Parameters
-    ----------
-    result
-        Result folder of the job `embed`.
-    clusters
-        Names of clusters by way, str (n_embedded,); None takes those at the stored resolution.
-    """
-    import pandas as pd
-
-    from scfviz.data.write import SomeRows
-
-    kept = np.load(result / "kept.npy", allow_pickle=False)
-    place = np.full(n_obs, -1)
-    place[kept] = np.arange(len(kept))
-    table = pd.read_parquet(result / "cells.parquet") if clusters is None else None
-    obs, obsm = {}, {}
-    ways = {way: name for way, name in WAYS.items() if (result / f"umap_{way}.npy").exists()}
-    files = {"X_scfoundation" if way == "model" else f"X_scfviz_{name}": FILES[way] for way, name in ways.items()}
-    files |= {f"X_umap_{name}": f"umap_{way}" for way, name in ways.items()}
-    for key, name in files.items():
-        obsm[key] = SomeRows(np.load(result / f"{name}.npy", mmap_mode="r", allow_pickle=False), place)
-    for way, name in ways.items():
-        groups = clusters[way] if table is None else table[f"clusters_{way}"].astype(str)
-        found = np.full(n_obs, None, object)
-        found[kept] = groups
-        order = sorted({*found[kept]}, key=lambda group: (len(group), group))
-        obs[f"leiden_{name}"] = pd.Categorical(found, categories=order)
-    report = read_json(result / "report.json") or {}
-    uns = {name: json.dumps(report.get(name), default=str) for name in ("provenance", "checkpoint", "genes")}
-    return {"obs": obs, "obsm": obsm, "uns": uns | {"cluster_resolution": float(resolution)}}
+def result_parts(result: Result, n_obs: int) -> dict[str, dict[str, Any]]:
+    """A task's result as additions to its file; see `scfviz.tasks.additions`."""
+    return additions(get_task(result.report["task"]), result, n_obs)
 
 
 def provenance(

@@ -15,6 +15,8 @@ DEFAULTS: dict[str, Any] = {"dataset": None, "gene_column": None}
 STORE = "store"
 FIXED_BYTES, BYTES_PER_CELL = 1.1e9, 400.0  # measured by benchmarks/jobs.py --memory
 
+TITLE = "Genes in order, for quick access"
+
 
 def prepare(options: dict[str, Any], workspace: Workspace) -> tuple[dict[str, Any], dict[str, Any]]:
     """Check the options: `dataset` is a path, `gene_column` the column with the names of genes, if it is chosen."""

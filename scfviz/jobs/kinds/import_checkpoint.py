@@ -9,6 +9,8 @@ from scfviz.jobs.workspace import Workspace, write_json
 
 DEFAULTS: dict[str, Any] = {"file": None, "out": None}
 
+TITLE = "Import of weights"
+
 
 def prepare(options: dict[str, Any], workspace: Workspace) -> tuple[dict[str, Any], dict[str, Any]]:
     """Check the options: `file` is the downloaded file, `out` the folder that the checkpoint folders go into."""

@@ -13,6 +13,8 @@ from scfviz.errors import OptionError
 from scfviz.jobs.kinds import Report, ShouldStop, export
 from scfviz.jobs.workspace import Workspace, read_json, write_json
 
+TITLE = "New dataset from a selection"
+
 
 def prepare(options: dict[str, Any], workspace: Workspace) -> tuple[dict[str, Any], dict[str, Any]]:
     """Check the options of a subset: those of `scfviz.jobs.kinds.export`, and `rule` has to be there."""

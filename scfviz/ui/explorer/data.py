@@ -9,22 +9,16 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from scfviz.analysis.metrics import sounds_like_types
 from scfviz.analysis.selection.rules import Rule, SelectionContext, evaluate
 from scfviz.jobs import JobStatus, Workspace, result_dir
 from scfviz.jobs.labels import labels_version, list_labels, with_labels
-from scfviz.jobs.workspace import read_json
+from scfviz.tasks.registry import written
+from scfviz.tasks.result import read_report
 from scfviz.ui.drawing import coloring, palette
 from scfviz.ui.frame import describe, job_panel, sources, state
 from scfviz.ui.tasks import results
 
-MAP_TITLES = {f"umap_{way}": title for way, title in results.WAYS.items()}
-COLUMN_TITLES = {
-    **results.CLUSTERS,
-    "total_counts": "Counts per cell",
-    "n_genes": "Genes per cell",
-    "pct_counts_mt": "Mitochondrial share",
-}
-UNITS = {"total_counts": "counts", "n_genes": "genes", "pct_counts_mt": "% of counts"}
 MAX_CATEGORIES = 2_000  # a column with more different texts holds names, not groups
 MAX_NUMBERED_GROUPS = 60  # a column with more different whole numbers measures something
 
@@ -105,9 +99,18 @@ def store_folder(job: JobStatus) -> str | None:
     return str(result_dir(Workspace(), job.id) / "store") if job.state == "done" else None
 
 
-def explore(source: sources.Source, embed_job: str | None, store: str | None) -> Explored:
-    """Open a dataset with the result of an embedding, if there is one; shared by all visitors, never changed."""
-    opened = (str(source.path), sources.stamp(source.path), state.gene_column(), embed_job, store)
+def explore(
+    source: sources.Source, embed_job: str | None, store: str | None, task_jobs: tuple[str, ...] = ()
+) -> Explored:
+    """Open a dataset with the results of tasks, if there are any; shared by all visitors, never changed.
+
+    Parameters
+    ----------
+    embed_job, task_jobs
+        Ids of the finished embedding, which decides the cells that are shown, and of other finished tasks.
+    """
+    jobs = tuple(job for job in (embed_job, *task_jobs) if job is not None)
+    opened = (str(source.path), sources.stamp(source.path), state.gene_column(), jobs, store)
     data = _explore(*opened)
     version = labels_version(Workspace(), data.key)
     return _with_labels(*opened, version) if version else data
@@ -122,7 +125,12 @@ def gene_values(source: sources.Source, data: Explored, gene: str, store: str | 
 
 def title_of(column: str) -> str:
     """What a column is called on the screen."""
-    return COLUMN_TITLES.get(column, column)
+    return next((entry.title for entry in written("obs") if entry.name == column), column)
+
+
+def unit_of(column: str) -> str:
+    """The unit of a column of numbers; empty for one of the file, which says none."""
+    return next((entry.unit for entry in written("obs") if entry.name == column), "")
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
@@ -133,7 +141,7 @@ def _open_store(folder: str):
 
 
 @st.cache_resource(max_entries=3, show_spinner="Opening the dataset …")
-def _explore(path: str, stamp: str, gene_column: str | None, embed_job: str | None, store: str | None) -> Explored:
+def _explore(path: str, stamp: str, gene_column: str | None, jobs: tuple[str, ...], store: str | None) -> Explored:
     from scfviz.data.read import read_dataset
     from scfviz.data.source import dataset_id
     from scfviz.jobs.access import content_key
@@ -142,15 +150,15 @@ def _explore(path: str, stamp: str, gene_column: str | None, embed_job: str | No
 
     aligned = describe.open_aligned(sources.Source("", Path(path), "", ""), gene_column)[0]
     adata = read_dataset(path, folders=sources.allowed_folders())
-    result = result_dir(Workspace(), embed_job) if embed_job else None
-    context, takes_part = read_context(adata, lambda: open_expression(aligned, store), result)
+    folders = [result_dir(Workspace(), job) for job in jobs]
+    context, takes_part = read_context(adata, lambda: open_expression(aligned, store), folders)
     shown = np.flatnonzero(takes_part)
     obs = context.obs if takes_part.all() else context.obs.iloc[shown]
     maps = {name: np.ascontiguousarray(context.maps[name][shown], np.float32) for name in _order(context.maps)}
-    report = read_json(result / "report.json") if result else None
-    is_trained = report is None or bool(report["checkpoint"]["is_trained"])
-    of_ways = {f"umap_{way}": title for way, title in results.titles_of(results.WAYS, is_trained=is_trained).items()}
-    titles = {name: of_ways.get(name, name) for name in maps}
+    reports = [read_report(folder) for folder in folders]
+    is_trained = all(about["checkpoint"] is None or about["checkpoint"]["is_trained"] for about in reports)
+    titles = _map_titles() | results.map_titles(is_trained=is_trained)
+    titles = {name: titles.get(name, name) for name in maps}
     labels, values = _columns(obs)
     genes = tuple(sorted(aligned.genes[aligned.is_measured]))
     stored, lineage = describe.own_colors(adata), tuple(read_lineage(adata.uns))
@@ -173,10 +181,10 @@ def _explore(path: str, stamp: str, gene_column: str | None, embed_job: str | No
 
 @st.cache_resource(max_entries=3, show_spinner=False)
 def _with_labels(
-    path: str, stamp: str, gene_column: str | None, embed_job: str | None, store: str | None, version: str
+    path: str, stamp: str, gene_column: str | None, jobs: tuple[str, ...], store: str | None, version: str
 ) -> Explored:
     """The same with the labels that people gave to the cells, whenever those change."""
-    data = _explore(path, stamp, gene_column, embed_job, store)
+    data = _explore(path, stamp, gene_column, jobs, store)
     labels = list_labels(Workspace(), data.key)
     context = with_labels(data.context, labels)
     own = tuple(name for name in labels if name not in data.obs)
@@ -192,10 +200,15 @@ def _with_labels(
 
 
 def _order(maps) -> list[str]:
-    """Maps of the embedding, then the file's own: those made for looking at before principal components."""
-    own = [name for name in maps if name not in MAP_TITLES]
+    """Maps of tasks, then the file's own: those made for looking at before principal components."""
+    ours = _map_titles()
+    own = [name for name in maps if name not in ours]
     own.sort(key=lambda name: not any(word in name.lower() for word in ("umap", "tsne", "spatial", "draw", "phate")))
-    return [name for name in MAP_TITLES if name in maps] + own
+    return [name for name in ours if name in maps] + own
+
+
+def _map_titles() -> dict[str, str]:
+    return {entry.name: entry.title for entry in written("obsm") if entry.is_map}
 
 
 def _columns(obs: pd.DataFrame) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -222,7 +235,5 @@ def _is_numbered(column: pd.Series) -> bool:
 
 def _order_labels(labels: list[str]) -> tuple[str, ...]:
     """Those that sound like types of cells first, what the app computed last."""
-    like_types = ("type", "label", "annot")
-    return tuple(
-        sorted(labels, key=lambda name: (name in COLUMN_TITLES, not any(word in name.lower() for word in like_types)))
-    )
+    ours = {entry.name for entry in written("obs")}
+    return tuple(sorted(labels, key=lambda name: (name in ours, not sounds_like_types(name))))

@@ -18,13 +18,15 @@ class View:
     Attributes
     ----------
     embed_job
-        The computation whose maps are shown; `None` before there is one.
+        The embedding whose maps are shown; `None` before there is one.
     store
         Folder of the counts by genes, once it is written.
     history
         The selections of this visitor; `history.current` is the rule in force.
     mask
         bool (n_shown,): the shown cells that are selected; `None` when nothing is.
+    task_jobs
+        Other finished tasks whose columns and maps are shown.
     """
 
     source: sources.Source
@@ -34,6 +36,7 @@ class View:
     chosen: Chosen
     history: SelectionHistory
     mask: np.ndarray | None
+    task_jobs: tuple[str, ...] = ()
 
     @property
     def caption(self) -> str:

@@ -12,18 +12,11 @@ import streamlit as st
 from scfviz.data.formats import is_dataset_file
 from scfviz.errors import AccessError, JobError
 from scfviz.jobs import JobStatus, Workspace, access, list_jobs, uploads
+from scfviz.jobs.kinds import title_of_kind
 from scfviz.jobs.workspace import folder_size
 from scfviz.ui.frame import job_panel, page, routes, sources, state
 from scfviz.ui.frame.text import plain, plural, shorten, size
 
-KINDS = {
-    "embed": "Map of the cells",
-    "differential_expression": "Comparison",
-    "gene_store": "Genes in order, for quick access",
-    "import_checkpoint": "Import of weights",
-    "subset": "New dataset from a selection",
-    "export": "Export",
-}
 STATES = {
     "queued": "waiting", "running": "running", "done": "done", "failed": "failed", "cancelled": "stopped",
     "interrupted": "interrupted",
@@ -346,7 +339,7 @@ def _is_on(job: JobStatus, entry: Kept) -> bool:
 
 
 def _kind(job: JobStatus) -> str:
-    return KINDS.get(job.kind, job.kind.replace("_", " ").capitalize())
+    return title_of_kind(job.kind)
 
 
 def _dataset_name(job: JobStatus) -> str:

@@ -1,6 +1,7 @@
 """Results to take away: table, figure, the dataset with our results in it. Each is made only when it is asked for."""
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -79,14 +80,19 @@ def dataset_bytes(result: EmbeddingResult, source: sources.Source, resolution: f
     """The user's file with the results added, as h5ad; cells that filters removed have NaN."""
     from scfviz.data.read import read_dataset
     from scfviz.data.write import write_h5ad_with
-    from scfviz.jobs.kinds.export import embedding_parts
+    from scfviz.jobs.kinds.export import result_parts
 
     n_file = read_dataset(source.path, folders=sources.allowed_folders()).n_obs
-    clusters = {way: results.clusters_of(result, way, resolution) for way in result.umap}
-    parts = embedding_parts(result.folder, n_file, clusters, resolution)
-    about = parts.pop("uns")
+    clusters = {f"clusters_{way}": _ordered(results.clusters_of(result, way, resolution)) for way in result.umap}
+    shown = replace(result.result, cells=result.cells.assign(**clusters))
+    parts = result_parts(shown, n_file)
+    about = parts.pop("uns") | {"cluster_resolution": float(resolution)}
     with tempfile.TemporaryDirectory(dir=Workspace().root) as folder:
         path = Path(folder) / "result.h5ad"
         content = status(Workspace(), result.job_id).identity["dataset"]
         write_h5ad_with(source.path, path, content=content, **parts, uns={"scfviz": about})
         return path.read_bytes()
+
+
+def _ordered(clusters) -> pd.Categorical:
+    return pd.Categorical(clusters, categories=sorted(set(clusters), key=lambda group: (len(group), group)))

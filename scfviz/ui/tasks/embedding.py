@@ -27,9 +27,9 @@ def find_job(source: sources.Source) -> JobStatus | None:
         return None
     if state.job():
         job = job_panel.status_of(state.job())
-        if job.kind == "embed" and job_panel.is_of(job, source.path):
+        if job.kind == "embedding" and job_panel.is_of(job, source.path):
             return job
-    job = job_panel.newest("embed", request_of(source))
+    job = job_panel.newest("embedding", request_of(source))
     state.choose_job(job.id if job else None)
     if job is None and source.ref.startswith("demo:"):
         start(source)
@@ -39,7 +39,7 @@ def find_job(source: sources.Source) -> JobStatus | None:
 
 def start(source: sources.Source, **options: Any) -> None:
     """Ask for the embedding of the dataset in use and show it from now on."""
-    state.choose_job(job_panel.ask("embed", request_of(source) | options))
+    state.choose_job(job_panel.ask("embedding", request_of(source) | options))
 
 
 def show_request(source: sources.Source) -> None:
@@ -87,7 +87,7 @@ def show_request(source: sources.Source) -> None:
                 key="precision",
                 captions=("what is fast and safe here", "exact, slower", "rounded, faster"),
             )
-        job_panel.show_memory("embed", request_of(source), n_obs)
+        job_panel.show_memory("embedding", request_of(source), n_obs)
         if st.button("Compute the map", type="primary", icon=":material/play_arrow:"):
             start(source, target_depth=target, depth_fold=fold, pooling=pooling, precision=precision)
             st.rerun()

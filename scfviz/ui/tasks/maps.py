@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from scfviz.analysis.metrics import sounds_like_types
 from scfviz.jobs import JobStatus
 from scfviz.ui.drawing import charts, coloring
 from scfviz.ui.frame import describe, page, sources, state
@@ -46,7 +47,7 @@ def show_facts(result: EmbeddingResult, job: JobStatus) -> None:
             st.rerun()
     if not report["checkpoint"]["is_trained"]:
         page.untrained_notice()
-    for note in report["notes"]:
+    for note in result.result.notes:
         st.caption(f":material/info: {plain(note)}")
 
 
@@ -145,8 +146,8 @@ def titles_of(result: EmbeddingResult) -> dict[str, str]:
 
 def label_columns(result: EmbeddingResult) -> list[str]:
     """Columns of the file that hold labels, those that look like cell types first."""
-    names = [name for name in result.report["agreement"] if name in result.obs]
-    return sorted(names, key=lambda name: not any(word in name.lower() for word in ("type", "label", "annot")))
+    names = [name for name in result.agreement if name in result.obs]
+    return sorted(names, key=lambda name: not sounds_like_types(name))
 
 
 def _labels_of(result: EmbeddingResult, source: sources.Source, name: str, resolution: float):

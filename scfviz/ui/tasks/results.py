@@ -1,6 +1,6 @@
-"""Results of finished computations, read from the workspace as they are needed."""
+"""Results of finished tasks, read from the workspace as they are needed."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,15 +10,13 @@ import pandas as pd
 import streamlit as st
 
 from scfviz.jobs import Workspace, result_dir
-from scfviz.jobs.kinds.embed import FILES
-from scfviz.jobs.workspace import read_json
+from scfviz.tasks.embedding.run import FILES
+from scfviz.tasks.registry import get_task
+from scfviz.tasks.result import Result, read_graph, read_result
 
-WAYS = {"model": "scFoundation", "baseline": "Baseline: variable genes + PCA", "joint": "Both together"}
-CLUSTERS = {
-    "clusters_model": "Clusters of scFoundation's map",
-    "clusters_baseline": "Clusters of the baseline's map",
-    "clusters_joint": "Clusters of both together",
-}
+_TITLES = {entry.name: entry.title for entry in get_task("embedding").writes}
+WAYS = {way: _TITLES[f"umap_{way}"] for way in FILES}
+CLUSTERS = {f"clusters_{way}": _TITLES[f"clusters_{way}"] for way in FILES}
 STORED_RESOLUTION = 1.0
 
 
@@ -28,6 +26,8 @@ class EmbeddingResult:
 
     Attributes
     ----------
+    result
+        As the task wrote it.
     obs
         The file's own columns, one row per embedded cell.
     cells
@@ -41,16 +41,33 @@ class EmbeddingResult:
     """
 
     job_id: str
-    folder: Path
+    result: Result
     obs: pd.DataFrame
-    cells: pd.DataFrame
-    kept: np.ndarray
     umap: dict[str, np.ndarray]
-    report: dict[str, Any]
+
+    @property
+    def cells(self) -> pd.DataFrame:
+        """See the class."""
+        return self.result.cells
+
+    @property
+    def kept(self) -> np.ndarray:
+        """See the class."""
+        return self.result.kept
+
+    @property
+    def report(self) -> Mapping[str, Any]:
+        """See the class."""
+        return self.result.report
+
+    @property
+    def agreement(self) -> Mapping[str, Any]:
+        """Scores by label column and way, as they were computed with the maps."""
+        return self.result.scores["agreement"]
 
     def embedding(self, way: str) -> np.ndarray:
         """float32 (n_cells, width), read from disk where it is used."""
-        return np.load(self.folder / f"{FILES[way]}.npy", mmap_mode="r", allow_pickle=False)
+        return self.result.arrays[FILES[way]]
 
 
 def titles_of(ways: Iterable[str], *, is_trained: bool) -> dict[str, str]:
@@ -58,52 +75,66 @@ def titles_of(ways: Iterable[str], *, is_trained: bool) -> dict[str, str]:
     return {way: WAYS[way] + " (untrained model)" * (way != "baseline" and not is_trained) for way in ways}
 
 
+def map_titles(*, is_trained: bool) -> dict[str, str]:
+    """What the embedding's maps are called, by their names in the result."""
+    return {f"umap_{way}": title for way, title in titles_of(WAYS, is_trained=is_trained).items()}
+
+
 def load_embedding(job_id: str) -> EmbeddingResult:
     """The result of a finished embedding; shared by all visitors, never changed."""
+    result = load_result(job_id)
+    return _embedding(job_id, str(result.report.get("dataset_id")), result)
+
+
+def load_result(job_id: str) -> Result:
+    """The result of a finished task; shared by all visitors, never changed.
+
+    Raises
+    ------
+    JobError
+        There is none, or it is of an older version.
+    """
     folder = result_dir(Workspace(), job_id)
-    return _load(job_id, str(folder), (folder / "report.json").stat().st_mtime_ns)
+    return _load(str(folder), (folder / "report.json").stat().st_mtime_ns)
 
 
 def clusters_of(result: EmbeddingResult, way: str, resolution: float) -> np.ndarray:
     """Leiden clusters at a resolution: str (n_cells,)."""
     if resolution == STORED_RESOLUTION:
         return result.cells[f"clusters_{way}"].astype(str).to_numpy()
-    return _recluster(result.job_id, str(result.folder), way, resolution)
+    return _recluster(result.job_id, way, resolution)
 
 
 def agreement_of(result: EmbeddingResult, label: str, resolution: float) -> dict[str, dict[str, Any]]:
     """Scores against a column of labels by way: `ari`, `nmi`, `silhouette`, `n`, `n_clusters`, `notes`."""
-    stored = result.report["agreement"].get(label)
+    stored = result.agreement.get(label)
     if stored and resolution == STORED_RESOLUTION:
         return stored
-    return {way: _score(result.job_id, str(result.folder), way, label, resolution) for way in result.umap}
+    return {way: _score(result.job_id, way, label, resolution) for way in result.umap}
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
-def _load(job_id: str, folder_name: str, stamp: int) -> EmbeddingResult:
-    folder = Path(folder_name)
-    return EmbeddingResult(
-        job_id,
-        folder,
-        pd.read_parquet(folder / "obs.parquet"),
-        pd.read_parquet(folder / "cells.parquet"),
-        np.load(folder / "kept.npy", allow_pickle=False),
-        {way: np.load(path, allow_pickle=False) for way in WAYS if (path := folder / f"umap_{way}.npy").exists()},
-        read_json(folder / "report.json") or {},
-    )
+def _load(folder: str, stamp: int) -> Result:
+    return read_result(Path(folder))
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _embedding(job_id: str, dataset: str, _result: Result) -> EmbeddingResult:
+    umap = {way: np.array(_result.arrays[f"umap_{way}"]) for way in WAYS}
+    return EmbeddingResult(job_id, _result, _result.tables["obs"], umap)
 
 
 @st.cache_data(max_entries=24, show_spinner="Finding clusters …")
-def _recluster(job_id: str, folder: str, way: str, resolution: float) -> np.ndarray:
-    from scipy import sparse
-
+def _recluster(job_id: str, way: str, resolution: float) -> np.ndarray:
     from scfviz.tasks.embedding.compute import cluster_cells
 
-    return cluster_cells(sparse.load_npz(Path(folder) / f"neighbors_{way}.npz"), resolution=resolution)
+    result = load_embedding(job_id)
+    graph = read_graph(result.result.tables[f"neighbors_{way}"], len(result.kept))
+    return cluster_cells(graph, resolution=resolution)
 
 
 @st.cache_data(max_entries=64, show_spinner="Comparing with the labels …")
-def _score(job_id: str, folder: str, way: str, label: str, resolution: float) -> dict[str, Any]:
+def _score(job_id: str, way: str, label: str, resolution: float) -> dict[str, Any]:
     from scfviz.analysis.metrics import score_agreement
 
     result = load_embedding(job_id)

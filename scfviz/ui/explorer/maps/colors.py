@@ -223,7 +223,7 @@ def _color(source: sources.Source, data: Explored, store: str | None, request: R
     if request.kind == "value":
         if request.name not in data.values:
             return None
-        unit = explorer_data.UNITS.get(request.name, "column of the file")
+        unit = explorer_data.unit_of(request.name) or "column of the file"
         values = data.column(request.name).to_numpy(float, na_value=np.nan)
         return coloring.color_by_values(title_of(request.name), unit, values, ramp)
     if not request.genes:

@@ -23,7 +23,7 @@ from scfviz.analysis.selection.crossfilter import (
     split_filters,
 )
 from scfviz.analysis.selection.rules import Rule, rule_id
-from scfviz.ui.explorer.data import UNITS, Explored, title_of
+from scfviz.ui.explorer.data import Explored, title_of, unit_of
 from scfviz.ui.explorer.maps.colors import EXPRESSION_UNIT
 from scfviz.ui.explorer.panels import gene_list, plot_prints
 from scfviz.ui.explorer.panels.groups import identity
@@ -207,7 +207,7 @@ def _title(variable: Variable) -> str:
 
 
 def _unit(variable: Variable) -> str:
-    return EXPRESSION_UNIT if variable[0] == "gene" else UNITS.get(variable[1], "")
+    return EXPRESSION_UNIT if variable[0] == "gene" else unit_of(variable[1])
 
 
 def _id(variable: Variable) -> str:

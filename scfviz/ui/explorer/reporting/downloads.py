@@ -105,7 +105,8 @@ def _file_of(job: JobStatus) -> Path:
 def dataset_bytes(view: View, rule: Rule | None) -> bytes:
     """The file with everything that is known of its cells, as h5ad; a rule takes only the cells that it chooses."""
     from scfviz.data.read import read_dataset
-    from scfviz.jobs.kinds.export import embedding_folder, write_file
+    from scfviz.jobs.context import result_folders
+    from scfviz.jobs.kinds.export import write_file
     from scfviz.jobs.labels import list_labels
 
     data, workspace = view.data, Workspace()
@@ -119,7 +120,7 @@ def dataset_bytes(view: View, rule: Rule | None) -> bytes:
         write_file(
             adata, path, about, labels=list_labels(workspace, data.key), context=data.context, rule=rule,
             named=[(kept.name, kept.rule) for kept in view.history.named], cells=cells, colors=colors_of(view),
-            result=embedding_folder(workspace, view.embed_job),
+            results=result_folders(workspace, [view.embed_job, *view.task_jobs]),
         )  # fmt: skip
         return path.read_bytes()
 

@@ -1,0 +1,47 @@
+"""The kind of job that runs any registered task; the job's kind is the task's name.
+
+Result files: see `scfviz.tasks.result`.
+"""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from scfviz.jobs.kinds import Report, ShouldStop, named_data
+from scfviz.jobs.memory import Need, refuse_what_cannot_fit
+from scfviz.jobs.workspace import Workspace
+from scfviz.tasks.spec import Task, fields_of, identity_of, load, read_options
+
+
+class TaskKind:
+    """A task as a kind of job."""
+
+    def __init__(self, task: Task):
+        self.task = task
+
+    def prepare(self, options: dict[str, Any], workspace: Workspace) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Check the options of the task; see the fields of its options class."""
+        asked = read_options(self.task.options_type, options)
+        return asdict(asked), identity_of(self.task, asked)
+
+    def datasets(self, options: dict[str, Any]) -> tuple[str, ...]:
+        """All datasets among the options; checkpoints are everyone's."""
+        return named_data(options, *(field.name for field in fields_of(self.task.options_type, "dataset")))
+
+    def memory(self, options: dict[str, Any]) -> Need | None:
+        """What the task's own estimate says."""
+        return None if self.task.memory is None else load(self.task.memory)(options)
+
+    def run(self, folder: Path, options: dict[str, Any], report: Report, should_stop: ShouldStop) -> None:
+        """Compute; the worker looks whether datasets and checkpoint are still what they were, before and after."""
+        from scfviz.tasks.result import write_result
+        from scfviz.tasks.run import compute
+        from scfviz.tasks.steps import Steps
+
+        asked = read_options(self.task.options_type, options)
+        result = compute(
+            self.task, asked, Steps(folder / "work", report, should_stop),
+            lambda n_obs: refuse_what_cannot_fit(self.task.name, options, n_obs),
+        )  # fmt: skip
+        report(0.98, "Writing the result")
+        write_result(folder / "result.partial", result)

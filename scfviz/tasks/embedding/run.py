@@ -1,0 +1,144 @@
+"""The task `embedding`: cells through the model, the baseline, and both together; maps and clusters of each, agreement
+with labels.
+
+Arrays: `embedding` (n_kept, D), `baseline` (n_kept, components) and `joint` (n_kept, components + 20), float32; for
+each way of `FILES` `umap_WAY` (n_kept, 2) float32, NaN where there is none. Tables: `neighbors_WAY` (the graph, for
+clusters at another resolution) and `obs` (the file's own columns). Columns of `cells`: total_counts, n_genes,
+pct_counts_mt, clusters_WAY. Scores: `agreement` by label column and way, `skipped_labels` with the reason.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scfviz.data.memory import Need
+from scfviz.errors import OptionError
+from scfviz.tasks.embedding.options import EmbeddingOptions
+from scfviz.tasks.result import Result, graph_table
+from scfviz.tasks.run import OpenedCells
+from scfviz.tasks.steps import Steps
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from scfviz.model.infer import CellEmbedding
+
+EMBEDDING = "Embedding the cells with the model"
+FILES = {"model": "embedding", "baseline": "baseline", "joint": "joint"}  # array of each way
+_NAMES = {"model": "Model", "baseline": "Baseline", "joint": "Both together"}
+# Seconds that imports, and UMAP per cell, take on two common cores: only to give the stages sensible shares
+# of the bar.
+SECONDS_PER_MAP, SECONDS_PER_MAPPED_CELL, FLOP_PER_SECOND = 6.0, 2e-3, 1e11
+
+
+def memory(options: dict[str, Any]) -> Need:
+    """Embedding with a copy for the neighbour search, variable genes at 15 % density, components, graphs of all."""
+    from scfviz.model.checkpoint import checkpoint_info
+
+    info = checkpoint_info(options["checkpoint"])
+    per_cell = 3 * 4 * info.config.cell_embedding_width + 8 * 300 + 4 * 4 * 60 + 3 * 12 * 30
+    return Need(1.2e9 + 8 * info.n_parameters, per_cell, "Embeddings, neighbours and maps")
+
+
+def run(cells: OpenedCells, options: EmbeddingOptions, steps: Steps) -> Result:
+    """Compute; see the module's text for what the result holds."""
+    import pandas as pd
+
+    from scfviz.tasks.embedding.compute import build_map, embed_baseline, join_embeddings
+
+    obs = cells.aligned.obs
+    _check_columns(obs, options.label_columns)
+    shares = _shares(cells)
+    with steps.step(shares[0], EMBEDDING):
+        embedding = _embed(cells, options, steps, shares)
+    with steps.step(shares[1], "Computing the baseline: variable genes and principal components"):
+        baseline = steps.keep("baseline", lambda: embed_baseline(cells.aligned))
+        joint = steps.keep("joint", lambda: join_embeddings(baseline, embedding.values))
+    embeddings = {"model": embedding.values, "baseline": baseline, "joint": joint}
+    maps = {}
+    for (way, values), share in zip(embeddings.items(), shares[2:], strict=True):
+        with steps.step(share, f"Drawing the map and finding clusters: {_NAMES[way].lower()}"):
+            maps[way] = build_map(values)
+    with steps.step(0.96, "Scoring the agreement with known labels"):
+        ways = {way: (values, maps[way].clusters) for way, values in embeddings.items()}
+        agreement, skipped, label_notes = _agreement(obs, options.label_columns, ways)
+    table = cells.metrics.reset_index(drop=True).set_index(obs.index)
+    for way in FILES:
+        clusters = maps[way].clusters
+        table[f"clusters_{way}"] = pd.Categorical(clusters, categories=sorted(set(clusters), key=int))
+    return Result(
+        kept=cells.kept,
+        cells=table,
+        arrays={FILES[way]: values for way, values in embeddings.items()}
+        | {f"umap_{way}": of.umap for way, of in maps.items()},
+        tables={f"neighbors_{way}": graph_table(of.neighbors) for way, of in maps.items()} | {"obs": obs},
+        notes=(*_collect_notes({way: of.notes for way, of in maps.items()}), *label_notes),
+        scores={"agreement": agreement, "skipped_labels": skipped},
+        report={"provenance": embedding.provenance},
+    )
+
+
+def _check_columns(obs: "pd.DataFrame", columns: tuple[str, ...] | None) -> None:
+    missing = [name for name in columns or () if name not in obs.columns]
+    if missing:
+        raise OptionError(
+            f"The dataset has no column {', '.join(missing)}.",
+            f"Its columns are {', '.join(map(str, obs.columns[:20])) or 'none'}.",
+            "Choose labels among them.",
+        )
+
+
+def _shares(cells: OpenedCells) -> tuple[float, ...]:
+    """Where on the bar, 0 to 1, start: the model, the baseline, and the map of each way."""
+    # two operations per weight and token; the gene table is looked up, not multiplied
+    config, n_obs = cells.checkpoint.config, cells.aligned.n_obs
+    weights = 12 * config.encoder_layers * config.encoder_width**2
+    tokens = float(np.sum(cells.aligned.n_expressed, dtype=np.float64)) + 2 * n_obs
+    one_map = SECONDS_PER_MAP + SECONDS_PER_MAPPED_CELL * n_obs
+    first = [2 * weights * tokens / FLOP_PER_SECOND + 3.0, 3.0 + 1e-3 * n_obs]
+    seconds = np.array([*first, *[one_map] * len(FILES)])
+    starts = 0.03 + 0.93 * np.concatenate([[0.0], np.cumsum(seconds)[:-1]]) / seconds.sum()
+    return tuple(float(start) for start in starts)
+
+
+def _embed(cells: OpenedCells, options: EmbeddingOptions, steps: Steps, shares: tuple[float, ...]) -> "CellEmbedding":
+    from scfviz.model.infer import embed_cells
+
+    return embed_cells(
+        cells.aligned,
+        cells.model,
+        target_depth=options.target_depth,
+        depth_fold=options.depth_fold,
+        pooling=options.pooling,
+        precision=options.precision,
+        device=options.device,
+        out=steps.work / "embedding",
+        resume=True,
+        progress=steps.progress(shares[0], shares[1]),
+        should_stop=steps.should_stop,
+    )
+
+
+def _collect_notes(by_way: dict[str, tuple[str, ...]]) -> list[str]:
+    """Each note once, with the maps that it is about."""
+    ways: dict[str, list[str]] = {}
+    for way, notes in by_way.items():
+        for note in notes:
+            ways.setdefault(note, []).append(_NAMES[way])
+    return [f"{'All maps' if len(of) == len(by_way) else ', '.join(of)}: {note}" for note, of in ways.items()]
+
+
+def _agreement(
+    obs: "pd.DataFrame", columns: tuple[str, ...] | None, ways: dict[str, tuple[np.ndarray, np.ndarray]]
+) -> tuple[dict[str, Any], dict[str, str], list[str]]:
+    """Scores by label column and way, columns left out with the reason, notes."""
+    from scfviz.analysis.metrics import choose_labels, score_agreement
+
+    skipped: dict[str, str] = {}
+    if columns is None:
+        columns, skipped = choose_labels(obs)
+    scores = {
+        name: {way: score_agreement(*values, obs[name]).as_dict() for way, values in ways.items()} for name in columns
+    }
+    notes = [] if scores else ["There are no labels to compare with: no column of the dataset looks like cell labels."]
+    return scores, skipped, notes

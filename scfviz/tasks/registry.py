@@ -1,0 +1,70 @@
+"""The tasks: one line for each. Everything that a layer knows of a task, it knows from here."""
+
+from collections.abc import Iterator
+
+from scfviz.errors import OptionError
+from scfviz.tasks.spec import Task, Written
+
+_EMBEDDING = Task(
+    name="embedding",
+    title="Cell embedding",
+    verb="Embed the cells",
+    question="The model's map of the cells beside the standard one, coloured by label, gene or quality.",
+    options="scfviz.tasks.embedding.options:EmbeddingOptions",
+    run="scfviz.tasks.embedding.run:run",
+    version=3,
+    writes=(
+        Written("obsm", "X_scfoundation", "embedding", "scFoundation embedding"),
+        Written("obsm", "X_scfviz_baseline", "baseline", "Principal components of variable genes"),
+        Written("obsm", "X_scfviz_joint", "joint", "Joint embedding"),
+        Written("obsm", "X_umap_scfoundation", "umap_model", "scFoundation", is_map=True),
+        Written("obsm", "X_umap_baseline", "umap_baseline", "Baseline: variable genes + PCA", is_map=True),
+        Written("obsm", "X_umap_joint", "umap_joint", "Both together", is_map=True),
+        Written("obs", "leiden_scfoundation", "clusters_model", "Clusters of scFoundation's map"),
+        Written("obs", "leiden_baseline", "clusters_baseline", "Clusters of the baseline's map"),
+        Written("obs", "leiden_joint", "clusters_joint", "Clusters of both together"),
+        Written("obs", "", "total_counts", "Counts per cell", "counts"),
+        Written("obs", "", "n_genes", "Genes per cell", "genes"),
+        Written("obs", "", "pct_counts_mt", "Mitochondrial share", "% of counts"),
+    ),
+    baseline="log-normalised counts, variable genes, principal components",
+    icon=":material/scatter_plot:",
+    memory="scfviz.tasks.embedding.run:memory",
+    functions=(
+        "scfviz.model.infer:embed_cells",
+        "scfviz.tasks.embedding.compute:embed_baseline",
+        "scfviz.tasks.embedding.compute:join_embeddings",
+        "scfviz.tasks.embedding.compute:build_map",
+    ),
+    command="embed",
+    add_command="scfviz.commands.inference:add_embed",
+    page="cell_embedding",
+    screen="scfviz.ui.tasks.embedding",
+)
+
+TASKS: dict[str, Task] = {task.name: task for task in (_EMBEDDING,)}
+
+
+def get_task(name: str) -> Task:
+    """The task called `name`.
+
+    Raises
+    ------
+    OptionError
+        There is none.
+    """
+    if name not in TASKS:
+        raise OptionError(f"'{name}' is no task.", f"There are: {', '.join(TASKS)}.", "Choose one of them.")
+    return TASKS[name]
+
+
+def public_functions() -> dict[str, str]:
+    """Name of each public function of a task -> its module."""
+    paths = [path for task in TASKS.values() for path in task.functions]
+    return {name: module for module, _, name in (path.partition(":") for path in paths)}
+
+
+def written(part: str) -> Iterator[Written]:
+    """What all tasks write into `obs`, `obsm` or `layers`."""
+    for task in TASKS.values():
+        yield from (entry for entry in task.writes if entry.part == part)

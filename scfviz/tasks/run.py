@@ -1,0 +1,161 @@
+"""Run any registered task: open its cells, check that they fit, compute, say how it was made."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scfviz.errors import DatasetError
+from scfviz.tasks.registry import get_task
+from scfviz.tasks.result import Result
+from scfviz.tasks.spec import ModelOptions, Task, TaskOptions, load, read_options
+from scfviz.tasks.steps import Steps
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from scfviz.data.align import AlignedCounts
+    from scfviz.model.checkpoint import CheckpointInfo
+    from scfviz.model.scfoundation import ScFoundation
+
+OPENING = "Reading and checking the dataset"
+
+
+@dataclass(frozen=True)
+class OpenedCells:
+    """What a task is given: cells that its filters keep, and the model where it needs one.
+
+    Attributes
+    ----------
+    aligned
+        Counts of the kept cells, in the model's gene order.
+    kept
+        int64 (n_kept,): their rows in the file.
+    n_in_file
+        Cells of the file.
+    metrics
+        Their depth, genes and mitochondrial share, see `qc_metrics`.
+    """
+
+    aligned: "AlignedCounts"
+    kept: np.ndarray
+    n_in_file: int
+    metrics: "pd.DataFrame"
+    model: "ScFoundation | None" = None
+    checkpoint: "CheckpointInfo | None" = None
+
+
+def run_task(name: str, /, **options: Any) -> Result:
+    """Answer a question with any registered task.
+
+    Parameters
+    ----------
+    name
+        Of the task, a key of `scfviz.tasks.registry.TASKS`.
+    **options
+        `dataset`, a path, and the fields of the task's options class.
+
+    Returns
+    -------
+    Result
+        In memory; what each part means is said by the task's line.
+
+    Raises
+    ------
+    OptionError
+        There is no such task or option, or a value makes no sense.
+    DatasetError, GeneError, CheckpointError
+        The dataset or the checkpoint cannot be used.
+    """
+    task = get_task(name)
+    asked = read_options(task.options_type, options)
+    with TemporaryDirectory() as work:
+        result = compute(task, asked, Steps(Path(work)))
+        arrays = {name: np.array(values) for name, values in result.arrays.items()}  # those in the folder go with it
+    return replace(result, arrays=arrays)
+
+
+def compute(
+    task: Task, options: TaskOptions, steps: Steps, check_size: Callable[[int], None] = lambda n_obs: None
+) -> Result:
+    """Run a task on checked options, with its stages.
+
+    Parameters
+    ----------
+    check_size
+        Called with the number of cells before anything long begins; may refuse them.
+    """
+    with steps.step(0.0, OPENING):
+        cells = open_cells(task, options)
+        check_size(cells.aligned.n_obs)
+    found: Result = load(task.run)(cells, options, steps)
+    about = _describe(task, options, cells) | dict(found.report)
+    return replace(found, kept=cells.kept, report=about | {"seconds": steps.seconds})
+
+
+def open_cells(task: Task, options: TaskOptions) -> OpenedCells:
+    """Open the dataset, align its genes and leave out what the filters remove.
+
+    Raises
+    ------
+    DatasetError
+        The file cannot be used, or the filters remove all cells.
+    GeneError, CheckpointError
+        Its genes, or the model, cannot be used.
+    """
+    from scfviz.data.align import align_genes
+    from scfviz.data.read import read_dataset
+
+    adata = read_dataset(options.dataset)  # a broken file is found before torch is loaded
+    model = info = None
+    if task.needs_model and isinstance(options, ModelOptions):
+        from scfviz.model.checkpoint import checkpoint_info, load_checkpoint
+
+        info, model = checkpoint_info(options.checkpoint), load_checkpoint(options.checkpoint)
+    genes = None if model is None else model.genes
+    aligned = align_genes(adata, genes=genes, counts=options.counts, column=options.gene_column)
+    n_in_file = aligned.n_obs
+    aligned, metrics, kept = _filter(aligned, options.filters)
+    return OpenedCells(aligned, kept, n_in_file, metrics, model, info)
+
+
+def _filter(
+    aligned: "AlignedCounts", filters: dict[str, float] | None
+) -> tuple["AlignedCounts", "pd.DataFrame", np.ndarray]:
+    from scfviz.data.qc import filter_cells, qc_metrics
+
+    metrics, kept = qc_metrics(aligned), np.arange(aligned.n_obs)
+    if not filters:
+        return aligned, metrics, kept
+    kept = np.flatnonzero(filter_cells(metrics, **filters))
+    if not len(kept):
+        raise DatasetError(
+            f"The filters remove all {aligned.n_obs:,} cells.",
+            "At least one cell must remain.",
+            "Loosen the filters.",
+        )
+    return aligned.subset(kept), metrics.iloc[kept], kept
+
+
+def _describe(task: Task, options: TaskOptions, cells: OpenedCells) -> dict[str, Any]:
+    from scfviz.data.source import dataset_id
+
+    info = cells.checkpoint
+    return {
+        "task": task.name,
+        "version": task.version,
+        "options": asdict(options),
+        "dataset": Path(options.dataset).name,
+        "dataset_id": dataset_id(options.dataset),
+        "n_obs": cells.aligned.n_obs,
+        "n_removed": cells.n_in_file - cells.aligned.n_obs,
+        "counts": cells.aligned.counts_report.as_dict(),
+        "genes": cells.aligned.gene_report.as_dict(),
+        "checkpoint": None
+        if info is None
+        else {"name": info.name, "hash": info.hash, "is_trained": info.is_trained, "licence": info.licence},
+        "provenance": {},
+    }
