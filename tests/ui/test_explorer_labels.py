@@ -411,7 +411,8 @@ def embedded(n_removed: int = 20) -> str:
     np.save(result / "kept.npy", kept)
     for name, width in (("embedding", 8), ("baseline", 5), ("umap_model", 2), ("umap_baseline", 2)):
         np.save(result / "arrays" / f"{name}.npy", rng.normal(size=(len(kept), width)).astype(np.float32))
-    groups = {f"clusters_{way}": pd.Categorical([str(i % 12) for i in kept]) for way in ("model", "baseline")}
+    clusters = pd.Categorical([str(i % 12) for i in kept], categories=[str(i) for i in range(12)])
+    groups = {f"clusters_{way}": clusters for way in ("model", "baseline")}
     pd.DataFrame({**groups, "total_counts": 1.0, "n_genes": 2, "pct_counts_mt": 0.0}).to_parquet(
         result / "cells.parquet"
     )
