@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from scfviz.jobs import Workspace, status
+from scfviz.jobs import Workspace
 from scfviz.ui.frame import sources
 from scfviz.ui.tasks import results
 from scfviz.ui.tasks.results import EmbeddingResult
@@ -89,7 +89,7 @@ def dataset_bytes(result: EmbeddingResult, source: sources.Source, resolution: f
     about = parts.pop("uns") | {"cluster_resolution": float(resolution)}
     with tempfile.TemporaryDirectory(dir=Workspace().root) as folder:
         path = Path(folder) / "result.h5ad"
-        content = status(Workspace(), result.job_id).identity["dataset"]
+        content = result.report["dataset_id"]
         write_h5ad_with(source.path, path, content=content, **parts, uns={"scfviz": about})
         return path.read_bytes()
 
