@@ -29,8 +29,9 @@ with page.screen("dataset", LEAD):
         filters.show(source)
     with st.expander("How to read this", icon=":material/help:"):
         st.markdown(
-            "**Counts per cell** are molecules (or reads) in the genes that the model knows; **genes per cell** "
-            "are those with at least one count. Few counts or genes point to empty droplets or broken cells, many "
+            "**Counts per cell** are molecules (or reads), **genes per cell** those with at least one, both "
+            "over all genes of the file, as is usual; the model itself reads only the genes that it knows. "
+            "Few counts or genes point to empty droplets or broken cells, many "
             "to two cells in one droplet. A high **mitochondrial share** points to dying cells, but heart, muscle "
             "or liver cells have a high share by nature. No limit fits every tissue: look where the bulk of "
             "the cells ends. Limits remove cells from the analysis only; your file is never changed. A gene that "

@@ -17,6 +17,7 @@ _WHERE = {
     "embed_genes_per_cell": "scfviz.model.infer",
     "import_official": "scfviz.model.official",
     "load_checkpoint": "scfviz.model.checkpoint",
+    "open_dataset": "scfviz.data.open",
     "predict_expression": "scfviz.model.infer",
     "read_dataset": "scfviz.data.read",
     "run_task": "scfviz.tasks.run",

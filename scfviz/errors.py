@@ -1,5 +1,7 @@
 """Foreseeable trouble, in words: what was found, what was needed, what to do."""
 
+from collections.abc import Sequence
+
 
 class ScfvizError(Exception):
     """Base of every error that a user can cause and mend.
@@ -45,6 +47,22 @@ class GeneError(ScfvizError):
     """The genes of a file and the genes of the model do not meet."""
 
     title = "The genes could not be matched"
+
+
+class GeneNameError(GeneError):
+    """A name that somebody typed stands for no gene of a dataset, or for several.
+
+    Parameters
+    ----------
+    found, needed, advice
+        As in `ScfvizError`.
+    candidates
+        Genes of the dataset that may be meant, by the names that it shows them under; the likeliest first.
+    """
+
+    def __init__(self, found: str, needed: str = "", advice: str = "", *, candidates: Sequence[str] = ()):
+        super().__init__(found, needed, advice)
+        self.candidates = tuple(candidates)
 
 
 class CheckpointError(ScfvizError):

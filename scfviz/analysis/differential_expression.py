@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 Method = Literal["wilcoxon", "t-test"]
 METHODS = ("wilcoxon", "t-test")
-COLUMNS = ("names", "scores", "logfoldchanges", "pvals", "pvals_adj", "pct_in", "pct_out", "mean_in", "mean_out")
+COLUMNS = ("names", "scores", "logfoldchanges", "pvals", "pvals_adj", "pct_in", "pct_out", "mean_in", "mean_out",
+           "model_gene")  # fmt: skip
 FEWEST_CELLS = 2
 # Below this the normal approximation of the rank sum is poor (scanpy warns at the same number).
 FEW_CELLS = 25
@@ -52,7 +53,8 @@ class Comparison:
         One row per measured gene, the highest score first: `names`; `scores` (z of the rank sum, or t);
         `logfoldchanges` (log2 of mean counts per 10,000, scanpy's way: means are taken of the logs); `pvals`;
         `pvals_adj` (Benjamini-Hochberg over all measured genes); `pct_in`, `pct_out` (fraction of cells that
-        express the gene, 0 to 1); `mean_in`, `mean_out` (mean of ln(1 + counts per 10,000)).
+        express the gene, 0 to 1); `mean_in`, `mean_out` (mean of ln(1 + counts per 10,000)); `model_gene` (the
+        model's symbol of the gene, "" where it does not know it).
     method, tie_correct
         How it was computed.
     n_group, n_reference
@@ -132,7 +134,7 @@ def compare_cells(
         )
         positions.append(genes)
         parts.append(part)
-    table = _make_table(np.asarray(expression.genes), positions, parts)
+    table = _make_table(expression, positions, parts)
     notes = [NOT_REPLICATES, CHOSEN_BY_LOOKING]
     if min(n_in, n_out) <= FEW_CELLS:
         notes.append(f"The smaller group has only {min(n_in, n_out)} cells: p values are rough below {FEW_CELLS + 1}.")
@@ -309,15 +311,19 @@ def to_rank_genes_groups(
     return result
 
 
-def _make_table(genes: np.ndarray, positions: list[np.ndarray], parts: list[dict[str, np.ndarray]]) -> "pd.DataFrame":
+def _make_table(
+    expression: Expression, positions: list[np.ndarray], parts: list[dict[str, np.ndarray]]
+) -> "pd.DataFrame":
     import pandas as pd
 
     columns = {
         name: np.concatenate([part[name] for part in parts] or [[]])
         for name in COLUMNS
-        if name not in ("names", "pvals_adj")
+        if name not in ("names", "pvals_adj", "model_gene")
     }
-    columns["names"] = genes[np.concatenate(positions or [[]]).astype(np.int64)].astype(str)
+    wanted = np.concatenate(positions or [[]]).astype(np.int64)
+    columns["names"] = np.asarray(expression.genes)[wanted].astype(str)
+    columns["model_gene"] = np.asarray(expression.index.symbols, dtype=object)[wanted].astype(str)
     columns["pvals_adj"] = adjust(columns["pvals"])
     table = pd.DataFrame(columns)[list(COLUMNS)]
     return table.sort_values(["scores", "logfoldchanges"], ascending=False, kind="stable", ignore_index=True)

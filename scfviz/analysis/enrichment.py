@@ -197,7 +197,16 @@ def top_genes(table: "pd.DataFrame", direction: str, max_padj: float, min_change
         fits &= sign * table["logfoldchanges"].to_numpy(float) >= min_change
     kept = np.flatnonzero(fits)
     kept = kept[np.argsort(-scores[kept], kind="stable")][:most]
-    return table["names"].astype(str).iloc[kept].tolist()
+    return list(dict.fromkeys(gene_symbols(table).iloc[kept]))
+
+
+def gene_symbols(table: "pd.DataFrame") -> "pd.Series":
+    """What gene sets call the genes of a comparison: the model's symbols, else the file's own names."""
+    names = table["names"].astype(str)
+    if "model_gene" not in table:
+        return names
+    symbols = table["model_gene"].astype(str)
+    return symbols.where(symbols != "", names)
 
 
 def cut_down(

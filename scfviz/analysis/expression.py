@@ -1,7 +1,6 @@
 """Expression by genes: ln(1 + counts per 10,000), read in pieces of bounded size, whatever the file holds."""
 
 from collections.abc import Callable, Iterator, Sequence
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -11,6 +10,7 @@ from scfviz.errors import GeneError, OptionError, Stopped
 
 if TYPE_CHECKING:
     from scfviz.data.align import AlignedCounts
+    from scfviz.data.gene_index import GeneIndex
 
 COUNTS_PER_CELL = 1e4
 # One pass over the cells keeps the wanted genes of all cells: 8 bytes for each value above zero.
@@ -30,7 +30,9 @@ class Expression(Protocol):
     Attributes
     ----------
     genes
-        Symbols, (n_genes,).
+        What the genes are called, (n_genes,).
+    index
+        Every name that they go by.
     is_measured
         bool (n_genes,): whether the dataset holds the gene at all.
     n_obs
@@ -38,6 +40,7 @@ class Expression(Protocol):
     """
 
     genes: np.ndarray
+    index: "GeneIndex"
     is_measured: np.ndarray
     n_obs: int
 
@@ -73,7 +76,7 @@ class AlignedExpression:
     """`Expression` of counts that are read by cells: one pass over the file, more where memory asks for it."""
 
     def __init__(self, counts: "AlignedCounts"):
-        self.counts = counts
+        self.counts, self.index = counts, counts.index
         self.genes, self.is_measured, self.n_obs = counts.genes, counts.is_measured, counts.n_obs
 
     def blocks(
@@ -135,7 +138,7 @@ def read_columns(
 
 
 def read_gene(expression: Expression, name: str) -> np.ndarray:
-    """ln(1 + counts per 10,000) of one gene by symbol, alias or Ensembl ID, float32 (n_obs,).
+    """ln(1 + counts per 10,000) of one gene by name, symbol, alias or Ensembl ID, float32 (n_obs,).
 
     Raises
     ------
@@ -146,23 +149,15 @@ def read_gene(expression: Expression, name: str) -> np.ndarray:
 
 
 def find_genes(expression: Expression, names: Sequence[str]) -> np.ndarray:
-    """Positions of genes by symbol, alias or Ensembl ID, int64 (len(names),).
+    """Positions of genes by the file's own name, symbol, alias or Ensembl ID, int64 (len(names),).
 
     Raises
     ------
     GeneError
-        A gene is unknown, or known but not measured in this dataset: its expression is not zero but not known.
+        A name is unknown or stands for several genes (`GeneNameError`, with candidates), or the gene was not measured
+        in this dataset: its expression is not zero but not known.
     """
-    position = {symbol: i for i, symbol in enumerate(expression.genes)}
-    found = [_find_one(name, position) for name in names]
-    unknown = [str(name) for name, i in zip(names, found, strict=True) if i is None]
-    if unknown:
-        close = get_close_matches(unknown[0].upper(), position, n=3)
-        raise GeneError(
-            f"{_list(unknown)} {'is no gene' if len(unknown) == 1 else 'are no genes'} of this dataset.",
-            "A gene symbol, an alias or an Ensembl ID is needed.",
-            f"Did you mean {' or '.join(close)}?" if close else "",
-        )
+    found = [expression.index.find(name) for name in names]
     missing = [str(name) for name, i in zip(names, found, strict=True) if not expression.is_measured[i]]
     if missing:
         raise GeneError(
@@ -175,11 +170,9 @@ def find_genes(expression: Expression, names: Sequence[str]) -> np.ndarray:
 
 def known_genes(expression: Expression, names: Sequence[str]) -> tuple[np.ndarray, list[str]]:
     """(positions of the measured genes among `names`, each once, ascending; names unknown or not measured)."""
-    position = {symbol: i for i, symbol in enumerate(expression.genes)}
-    found = [_find_one(name, position) for name in names]
-    left_out = [n for n, i in zip(names, found, strict=True) if i is None or not expression.is_measured[i]]
-    kept = {i for i in found if i is not None and expression.is_measured[i]}
-    return np.array(sorted(kept), dtype=np.int64), left_out
+    found, left_out = expression.index.known(names)
+    left_out += [str(expression.genes[i]) for i in found if not expression.is_measured[i]]
+    return np.array(sorted(i for i in found if expression.is_measured[i]), dtype=np.int64), left_out
 
 
 def read_mask(mask: np.ndarray, n_obs: int, what: str) -> np.ndarray:
@@ -197,15 +190,6 @@ def read_mask(mask: np.ndarray, n_obs: int, what: str) -> np.ndarray:
             "One true or false for each cell is needed.",
         )
     return mask
-
-
-def _find_one(name: str, position: dict[str, int]) -> int | None:
-    from scfviz.data.vocabulary import load_vocabulary
-
-    name = str(name).strip()
-    if name in position:
-        return position[name]
-    return position.get(load_vocabulary().lookup(name) or "")
 
 
 def _list(names: list[str]) -> str:

@@ -211,6 +211,8 @@ def compare_donors(
     design = "~donor + side" if replicates.is_paired else "~side"
     whole = pd.DataFrame(np.rint(sums[:, kept]).astype(np.int64), columns=counts.genes[kept].astype(str))
     table = _fit(whole, samples, design)
+    symbol_of = dict(zip(counts.index.names, counts.index.symbols, strict=True))
+    table["model_gene"] = table["names"].map(symbol_of)
     if progress is not None:
         progress(1.0)
     return PseudobulkComparison(table, samples, replicates, design, tuple(notes))

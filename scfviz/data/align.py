@@ -14,10 +14,10 @@ from scfviz.data import matrix as mx
 from scfviz.data.candidates import count_matrix, count_var
 from scfviz.data.check import CountsReport, check_and_match
 from scfviz.data.features import Features
+from scfviz.data.gene_index import GeneIndex
 from scfviz.data.genes import GeneMatch, GeneReport, match_genes
 from scfviz.data.repeats import resolve_repeats
 from scfviz.data.source import Fingerprint, refuse_changed
-from scfviz.data.vocabulary import MITOCHONDRIAL_PREFIX
 from scfviz.errors import OptionError
 
 SECONDS_BETWEEN_FOLDER_CHECKS = 1.0
@@ -25,12 +25,16 @@ N_CELL_NAMES = 3
 
 
 class AlignedCounts:
-    """Counts of a dataset in the model's gene order. Nothing is copied until rows are asked for.
+    """Counts of a dataset in the order of a list of genes: the model's, or the file's own (see `scfviz.data.open`).
+
+    Nothing is copied until rows are asked for.
 
     Attributes
     ----------
     genes
-        Symbols of the model, (n_genes,).
+        Names, (n_genes,): symbols of the model, or what the file's genes are called.
+    index
+        Every name that the genes go by.
     is_measured
         bool (n_genes,): whether the file holds the gene at all. A zero of a gene that is not measured means nothing.
     target
@@ -39,6 +43,8 @@ class AlignedCounts:
         Table of the cells with unique names.
     is_other_species
         bool (n_obs,): cells of the mouse, in a file of human and mouse cells. They are never embedded.
+    match
+        How the rows of the file's gene table met `genes`.
     counts_report, gene_report
         What was decided on the way.
     """
@@ -53,15 +59,16 @@ class AlignedCounts:
         watched: tuple[Path, Fingerprint] | None = None,
         cells: np.ndarray | None = None,
         is_other_species: np.ndarray | None = None,
+        index: GeneIndex | None = None,
     ):
-        self._matrix, self._match, self._watched, self._cells = matrix, match, watched, cells
+        self._matrix, self._watched, self._cells, self.match = matrix, watched, cells, match
+        self.index = GeneIndex.of_model(match.genes) if index is None else index
         self._checked_at = 0.0
         self.obs, self.counts_report, self.gene_report = obs, counts_report, gene_report
         self.target = match.target
         self.genes = np.array(match.genes, dtype=object)
         self.is_other_species = np.zeros(len(obs), dtype=bool) if is_other_species is None else is_other_species
         self.is_measured = np.bincount(match.target[match.target >= 0], minlength=len(match.genes)) > 0
-        self._is_mitochondrial = np.array([g.startswith(MITOCHONDRIAL_PREFIX) for g in match.genes], dtype=np.float64)
 
     @property
     def n_obs(self) -> int:
@@ -70,17 +77,17 @@ class AlignedCounts:
 
     @property
     def n_genes(self) -> int:
-        """Number of the model's genes."""
+        """Number of genes."""
         return len(self.genes)
 
     @property
     def total_counts(self) -> np.ndarray:
-        """Counts of each cell over the model's genes, float64 (n_obs,). Read once, then kept."""
+        """Counts of each cell over all these genes, float64 (n_obs,). Read once, then kept."""
         return self._per_cell[0]
 
     @property
     def n_expressed(self) -> np.ndarray:
-        """Number of the model's genes with counts in each cell, int32 (n_obs,)."""
+        """Number of genes with counts in each cell, int32 (n_obs,)."""
         return self._per_cell[1]
 
     @property
@@ -88,18 +95,25 @@ class AlignedCounts:
         """Counts of each cell on mitochondrial genes, float64 (n_obs,); NaN where the file measured none of them."""
         return self._per_cell[2]
 
+    @property
+    def known_counts(self) -> np.ndarray:
+        """Counts of each cell on genes that the model knows, float64 (n_obs,)."""
+        return self._per_cell[3]
+
     @cached_property
-    def _per_cell(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        totals, mitochondrial = np.empty((2, self.n_obs))
+    def _per_cell(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        totals, mitochondrial, known = np.empty((3, self.n_obs))
+        is_mitochondrial, is_known = self.index.is_mitochondrial, self.index.is_known.astype(np.float64)
         expressed = np.empty(self.n_obs, dtype=np.int32)
         for start, block in self.blocks():
             stop = start + block.shape[0]
             totals[start:stop] = np.asarray(block.sum(axis=1, dtype=np.float64)).ravel()
             expressed[start:stop] = np.diff(block.indptr)
-            mitochondrial[start:stop] = block @ self._is_mitochondrial
-        if not (self.is_measured & (self._is_mitochondrial > 0)).any():
+            mitochondrial[start:stop] = block @ is_mitochondrial.astype(np.float64)
+            known[start:stop] = block @ is_known
+        if not (self.is_measured & is_mitochondrial).any():
             mitochondrial[:] = np.nan
-        return totals, expressed, mitochondrial
+        return totals, expressed, mitochondrial, known
 
     def blocks(self, rows: int | None = None):
         """(first cell, counts) over all cells in order, in blocks of bounded size."""
@@ -108,7 +122,7 @@ class AlignedCounts:
             yield start, self.rows(start, start + rows)
 
     def rows(self, start: int, stop: int) -> sp.csr_matrix:
-        """Counts of cells `start` to `stop` in the model's gene order.
+        """Counts of cells `start` to `stop` in the order of `genes`.
 
         Returns
         -------
@@ -133,7 +147,7 @@ class AlignedCounts:
         return self._reorder(block)
 
     def _reorder(self, block: sp.csr_matrix) -> sp.csr_matrix:
-        """Rename columns to the model's, drop the others, add repeated genes."""
+        """Bring columns into the order of `genes`, drop the others, add repeated genes."""
         columns = self.target[block.indices]
         keep = (columns >= 0) & (block.data != 0)
         indptr = np.concatenate([[0], np.cumsum(keep)])[block.indptr]
@@ -171,13 +185,14 @@ class AlignedCounts:
         obs = self.obs.iloc[indices]
         part = AlignedCounts(
             self._matrix,
-            self._match,
+            self.match,
             obs,
             self.counts_report,
             self.gene_report,
             self._watched,
             cells,
             self.is_other_species[indices],
+            self.index,
         )
         if "_per_cell" in self.__dict__:
             part.__dict__["_per_cell"] = tuple(values[indices] for values in self._per_cell)

@@ -152,7 +152,8 @@ def read(
     found = scan(adata, chosen, name, matched)
     if not trusted:
         refuse_unlike(found, chosen, name)
-    if found.n_empty == found.n_obs:
+    knows_none = matched is not None and not (matched.target >= 0).any()
+    if not found.totals.any() or (found.n_empty == found.n_obs and not knows_none):
         where = "the genes that the model knows" if match else f"{chosen.location}"
         raise DatasetError(
             f"No cell of {name} has a single count in {where}.",

@@ -2,7 +2,7 @@
 row-major storage costs a scan of all cells.
 
 A store is a folder of plain arrays that are mapped into memory: reading a gene touches its own bytes only. It holds the
-counts as they are (whole numbers below 65,536 in two bytes) of the model's genes that the dataset measured.
+counts as they are (whole numbers below 65,536 in two bytes) of every gene, and every name that the genes go by.
 """
 
 import json
@@ -17,12 +17,13 @@ import numpy as np
 import scipy.sparse as sp
 
 from scfviz.data.disk import reserve
+from scfviz.data.gene_index import GeneIndex
 from scfviz.errors import DatasetError, GeneError, Stopped
 
 if TYPE_CHECKING:
     from scfviz.data.align import AlignedCounts
 
-VERSION = 1
+VERSION = 2
 COUNTS_PER_CELL = 1e4
 ENTRIES_PER_BLOCK = 4_000_000
 _SPARE_BYTES = 512 * 2**20
@@ -33,8 +34,8 @@ class GeneStore:
 
     Attributes
     ----------
-    genes
-        Symbols, (n_genes,).
+    genes, index
+        What the genes are called, (n_genes,), and every name that they go by.
     is_measured
         bool (n_genes,): whether the dataset holds the gene at all.
     n_obs
@@ -47,13 +48,13 @@ class GeneStore:
         self.folder = folder
         about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
         self.n_obs = int(about["n_obs"])
-        self.genes = np.array(about["genes"], dtype=object)
+        self.index = GeneIndex(*(tuple(about[part]) for part in ("genes", "symbols", "others")))
+        self.genes = np.array(self.index.names, dtype=object)
         self.is_measured = np.load(folder / "is_measured.npy", allow_pickle=False)
         self.total_counts = np.load(folder / "total_counts.npy", allow_pickle=False)
         self._indptr = np.load(folder / "indptr.npy", allow_pickle=False)
         self._cells = _open_array(folder / "cells.bin", np.dtype(np.int32), int(self._indptr[-1]))
         self._counts = _open_array(folder / "counts.bin", np.dtype(about["dtype"]), int(self._indptr[-1]))
-        self._position = {symbol: i for i, symbol in enumerate(self.genes)}
         with np.errstate(divide="ignore"):
             self._scale = np.where(self.total_counts > 0, COUNTS_PER_CELL / self.total_counts, np.nan).astype(
                 np.float32
@@ -132,9 +133,9 @@ class GeneStore:
         return sp.csc_matrix((np.concatenate(values), np.concatenate(rows), indptr), shape=(n_rows, len(part)))
 
     def _find(self, gene: str | int) -> int:
-        position = self._position.get(gene) if isinstance(gene, str) else int(gene)
-        if position is None or not 0 <= position < len(self.genes):
-            raise GeneError(f"'{str(gene)[:40]}' is no gene of this dataset.", "A gene symbol of the model is needed.")
+        position = self.index.find(gene) if isinstance(gene, str) else int(gene)
+        if not 0 <= position < len(self.genes):
+            raise GeneError(f"There is no gene number {position:,}.", f"There are {len(self.genes):,}.")
         if not self.is_measured[position]:
             raise GeneError(
                 f"{self.genes[position]} was not measured in this dataset.",
@@ -234,7 +235,8 @@ def _write(counts: "AlignedCounts", work: Path, watch: _Watch) -> None:
     np.save(work / "indptr.npy", indptr)
     np.save(work / "total_counts.npy", totals)
     np.save(work / "is_measured.npy", counts.is_measured)
-    about = {"version": VERSION, "n_obs": counts.n_obs, "genes": list(map(str, counts.genes)), "dtype": dtype.str}
+    about = {"version": VERSION, "n_obs": counts.n_obs, "dtype": dtype.str}
+    about |= {"genes": counts.index.names, "symbols": counts.index.symbols, "others": counts.index.others}
     (work / "about.json").write_text(json.dumps(about), encoding="utf-8")
 
 

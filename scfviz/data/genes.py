@@ -76,6 +76,7 @@ def match_genes(
     column: str | None = None,
     features: Features | None = None,
     cells: Sequence[str] = (),
+    accept_few: bool = False,
 ) -> GeneMatch:
     """Find the model's gene for each row of `var`.
 
@@ -94,6 +95,8 @@ def match_genes(
         Which rows are genes at all; None finds out by type and name.
     cells
         Names of the cells, which are shown when no gene is known: perhaps the table lies the other way.
+    accept_few
+        Whether any number of known genes will do: a file of two genes can be looked at, only the model needs more.
 
     Raises
     ------
@@ -119,7 +122,8 @@ def match_genes(
     target[is_gene] = [position.get(symbol, -1) for symbol in best.symbols]
     is_gene = is_gene & ~is_foreign  # what is the mouse's is no gene that the model might have known
     report = make_report(best, target, is_gene, genes, features)
-    refuse_too_few(report, best, var, len(genes), cells)
+    if not accept_few:
+        refuse_too_few(report, best, var, len(genes), cells)
     return GeneMatch(target, is_gene, tuple(genes), report, is_foreign)
 
 

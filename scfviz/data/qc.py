@@ -8,7 +8,13 @@ from scfviz.errors import DatasetError, OptionError
 
 
 def qc_metrics(aligned: AlignedCounts) -> pd.DataFrame:
-    """Depth, number of genes and mitochondrial share of each cell, over the model's genes.
+    """Depth, number of genes and mitochondrial share of each cell.
+
+    Parameters
+    ----------
+    aligned
+        With all genes of the file (`OpenDataset.counts`), these are the usual numbers of scanpy; the names of
+        mitochondrial genes begin with MT-.
 
     Returns
     -------
@@ -28,6 +34,7 @@ def qc_metrics(aligned: AlignedCounts) -> pd.DataFrame:
 def filter_cells(
     metrics: pd.DataFrame,
     *,
+    model_counts: np.ndarray | None = None,
     min_counts: float | None = None,
     min_genes: int | None = None,
     max_pct_mt: float | None = None,
@@ -38,6 +45,8 @@ def filter_cells(
     ----------
     metrics
         From `qc_metrics`.
+    model_counts
+        Counts of each cell in the model's genes, where the cells are for the model: those without any cannot stay.
     min_counts, min_genes, max_pct_mt
         Limits that still pass; None sets no limit. A cell whose mitochondrial share is unknown passes that limit.
 
@@ -59,6 +68,8 @@ def filter_cells(
     keep = metrics["total_counts"].to_numpy() > 0
     if "is_other_species" in metrics:
         keep &= ~metrics["is_other_species"].to_numpy()
+    if model_counts is not None:
+        keep &= np.asarray(model_counts) > 0
     if min_counts is not None:
         keep &= metrics["total_counts"].to_numpy() >= min_counts
     if min_genes is not None:

@@ -48,6 +48,17 @@ class GeneVocabulary:
                     return table[key] or None
         return None
 
+    def genes_called(self, name: str) -> tuple[str, ...]:
+        """Every gene of the model that a name may stand for, as symbol, Ensembl ID or alias, in the model's order."""
+        bare = strip_version(name.strip())
+        if bare in self.by_symbol:
+            return (bare,)
+        return tuple(
+            symbol
+            for symbol, ensembl, aliases in zip(self.symbols, self.ensembl, self.aliases, strict=True)
+            if bare in aliases or bare in ensembl or bare == symbol.upper()
+        )
+
     def index(self) -> dict[str, int]:
         """Position of each symbol in the model's order."""
         return {symbol: i for i, symbol in enumerate(self.symbols)}

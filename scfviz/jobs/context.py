@@ -20,6 +20,7 @@ from scfviz.tasks.result import Result, read_result
 if TYPE_CHECKING:
     from scfviz.analysis.expression import Expression
     from scfviz.data.align import AlignedCounts
+    from scfviz.data.open import OpenDataset
 
 
 def result_folders(workspace: Workspace, job_ids: Iterable[str | None]) -> list[Path]:
@@ -45,13 +46,20 @@ def result_folders(workspace: Workspace, job_ids: Iterable[str | None]) -> list[
     return folders
 
 
+def open_file(path: str | Path, workspace: Workspace, column: str | None, **options) -> "OpenDataset":
+    """A dataset with all genes of its file; every value is checked once for each content, see `open_dataset`."""
+    from scfviz.data.open import open_dataset
+
+    return open_dataset(path, column=column, reports=workspace.root / "checks", **options)
+
+
 def open_expression(counts: "AlignedCounts", store: str | Path | None) -> "Expression":
     """Expression by genes: from the store where it is there and belongs to these counts, else from the file itself."""
     from scfviz.analysis.expression import AlignedExpression
     from scfviz.data.gene_store import open_gene_store
 
     found = open_gene_store(Path(store)) if store else None
-    if found is not None and found.n_obs == counts.n_obs and np.array_equal(found.genes, counts.genes):
+    if found is not None and found.n_obs == counts.n_obs and found.index == counts.index:
         return found
     return AlignedExpression(counts)
 

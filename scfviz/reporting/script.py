@@ -121,11 +121,12 @@ def _dataset_path(record: AnalysisRecord) -> str:
 def _open(record: AnalysisRecord) -> Cell:
     code = f"""\
 check("content of the dataset", dataset_id(DATASET), {record.dataset!r})
-adata = scfviz.read_dataset(DATASET)
-counts = scfviz.align_genes(adata{_gene_column(record)})
+opened = scfviz.open_dataset(DATASET{_gene_column(record)})
+adata, counts = opened.adata, opened.counts  # all genes of the file
 check("cells", counts.n_obs, {record.n_obs})
-check("measured genes", int(counts.is_measured.sum()), {int(record.genes["n_measured"])})"""
-    return Cell("Open the file and match its genes.", code)
+check("genes of the file", counts.n_genes, {int(record.genes["n_genes"])})
+check("genes of the model in the file", opened.gene_report.n_measured, {int(record.genes["n_measured"])})"""
+    return Cell("Open the file and match its genes to the model's.", code)
 
 
 def _gene_column(record: AnalysisRecord) -> str:
@@ -155,9 +156,9 @@ from scfviz.model.checkpoint import checkpoint_info, default_checkpoint
 CHECKPOINT = {folder}
 check("content of the model", checkpoint_info(CHECKPOINT).hash, {checkpoint["hash"]!r})
 model = scfviz.load_checkpoint(CHECKPOINT)
-aligned = scfviz.align_genes(adata, genes=model.genes{_gene_column(record)})
-metrics = qc_metrics(aligned)
-kept = {f"np.flatnonzero(filter_cells(metrics{limits}))" if filters else "np.arange(counts.n_obs)"}
+aligned = opened.align(model.genes)
+metrics = qc_metrics(counts)
+kept = np.flatnonzero(filter_cells(metrics, model_counts=counts.known_counts{limits}))
 check("cells that are kept", len(kept), {int(report["n_obs"])})
 cells = aligned.subset(kept)
 embedding = scfviz.embed_cells(cells, model, {given}).values
@@ -321,19 +322,19 @@ sets = read_gmt(GENE_SETS)"""
     else:
         read = "from scfviz.analysis.gene_sets import load_gene_ontology\n\nsets = load_gene_ontology()"
     if enriched.is_ranking:
-        import_line, column = "from scfviz.analysis.enrichment import enrich_ranking", "nes"
+        import_line, column = "from scfviz.analysis.enrichment import enrich_ranking, gene_symbols", "nes"
         compute = f"""\
 gene_sets = enrich_ranking(
-    tested["names"], tested["scores"], sets, {sizes},
+    gene_symbols(tested), tested["scores"], sets, {sizes},
     n_permutations={options["n_permutations"]!r}, seed={options["seed"]!r},
 )"""
     else:
-        import_line, column = "from scfviz.analysis.enrichment import enrich_list, top_genes", "pvals_adj"
+        import_line, column = "from scfviz.analysis.enrichment import enrich_list, gene_symbols, top_genes", "pvals_adj"
         limits = ", ".join(repr(options[name]) for name in ("direction", "max_padj", "min_change", "most"))
         compute = f"""\
 genes = top_genes(tested, {limits})  # side, adjusted p, log2 fold change, number of genes
 check("genes of the list", len(genes), {report["n_list"]!r})
-gene_sets = enrich_list(genes, sets, tested["names"], {sizes})"""
+gene_sets = enrich_list(genes, sets, gene_symbols(tested), {sizes})"""
     best = enriched.table.head(_CHECKED)
     code = f"""\
 {import_line}

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from scfviz.data.align import AlignedCounts
+    from scfviz.data.open import OpenDataset
     from scfviz.model.checkpoint import CheckpointInfo
     from scfviz.model.scfoundation import ScFoundation
 
@@ -31,13 +32,15 @@ class OpenedCells:
     Attributes
     ----------
     aligned
-        Counts of the kept cells, in the model's gene order.
+        Counts of the kept cells: in the model's gene order, or of all genes of the file for a task without a model.
     kept
         int64 (n_kept,): their rows in the file.
     n_in_file
         Cells of the file.
     metrics
-        Their depth, genes and mitochondrial share, see `qc_metrics`.
+        Their depth, genes and mitochondrial share over all genes of the file, see `qc_metrics`.
+    all_genes
+        Counts of the kept cells over all genes of the file.
     """
 
     aligned: "AlignedCounts"
@@ -46,6 +49,7 @@ class OpenedCells:
     metrics: "pd.DataFrame"
     model: "ScFoundation | None" = None
     checkpoint: "CheckpointInfo | None" = None
+    all_genes: "AlignedCounts | None" = None
 
 
 def run_task(name: str, /, **options: Any) -> Result:
@@ -79,7 +83,11 @@ def run_task(name: str, /, **options: Any) -> Result:
 
 
 def compute(
-    task: Task, options: TaskOptions, steps: Steps, check_size: Callable[[int], None] = lambda n_obs: None
+    task: Task,
+    options: TaskOptions,
+    steps: Steps,
+    check_size: Callable[[int], None] = lambda n_obs: None,
+    reports: Path | None = None,
 ) -> Result:
     """Run a task on checked options, with its stages.
 
@@ -87,17 +95,21 @@ def compute(
     ----------
     check_size
         Called with the number of cells before anything long begins; may refuse them.
+    reports
+        Folder in which results of checks are kept, see `open_dataset`.
     """
     with steps.step(0.0, OPENING):
-        cells = open_cells(task, options)
+        cells = open_cells(task, options, reports)
         check_size(cells.aligned.n_obs)
     found: Result = load(task.run)(cells, options, steps)
     about = _describe(task, options, cells) | dict(found.report)
     return replace(found, kept=cells.kept, report=about | {"seconds": steps.seconds})
 
 
-def open_cells(task: Task, options: TaskOptions) -> OpenedCells:
+def open_cells(task: Task, options: TaskOptions, reports: Path | None = None) -> OpenedCells:
     """Open the dataset, align its genes and leave out what the filters remove.
+
+    Filters are on all genes of the file; the model's genes matter to tasks that need a model, and to them alone.
 
     Raises
     ------
@@ -106,35 +118,38 @@ def open_cells(task: Task, options: TaskOptions) -> OpenedCells:
     GeneError, CheckpointError
         Its genes, or the model, cannot be used.
     """
-    from scfviz.data.align import align_genes
-    from scfviz.data.read import read_dataset
+    from scfviz.data.open import open_dataset
 
-    adata = read_dataset(options.dataset)  # a broken file is found before torch is loaded
+    # a broken file is found before torch is loaded
+    opened = open_dataset(options.dataset, column=options.gene_column, counts=options.counts, reports=reports)
     model = info = None
     if task.needs_model and isinstance(options, ModelOptions):
         from scfviz.model.checkpoint import checkpoint_info, load_checkpoint
 
         info, model = checkpoint_info(options.checkpoint), load_checkpoint(options.checkpoint)
-    genes = None if model is None else model.genes
-    aligned = align_genes(adata, genes=genes, counts=options.counts, column=options.gene_column)
+    aligned = opened.counts if model is None else opened.align(model.genes)
     n_in_file = aligned.n_obs
-    aligned, metrics, kept = _filter(aligned, options.filters)
-    return OpenedCells(aligned, kept, n_in_file, metrics, model, info)
+    aligned, metrics, kept = _filter(opened, aligned, options.filters)
+    return OpenedCells(aligned, kept, n_in_file, metrics, model, info, opened.counts.subset(kept))
 
 
 def _filter(
-    aligned: "AlignedCounts", filters: dict[str, float] | None
+    opened: "OpenDataset", aligned: "AlignedCounts", filters: dict[str, float] | None
 ) -> tuple["AlignedCounts", "pd.DataFrame", np.ndarray]:
-    from scfviz.data.qc import filter_cells, qc_metrics
+    from scfviz.data.qc import filter_cells, qc_metrics, refuse_unusable
 
-    metrics, kept = qc_metrics(aligned), np.arange(aligned.n_obs)
+    metrics, kept = qc_metrics(opened.counts), np.arange(aligned.n_obs)
+    for_model = aligned is not opened.counts
     if not filters:
+        if for_model:
+            refuse_unusable(aligned)
         return aligned, metrics, kept
-    kept = np.flatnonzero(filter_cells(metrics, **filters))
+    model_counts = opened.counts.known_counts if for_model else None
+    kept = np.flatnonzero(filter_cells(metrics, model_counts=model_counts, **filters))
     if not len(kept):
         raise DatasetError(
             f"The filters remove all {aligned.n_obs:,} cells.",
-            "At least one cell must remain.",
+            "At least one cell must remain; for the model it needs a count in its genes.",
             "Loosen the filters.",
         )
     return aligned.subset(kept), metrics.iloc[kept], kept

@@ -298,15 +298,15 @@ def test_a_subset_holds_exactly_the_rows_that_were_selected(dataset, monkeypatch
     assert (entry["n_cells"], entry["n_obs"]) == (40, N) and "lasso" in entry["words"]
 
 
-def test_genes_are_aligned_only_for_a_rule_that_names_one(dataset, monkeypatch):
-    """Aligning reads the whole file; a lasso, a label and a query of columns need none of its counts."""
-    from scfviz.data import align
+def test_counts_are_opened_only_for_a_rule_that_names_a_gene(dataset, monkeypatch):
+    """Finding them may read the whole file; a lasso, a label and a query of columns need none of its counts."""
+    from scfviz.jobs import context
 
-    asked, align_genes = [], align.align_genes
+    asked, open_file = [], context.open_file
     open_page()
     work_off()  # the store of genes, which needs them
     views = [view_of(rule) for rule in (LASSO, Query('cell_type == "B"'), Query(f'gene("{some_genes()[7]}") > 1'))]
-    monkeypatch.setattr(align, "align_genes", lambda *a, **k: asked.append(1) or align_genes(*a, **k))
+    monkeypatch.setattr(context, "open_file", lambda *a, **k: asked.append(1) or open_file(*a, **k))
     lasso, query, gene = (ask_subset(view, f"part {number}") for number, view in enumerate(views))
     assert len(asked) == 1
     cells = [ad.read_h5ad(sources.resolve(ref).path).obs_names.tolist() for ref in (lasso, query, gene)]

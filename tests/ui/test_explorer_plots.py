@@ -47,6 +47,7 @@ from scfviz.analysis.selection.rules import (
     Union,
     evaluate,
 )
+from scfviz.data.gene_index import GeneIndex
 from scfviz.data.vocabulary import load_vocabulary
 from scfviz.errors import GeneError
 from scfviz.jobs.labels import change_labels, start_labels
@@ -189,15 +190,16 @@ def test_genes_are_pasted_by_any_name_and_unknown_ones_are_named(dataset):
     assert gene_list.split_names('CD3D, "MS4A1"\n\tNKG7;; x') == ["CD3D", "MS4A1", "NKG7", "x"]
     measured = set(some_genes())
     missing = next(symbol for symbol in load_vocabulary().symbols if symbol not in measured)
-    genes, unknown = gene_list.find_genes([GENES[0], "no <gene>", missing, GENES[0], GENES[1]], measured)
-    assert genes == GENES[:2] and unknown == {"no <gene>": "not known", missing: "not measured"}
+    index = GeneIndex.of_model(sorted(measured))
+    genes, errors = gene_list.find_genes([GENES[0], "no <gene>", missing, GENES[0], GENES[1]], index)
+    assert genes == GENES[:2] and list(errors) == ["no <gene>", missing] and "not measured" in errors[missing].found
     app = open_page({"x_panel": "plots"})
     assert "Choose genes above" in text_of(app)
     app.text_area(key="x_paste_text").set_value(f"{GENES[0]} no*gene\n{missing}")
     check(next(button for button in app.button if button.label == "Add").click().run())
     assert app.dataframe[-1].value["gene"].unique().tolist() == GENES[:1]
     text = text_of(app)
-    assert "1 name no gene of the model: no\\*gene" in text and f"not measured in this dataset: {missing}" in text
+    assert "1 name without a gene here: no\\*gene" in text and f"not measured in this dataset: {missing}" in text
 
 
 def test_suggested_genes_mark_their_groups(dataset):
@@ -208,7 +210,7 @@ def test_suggested_genes_mark_their_groups(dataset):
     genes = table.loc["B"].index.tolist()
     assert GENES[0] in genes and 2 <= len(genes) <= 6
     assert all(table["B"][gene] != table[HOSTILE][gene] for gene in genes)
-    counts = AlignedExpression(describe.open_aligned(source(), None)[0])
+    counts = AlignedExpression(describe.open_dataset(source(), None).counts)
     grouping = group_cells(explorer_data.explore(source(), None, None).obs["cell_type"])
     found, n = suggest_genes(counts, grouping, per_group=1, most_cells=60)
     assert n == 60 and found[-1] == GENES[0] and len(found) == 2

@@ -183,7 +183,7 @@ def test_maps_recolour_together_and_gene_is_found_by_any_name(with_result):
     app = typed(vocabulary.ensembl[vocabulary.symbols.index(gene)][0])
     assert_sound(app)
     assert figures(app)[0]["data"][0]["marker"]["color"] == by_symbol["data"][0]["marker"]["color"]
-    assert "no gene of the model" in text_of(typed("NOTAGENE")).replace("\\", "")
+    assert "is no gene of this dataset" in text_of(typed("NOTAGENE")).replace("\\", "")
     assert "was not measured in this dataset" in text_of(typed(absent))
 
 

@@ -17,7 +17,7 @@ from scfviz.jobs.memory import Need, refuse_what_cannot_fit
 from scfviz.jobs.workspace import Workspace, read_json, write_json
 
 TITLE = "Comparison"
-VERSION = 1  # part of the identity: raise it when the same options give other results
+VERSION = 2  # part of the identity: raise it when the same options give other results
 PSEUDOBULK = "pseudobulk"
 FIXED_BYTES, BYTES_PER_CELL = 1.3e9, 4_000.0  # measured by benchmarks/jobs.py --memory
 METHODS = ("wilcoxon", "t-test", PSEUDOBULK)
@@ -85,20 +85,18 @@ def run(folder: Path, options: dict[str, Any], report: Report, should_stop: Shou
     """Compute; see the module's text for the result files."""
     from scfviz.analysis.pseudobulk import donor_columns, find_replicates, what_to_trust
     from scfviz.analysis.selection.rules import evaluate, from_json
-    from scfviz.data.align import align_genes
-    from scfviz.data.read import read_dataset
     from scfviz.jobs.access import content_key
-    from scfviz.jobs.context import open_expression, read_context, result_folders
+    from scfviz.jobs.context import open_expression, open_file, read_context, result_folders
     from scfviz.jobs.labels import refuse_changed_labels
 
     start = time.monotonic()
     report(0.0, "Reading and checking the dataset")
     identity = (read_json(folder / "job.json") or {})["identity"]
-    adata = read_dataset(options["dataset"])
-    counts = align_genes(adata, column=options["gene_column"])
+    workspace = Workspace(folder.parents[1])
+    opened = open_file(options["dataset"], workspace, options["gene_column"])
+    adata, counts = opened.adata, opened.counts
     refuse_what_cannot_fit("differential_expression", options, counts.n_obs)
     expression = open_expression(counts, options["gene_store"])
-    workspace = Workspace(folder.parents[1])
     results = result_folders(workspace, [options["embed_job"], *options["task_jobs"]])
     context, takes_part = read_context(adata, lambda: expression, results, workspace=workspace)
     report(0.05, "Finding the selected cells")

@@ -15,7 +15,7 @@ from scfviz.jobs.kinds import Report, ShouldStop, fill_options, named_data
 from scfviz.jobs.workspace import Workspace, write_json
 
 TITLE = "Gene sets of a comparison"
-VERSION = 1  # part of the identity: raise it when the same options give other results
+VERSION = 2  # part of the identity: raise it when the same options give other results
 WAYS = ("list", "ranking")
 ONLY_LIST = ("direction", "max_padj", "min_change", "most")
 ONLY_RANKING = ("n_permutations", "seed")
@@ -77,7 +77,7 @@ def run(folder: Path, options: dict[str, Any], report: Report, should_stop: Shou
     """Compute; see the module's text for the result files."""
     import pandas as pd
 
-    from scfviz.analysis.enrichment import enrich_list, enrich_ranking, top_genes
+    from scfviz.analysis.enrichment import enrich_list, enrich_ranking, gene_symbols, top_genes
     from scfviz.analysis.gene_sets import load_gene_ontology, read_gmt
 
     start = time.monotonic()
@@ -92,12 +92,12 @@ def run(folder: Path, options: dict[str, Any], report: Report, should_stop: Shou
     if options["way"] == "list":
         chosen = top_genes(table, *(options[name] for name in ONLY_LIST))
         found = enrich_list(
-            chosen, sets, table["names"], progress=lambda share: report(0.05 + 0.9 * share, "Counting genes in sets"),
-            **limits,
+            chosen, sets, gene_symbols(table),
+            progress=lambda share: report(0.05 + 0.9 * share, "Counting genes in sets"), **limits,
         )  # fmt: skip
     else:
         found = enrich_ranking(
-            table["names"], table["scores"], sets, n_permutations=int(options["n_permutations"]),
+            gene_symbols(table), table["scores"], sets, n_permutations=int(options["n_permutations"]),
             seed=int(options["seed"]), progress=lambda share: report(0.05 + 0.9 * share, "Shuffling the genes"),
             **limits,
         )  # fmt: skip

@@ -42,12 +42,11 @@ def memory(options: dict[str, Any]) -> Need:
 
 def run(folder: Path, options: dict[str, Any], report: Report, should_stop: ShouldStop) -> None:
     """Build the store; an interrupted build starts anew."""
-    from scfviz.data.align import align_genes
     from scfviz.data.gene_store import build_gene_store
-    from scfviz.data.read import read_dataset
+    from scfviz.jobs.context import open_file
 
     report(0.0, "Reading and checking the dataset")
-    counts = align_genes(read_dataset(options["dataset"]), column=options["gene_column"])
+    counts = open_file(options["dataset"], Workspace(folder.parents[1]), options["gene_column"]).counts
     refuse_what_cannot_fit("gene_store", options, counts.n_obs)
     build_gene_store(
         counts,

@@ -11,6 +11,8 @@ import streamlit as st
 
 from scfviz.analysis.metrics import sounds_like_types
 from scfviz.analysis.selection.rules import Rule, SelectionContext, evaluate
+from scfviz.data import gene_store
+from scfviz.data.gene_index import GeneIndex
 from scfviz.jobs import JobStatus, Workspace, result_dir
 from scfviz.jobs.labels import labels_version, list_labels, with_labels
 from scfviz.tasks.registry import written
@@ -19,6 +21,8 @@ from scfviz.ui.drawing import coloring, palette
 from scfviz.ui.frame import describe, job_panel, sources, state
 from scfviz.ui.tasks import results
 
+# Without the counts ordered by genes each gene costs a reading of the whole file.
+MAX_CELLS_WITHOUT_STORE = 30_000
 MAX_CATEGORIES = 2_000  # a column with more different texts holds names, not groups
 MAX_NUMBERED_GROUPS = 60  # a column with more different whole numbers measures something
 
@@ -43,8 +47,8 @@ class Explored:
         Table of the shown cells.
     labels, values
         Its columns that hold groups, and those that hold numbers.
-    genes
-        Measured genes, sorted.
+    genes, index
+        What the genes of the file are called, sorted; every name that they go by.
     is_trained
         Whether the model behind its map is; True where there is no such map.
     colors
@@ -67,6 +71,7 @@ class Explored:
     labels: tuple[str, ...]
     values: tuple[str, ...]
     genes: tuple[str, ...]
+    index: GeneIndex
     is_trained: bool
     colors: Mapping[str, list[str]] = field(default_factory=dict)
     lineage: tuple[dict[str, Any], ...] = ()
@@ -91,12 +96,25 @@ class Explored:
 def store_job(source: sources.Source) -> JobStatus:
     """The computation that orders the counts by genes; it is asked for when it never was."""
     wanted = {"dataset": str(source.path.resolve()), "gene_column": state.gene_column()}
-    return job_panel.newest("gene_store", wanted) or job_panel.status_of(job_panel.ask("gene_store", wanted))
+    found = job_panel.newest("gene_store", wanted)
+    if found is None or found.identity.get("version") != gene_store.VERSION:
+        found = job_panel.status_of(job_panel.ask("gene_store", wanted))
+    return found
 
 
 def store_folder(job: JobStatus) -> str | None:
     """Where the counts by genes lie, once they do."""
     return str(result_dir(Workspace(), job.id) / "store") if job.state == "done" else None
+
+
+def must_wait(data: "Explored", store: str | None) -> bool:
+    """Whether genes of these cells are not read before the counts by genes are written: each would take minutes."""
+    return store is None and data.context.n_obs > MAX_CELLS_WITHOUT_STORE
+
+
+def show_waiting(source: sources.Source) -> None:
+    """How far the counts by genes are; the page goes on by itself when they are written."""
+    job_panel.show_progress(store_job(source).id, "Ordering the genes, so that each is read at once", place="-store")
 
 
 def explore(
@@ -142,16 +160,14 @@ def _open_store(folder: str):
 
 @st.cache_resource(max_entries=3, show_spinner="Opening the dataset …")
 def _explore(path: str, stamp: str, gene_column: str | None, jobs: tuple[str, ...], store: str | None) -> Explored:
-    from scfviz.data.read import read_dataset
     from scfviz.data.source import dataset_id
     from scfviz.jobs.access import content_key
-    from scfviz.jobs.context import open_expression, read_context
+    from scfviz.jobs.context import read_context
     from scfviz.jobs.kinds.export import read_lineage
 
-    aligned = describe.open_aligned(sources.Source("", Path(path), "", ""), gene_column)[0]
-    adata = read_dataset(path, folders=sources.allowed_folders())
-    folders = [result_dir(Workspace(), job) for job in jobs]
-    context, takes_part = read_context(adata, lambda: open_expression(aligned, store), folders)
+    opened = describe.open_path(path, gene_column)
+    adata, folders = opened.adata, [result_dir(Workspace(), job) for job in jobs]
+    context, takes_part = read_context(adata, lambda: describe.expression(path, gene_column, store), folders)
     shown = np.flatnonzero(takes_part)
     obs = context.obs if takes_part.all() else context.obs.iloc[shown]
     maps = {name: np.ascontiguousarray(context.maps[name][shown], np.float32) for name in _order(context.maps)}
@@ -160,7 +176,7 @@ def _explore(path: str, stamp: str, gene_column: str | None, jobs: tuple[str, ..
     titles = _map_titles() | results.map_titles(is_trained=is_trained)
     titles = {name: titles.get(name, name) for name in maps}
     labels, values = _columns(obs)
-    genes = tuple(sorted(aligned.genes[aligned.is_measured]))
+    genes = tuple(sorted(opened.index.names))
     stored, lineage = describe.own_colors(adata), tuple(read_lineage(adata.uns))
     return Explored(
         dataset_id(path),
@@ -173,6 +189,7 @@ def _explore(path: str, stamp: str, gene_column: str | None, jobs: tuple[str, ..
         labels,
         values,
         genes,
+        opened.index,
         is_trained,
         stored,
         lineage,

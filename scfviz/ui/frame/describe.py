@@ -1,6 +1,7 @@
 """What is known about a dataset: read once and kept in the workspace, so that pages can say it without the file."""
 
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
@@ -9,7 +10,11 @@ from scfviz.jobs import Workspace
 from scfviz.jobs.workspace import read_json, write_json
 from scfviz.ui.frame import sources
 
-_VERSION = 1
+if TYPE_CHECKING:
+    from scfviz.analysis.expression import Expression
+    from scfviz.data.open import OpenDataset
+
+_VERSION = 2
 
 
 def known(source: sources.Source, gene_column: str | None) -> dict[str, Any] | None:
@@ -25,7 +30,8 @@ def describe(source: sources.Source, gene_column: str | None) -> dict[str, Any]:
     dict
         `n_obs`, `n_vars`; `median_depth` in counts and `median_genes` per cell; `counts` and `genes`: the reports of
         the checks; `source`: format, size in bytes, notes of the reader; `colors`: the file's own, by column of `obs`;
-        `lineage`: where its cells came from.
+        `lineage`: where its cells came from; `n_empty`: cells without a count in the model's genes; `refusal`: why
+        the model cannot read these genes, as fields of an error, or None.
 
     Raises
     ------
@@ -39,20 +45,44 @@ def describe(source: sources.Source, gene_column: str | None) -> dict[str, Any]:
     return found
 
 
-def open_aligned(source: sources.Source, gene_column: str | None):
-    """The dataset's counts in the model's genes; shared by all visitors, never changed."""
-    return _open_aligned(str(source.path), sources.stamp(source.path), gene_column)
+def refuse_for_model(about: dict[str, Any]) -> None:
+    """Raise what the model has against the genes of a dataset; everything that needs no model works all the same.
+
+    Raises
+    ------
+    GeneError
+        Too few genes are known.
+    """
+    if refusal := about["refusal"]:
+        raise GeneError(refusal["found"], refusal["needed"], refusal["advice"])
+
+
+def open_dataset(source: sources.Source, gene_column: str | None) -> "OpenDataset":
+    """The dataset with all genes of its file, opened once; shared by all visitors, never changed."""
+    return open_path(str(source.path), gene_column)
+
+
+def open_path(path: str, gene_column: str | None) -> "OpenDataset":
+    """The same by its path."""
+    return _open(path, sources.stamp(Path(path)), gene_column)
+
+
+def expression(path: str, gene_column: str | None, store: str | None) -> "Expression":
+    """Expression of all genes of a file: from its counts by genes where those are written."""
+    from scfviz.jobs.context import open_expression
+
+    return open_expression(open_path(path, gene_column).counts, store)
 
 
 def quality(source: sources.Source, gene_column: str | None):
-    """Counts, genes and mitochondrial share of every cell; a data frame with one row per cell."""
+    """Counts, genes and mitochondrial share of every cell over all genes of the file; one row per cell."""
     return _quality(str(source.path), sources.stamp(source.path), gene_column)
 
 
 def colors(source: sources.Source, gene_column: str | None) -> dict[str, list[str]]:
     """The file's own colours by column of `obs`."""
     about = known(source, gene_column)
-    return about["colors"] if about else _colors(str(source.path), sources.stamp(source.path))
+    return about["colors"] if about else own_colors(open_dataset(source, gene_column).adata)
 
 
 def gene_columns(source: sources.Source) -> list[str]:
@@ -61,35 +91,11 @@ def gene_columns(source: sources.Source) -> list[str]:
 
 
 def gene_values(source: sources.Source, gene_column: str | None, gene: str):
-    """A gene in every cell of the file: float32 (n_obs,), ln(1 + counts per 10,000); NaN for a cell without counts."""
-    return _gene_values(str(source.path), sources.stamp(source.path), gene_column, gene)
+    """A gene, by the name that is shown, in every cell of the file: float32 (n_obs,), ln(1 + counts per 10,000).
 
-
-def find_gene(text: str, measured: set[str]) -> str:
-    """The model's gene that a symbol, earlier symbol, alias or Ensembl ID stands for.
-
-    Raises
-    ------
-    GeneError
-        No gene, or one that the file did not measure, which is not the same as a gene without counts.
+    NaN for a cell without counts.
     """
-    from scfviz.data.vocabulary import load_vocabulary
-
-    asked = text.strip()
-    gene = asked if asked in measured else load_vocabulary().lookup(asked)
-    if not gene:
-        raise GeneError(
-            f"'{asked[:40]}' is no gene of the model.",
-            "A symbol, alias or Ensembl ID of one of its genes is needed.",
-            "Check the spelling; the list opens while you type.",
-        )
-    if gene not in measured:
-        raise GeneError(
-            f"{gene} was not measured in this dataset: the file has no such gene.",
-            "That is not the same as no counts: nothing is known about it here.",
-            "Choose another gene.",
-        )
-    return gene
+    return _gene_values(str(source.path), sources.stamp(source.path), gene_column, gene)
 
 
 def _sidecar(source: sources.Source, gene_column: str | None):
@@ -102,63 +108,59 @@ def _sidecar(source: sources.Source, gene_column: str | None):
 def _describe(source: sources.Source, gene_column: str | None) -> dict[str, Any]:
     import numpy as np
 
-    aligned, about = open_aligned(source, gene_column)
-    metrics = quality(source, gene_column)
+    from scfviz.jobs.kinds.export import read_lineage
+
+    opened = open_dataset(source, gene_column)
+    metrics, adata = quality(source, gene_column), opened.adata
     return {
-        "n_obs": int(aligned.n_obs),
+        "n_obs": int(opened.n_obs),
+        "n_vars": int(adata.n_vars),
         "median_depth": float(np.median(metrics["total_counts"])),
         "median_genes": float(np.median(metrics["n_genes"])),
-        "counts": aligned.counts_report.as_dict(),
-        "genes": aligned.gene_report.as_dict(),
-        **about,
+        "n_empty": int((opened.counts.known_counts <= 0).sum()),
+        "refusal": opened.refusal.as_dict() if opened.refusal else None,
+        "counts": opened.counts_report.as_dict(),
+        "genes": opened.gene_report.as_dict() | {"n_genes": len(opened.index)},
+        "source": _plain_source(adata),
+        "colors": own_colors(adata),
+        "lineage": read_lineage(adata.uns),
     }
 
 
 @st.cache_resource(max_entries=3, show_spinner=False)
-def _open_aligned(path: str, stamp: str, gene_column: str | None):
-    from scfviz.data.align import align_genes
-    from scfviz.data.read import read_dataset
-    from scfviz.jobs.kinds.export import read_lineage
+def _open(path: str, stamp: str, gene_column: str | None):
+    from scfviz.jobs.context import open_file
 
-    adata = read_dataset(path, folders=sources.allowed_folders())
-    about = {"n_vars": int(adata.n_vars), "source": _plain_source(adata), "colors": own_colors(adata)}
-    about["lineage"] = read_lineage(adata.uns)
-    return align_genes(adata, column=gene_column), about
+    return open_file(path, Workspace(), gene_column, folders=sources.allowed_folders())
 
 
 @st.cache_resource(max_entries=6, show_spinner=False)
 def _quality(path: str, stamp: str, gene_column: str | None):
     from scfviz.data.qc import qc_metrics
 
-    return qc_metrics(_open_aligned(path, stamp, gene_column)[0])
+    return qc_metrics(_open(path, stamp, gene_column).counts)
 
 
 @st.cache_data(max_entries=12, show_spinner=False)
 def _gene_columns(path: str, stamp: str) -> list[str]:
     from scfviz.data.read import read_dataset
 
-    return [str(name) for name in read_dataset(path, folders=sources.allowed_folders()).var.columns]
-
-
-@st.cache_data(max_entries=12, show_spinner=False)
-def _colors(path: str, stamp: str) -> dict[str, list[str]]:
-    from scfviz.data.read import read_dataset
-
-    return own_colors(read_dataset(path, folders=sources.allowed_folders()))
+    try:
+        adata = _open(path, stamp, None).adata
+    except GeneError:  # no column of names was found; one may be chosen by hand
+        adata = read_dataset(path, folders=sources.allowed_folders())
+    return [str(name) for name in adata.var.columns]
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
 def _gene_values(path: str, stamp: str, gene_column: str | None, gene: str):
     import numpy as np
 
-    aligned = _open_aligned(path, stamp, gene_column)[0]
-    position = int(np.flatnonzero(aligned.genes == gene)[0])
-    values = np.empty(aligned.n_obs, np.float32)
-    for start in range(0, aligned.n_obs, 8192):
-        stop = min(start + 8192, aligned.n_obs)
-        values[start:stop] = aligned.rows(start, stop)[:, [position]].toarray().ravel()
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.log1p(values * (1e4 / aligned.total_counts)).astype(np.float32)
+    from scfviz.analysis.expression import AlignedExpression, read_gene
+
+    counts = _open(path, stamp, gene_column).counts
+    values = read_gene(AlignedExpression(counts), gene)
+    return np.where(counts.total_counts > 0, values, np.float32(np.nan))
 
 
 def _plain_source(adata) -> dict[str, Any]:

@@ -145,7 +145,7 @@ def show_card(source: sources.Source, about: dict[str, Any]) -> None:
     columns[2].metric(
         "Median counts per cell",
         number(about["median_depth"]),
-        help="Counts in the genes that the model knows.",
+        help=f"Over all {genes['n_genes']:,} genes of the file.",
     )
     columns[3].metric(
         "Of the model's genes",
@@ -169,6 +169,9 @@ def show_report(source: sources.Source, about: dict[str, Any]) -> None:
         _choose_gene_column(source)
     with right:
         st.markdown("##### Genes")
+        if refusal := about["refusal"]:
+            page.show_error("The model cannot read these genes", refusal["found"], refusal["needed"], refusal["advice"])
+            st.markdown("The Explorer works all the same: it uses every gene of the file and needs no model.")
         known = genes["n_file"] - genes["n_unknown"]
         coverage = "" if genes["counts_coverage"] is None else f", with {genes['counts_coverage']:.1f} % of its counts"
         st.markdown(
@@ -195,7 +198,7 @@ def _show_genes_table(genes: dict[str, Any]) -> None:
         "By an earlier symbol or alias": genes["n_alias"],
         "Mouse genes, by ortholog": genes["n_ortholog"],
         "Added to another row of the same gene": genes["n_summed"],
-        "Unknown to the model, left out": genes["n_unknown"],
+        "Unknown to the model, used by the Explorer alone": genes["n_unknown"],
         "Genes of the model not in the file": genes["n_not_measured"],
     }
     with st.expander("How the names were matched", icon=":material/rule:"):

@@ -33,13 +33,16 @@ def show(source: sources.Source) -> None:
         if n_foreign:
             limits = {"min_counts": 1.0} | limits
             st.warning(f"{plural(n_foreign, 'cell')} of the mouse cannot be embedded; any limit leaves them out.")
-        n_empty = int((metrics["total_counts"] <= 0).sum())
+        model_counts = describe.open_dataset(source, state.gene_column()).counts.known_counts
+        n_empty = int((model_counts <= 0).sum())
         if n_empty:  # their depth has no logarithm, so the model cannot read them
             limits = {"min_counts": 1.0} | limits
             st.warning(
-                f"{plural(n_empty, 'cell')} without any counts cannot be embedded; use a limit to leave them out."
+                f"{plural(n_empty, 'cell')} without a count in the model's genes cannot be embedded; "
+                "any limit leaves them out."
             )
-        kept = np.asarray(filter_cells(metrics, **({name: None for name in state.FILTER_TYPES} | limits)))
+        given = {name: None for name in state.FILTER_TYPES} | limits
+        kept = np.asarray(filter_cells(metrics, model_counts=model_counts, **given))
         for place, (name, title, unit, is_log, limit) in zip(places, _MEASURES, strict=True):
             values = metrics[name].to_numpy(float)
             with place:

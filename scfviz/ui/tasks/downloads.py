@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from scfviz.jobs import Workspace
-from scfviz.ui.frame import sources
+from scfviz.ui.frame import describe, sources, state
 from scfviz.ui.tasks import results
 from scfviz.ui.tasks.results import EmbeddingResult
 
@@ -78,11 +78,10 @@ def figure_html(figure) -> str:
 
 def dataset_bytes(result: EmbeddingResult, source: sources.Source, resolution: float) -> bytes:
     """The user's file with the results added, as h5ad; cells that filters removed have NaN."""
-    from scfviz.data.read import read_dataset
     from scfviz.data.write import write_h5ad_with
     from scfviz.jobs.kinds.export import result_parts
 
-    n_file = read_dataset(source.path, folders=sources.allowed_folders()).n_obs
+    n_file = describe.open_dataset(source, state.gene_column()).n_obs
     clusters = {f"clusters_{way}": _ordered(results.clusters_of(result, way, resolution)) for way in result.umap}
     shown = replace(result.result, cells=result.cells.assign(**clusters))
     parts = result_parts(shown, n_file)

@@ -50,11 +50,10 @@ def show_request(source: sources.Source) -> None:
     DatasetError, GeneError
         The file cannot be used.
     """
-    if about := describe.known(source, state.gene_column()):
-        n_obs = about["n_obs"]
-    else:
-        with st.spinner("Opening the file …"):
-            n_obs = describe.open_aligned(source, state.gene_column())[0].n_obs
+    with st.spinner("Opening the file …"):
+        about = describe.describe(source, state.gene_column())
+    describe.refuse_for_model(about)
+    n_obs = about["n_obs"]
     depth_kinds = ("As it is", "A number of counts", "Times its own depth")
     with st.container(border=True, key="card-request"):
         st.markdown("#### Make the map")

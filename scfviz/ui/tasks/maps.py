@@ -159,8 +159,8 @@ def _labels_of(result: EmbeddingResult, source: sources.Source, name: str, resol
 
 def _by_gene(result: EmbeddingResult, source: sources.Source):
     with st.spinner("Opening the counts …"):
-        aligned = describe.open_aligned(source, state.gene_column())[0]
-    genes = sorted(aligned.genes[aligned.is_measured])
+        index = describe.open_dataset(source, state.gene_column()).index
+    genes = sorted(index.names)
     asked = st.selectbox(
         "Gene",
         genes,
@@ -172,7 +172,7 @@ def _by_gene(result: EmbeddingResult, source: sources.Source):
     )
     if not asked:
         return coloring.Values("no gene chosen", "", np.full(len(result.cells), np.nan, np.float32), 0.0, 1.0)
-    gene = describe.find_gene(asked, set(genes))
+    gene = index.names[index.find(asked)]
     with st.spinner(f"Reading {gene} …"):
         values = describe.gene_values(source, state.gene_column(), gene)[result.kept]
     title = gene if gene == asked else f"{gene} ({asked})"

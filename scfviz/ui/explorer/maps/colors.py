@@ -12,7 +12,7 @@ from scfviz.ui.explorer import address
 from scfviz.ui.explorer import data as explorer_data
 from scfviz.ui.explorer.data import Explored, title_of
 from scfviz.ui.explorer.panels import gene_sets
-from scfviz.ui.frame import describe, sources
+from scfviz.ui.frame import sources
 from scfviz.ui.frame.text import plain, plural
 
 EXPRESSION_UNIT = "ln(1 + counts per 10,000)"
@@ -186,7 +186,11 @@ def _color_safely(
     """The colours that are asked for; else the last that could be had, and beside the box what is wrong; of what."""
     key = f"scfviz.colored.{data.dataset}"
     try:
-        found = _color(source, data, store, request)
+        if request.genes and request.kind in ("gene", "genes") and explorer_data.must_wait(data, store):
+            explorer_data.show_waiting(source)
+            found = None
+        else:
+            found = _color(source, data, store, request)
     except ScfvizError as error:
         _show_trouble(error)
         found = None
@@ -242,7 +246,7 @@ def _color(source: sources.Source, data: Explored, store: str | None, request: R
 
 
 def _read(source: sources.Source, data: Explored, store: str | None, asked: str) -> tuple[str, np.ndarray]:
-    gene = describe.find_gene(asked, set(data.genes))
+    gene = data.index.names[data.index.find(asked)]
     with st.spinner(f"Reading {gene} …"):
         return gene, explorer_data.gene_values(source, data, gene, store)
 

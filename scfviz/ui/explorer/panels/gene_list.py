@@ -4,19 +4,18 @@ import re
 
 import streamlit as st
 
-from scfviz.errors import GeneError
+from scfviz.data.gene_index import GeneIndex
+from scfviz.errors import GeneNameError
 from scfviz.ui.explorer import data as explorer_data
 from scfviz.ui.explorer.panels import comparison
 from scfviz.ui.explorer.view import View
-from scfviz.ui.frame import describe
 from scfviz.ui.frame.text import plain, plural
 
 KEY = "x_plot_genes"
 _SEPARATORS = re.compile(r"[\s,;]+")
 _MAX_PASTED = 100_000  # letters
 _NAMED_AT_MOST = 12
-# Without the counts ordered by genes each gene costs a reading of the whole file.
-MAX_CELLS_WITHOUT_STORE = 30_000
+_OFFERED_AT_MOST = 3
 
 
 def choose_genes(view: View) -> list[str]:
@@ -30,21 +29,21 @@ def choose_genes(view: View) -> list[str]:
         with st.popover("Paste a list", icon=":material/content_paste:"):
             _ask_for_list()
         _offer_comparison(view)
-    genes, unknown = find_genes(asked, set(data.genes))
-    if unknown:
-        _say_unknown(unknown)
+    genes, errors = find_genes(asked, data.index)
+    if errors:
+        _say_unknown(errors)
     return genes
 
 
-def find_genes(names: list[str], measured: set[str]) -> tuple[list[str], dict[str, str]]:
-    """(measured genes that names stand for, each once, in their order; why each other name is none)."""
-    genes, unknown = [], {}
+def find_genes(names: list[str], index: GeneIndex) -> tuple[list[str], dict[str, GeneNameError]]:
+    """(genes of the file that names stand for, each once, in their order; why each other name is none)."""
+    genes, errors = [], {}
     for name in names:
         try:
-            genes.append(describe.find_gene(name, measured))
-        except GeneError as error:
-            unknown[name] = "not measured" if "not measured" in error.found else "not known"
-    return list(dict.fromkeys(genes)), unknown
+            genes.append(index.names[index.find(name)])
+        except GeneNameError as error:
+            errors[name] = error
+    return list(dict.fromkeys(genes)), errors
 
 
 def split_names(text: str) -> list[str]:
@@ -59,17 +58,9 @@ def add_genes(names: list[str]) -> None:
 
 def waits_for_store(view: View) -> bool:
     """Whether genes cannot be read yet, which is then said."""
-    if view.store is not None or view.data.context.n_obs <= MAX_CELLS_WITHOUT_STORE:
+    if not explorer_data.must_wait(view.data, view.store):
         return False
-    job = explorer_data.store_job(view.source)
-    done = f" ({job.fraction:.0%} so far)" if job.is_active else ""
-    st.info(
-        "The genes of this dataset are being put in an order in which each can be read at once. Their pictures appear "
-        f"when that is done{done}.",
-        icon=":material/bolt:",
-    )
-    if st.button("Look again", icon=":material/refresh:", key="x_look_again"):
-        st.rerun()
+    explorer_data.show_waiting(view.source)
     return True
 
 
@@ -104,10 +95,23 @@ def _offer_comparison(view: View) -> None:
         st.button(f"Add the top {n}", key="x_top_genes", type="primary", on_click=add_genes, args=(names,))
 
 
-def _say_unknown(unknown: dict[str, str]) -> None:
-    for why, text in (("not known", "no gene of the model"), ("not measured", "not measured in this dataset")):
-        names = [name for name, reason in unknown.items() if reason == why]
+def _say_unknown(errors: dict[str, GeneNameError]) -> None:
+    """Names that are none, in one line; the first few with the genes that may be meant, each a click away."""
+    absent = [name for name, error in errors.items() if "not measured" in error.found]
+    offered = [name for name, error in errors.items() if error.candidates]
+    unknown = [name for name in errors if name not in absent]
+    for names, text in ((unknown, "without a gene here"), (absent, "not measured in this dataset")):
         if names:
             shown = ", ".join(plain(name[:40]) for name in names[:_NAMED_AT_MOST])
             more = f" and {len(names) - _NAMED_AT_MOST:,} more" if len(names) > _NAMED_AT_MOST else ""
             st.caption(f":material/warning: Left out, {plural(len(names), 'name')} {text}: {shown}{more}.")
+    for name in offered[:_OFFERED_AT_MOST]:
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.caption(plain(errors[name].found), width="content")
+            for gene in errors[name].candidates:
+                st.button(plain(gene), key=f"x_instead_{name}_{gene}", on_click=_replace, args=(name, gene))
+
+
+def _replace(name: str, gene: str) -> None:
+    genes = [gene if one == name else one for one in st.session_state.get(KEY) or []]
+    st.session_state[KEY] = list(dict.fromkeys(genes))

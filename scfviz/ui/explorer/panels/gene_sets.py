@@ -141,7 +141,7 @@ def _leave_score(job_id: str) -> None:
 def _score_here(path: str, stamp: str, gene_column: str | None, store: str | None, genes: tuple[str, ...]) -> SetScore:
     from scfviz.analysis.gene_sets import score_set
 
-    expression = _expression(path, gene_column, store)
+    expression = describe.expression(path, gene_column, store)
     return score_set(expression, genes, means=_means(path, stamp, gene_column, store))
 
 
@@ -149,13 +149,7 @@ def _score_here(path: str, stamp: str, gene_column: str | None, store: str | Non
 def _means(path: str, stamp: str, gene_column: str | None, store: str | None) -> tuple[np.ndarray, np.ndarray]:
     from scfviz.analysis.gene_sets import mean_expression
 
-    return mean_expression(_expression(path, gene_column, store))
-
-
-def _expression(path: str, gene_column: str | None, store: str | None):
-    from scfviz.jobs.context import open_expression
-
-    return open_expression(describe.open_aligned(sources.Source("", Path(path), "", ""), gene_column)[0], store)
+    return mean_expression(describe.expression(path, gene_column, store))
 
 
 @st.cache_resource(max_entries=24, show_spinner=False)

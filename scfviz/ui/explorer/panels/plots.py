@@ -19,8 +19,8 @@ from scfviz.analysis.groups import (
     summarise_groups,
     violin_table,
 )
-from scfviz.jobs.context import open_expression
 from scfviz.ui.drawing import palette
+from scfviz.ui.explorer import data as explorer_data
 from scfviz.ui.explorer.data import Explored
 from scfviz.ui.explorer.panels import compare, gene_list, plot_figures, plot_prints
 from scfviz.ui.explorer.panels.groups import Groups, choose_cells, choose_groups, chosen_cells, make_groups
@@ -116,8 +116,7 @@ def restore(data: Explored, choices: dict[str, Any]) -> bool:
     """Open the panel as it was where these choices were made; returns whether all of them are known here."""
     if not (choices["kind"] in _KINDS and choices["scaling"] in _VALUES and choices["order"] in _ORDERS):
         return False
-    measured = set(data.genes)
-    genes = [gene for gene in choices["genes"] if gene in measured]
+    genes = [gene for gene in choices["genes"] if gene in data.index.position]
     given = {
         gene_list.KEY: genes, "x_plot_by": choices["by"], "x_plot_kind": choices["kind"],
         "x_plot_value": choices["scaling"], "x_plot_order": choices["order"],
@@ -134,7 +133,7 @@ def _say_how_to_begin(view: View, by: str) -> None:
         "appears here.",
         icon=":material/genetics:",
     )
-    is_quick = view.data.context.n_obs <= gene_list.MAX_CELLS_WITHOUT_STORE
+    is_quick = view.data.context.n_obs <= explorer_data.MAX_CELLS_WITHOUT_STORE
     if is_quick and len(make_groups(view, by).grouping.names) > 1:
         st.button(
             "Suggest genes", icon=":material/auto_awesome:", key="x_suggest", on_click=_suggest, args=(view, by),
@@ -145,7 +144,7 @@ def _say_how_to_begin(view: View, by: str) -> None:
 
 def _suggest(view: View, by: str) -> None:
     grouping = make_groups(view, by).grouping
-    counts = AlignedExpression(describe.open_aligned(view.source, state.gene_column())[0])
+    counts = AlignedExpression(describe.open_dataset(view.source, state.gene_column()).counts)
     per_group = max(1, min(3, 24 // len(grouping.names)))
     gene_list.add_genes(suggest_genes(counts, on_all_cells(view, grouping), per_group=per_group)[0])
 
@@ -248,7 +247,7 @@ def _violins(key: tuple, _view: View, _grouping: Grouping, _genes: list[str]) ->
 
 
 def _expression(view: View):
-    return open_expression(describe.open_aligned(view.source, state.gene_column())[0], view.store)
+    return describe.expression(str(view.source.path), state.gene_column(), view.store)
 
 
 def on_all_cells(view: View, grouping: Grouping) -> Grouping:

@@ -16,7 +16,7 @@ from scfviz.ui.drawing.cell_map import hidden_codes
 from scfviz.ui.explorer.data import Explored
 from scfviz.ui.explorer.selection.subset import options_of
 from scfviz.ui.explorer.view import View
-from scfviz.ui.frame import job_panel, sources
+from scfviz.ui.frame import describe, job_panel, state
 from scfviz.ui.frame.text import plain, size
 
 MAX_DIRECT_BYTES = 200_000_000  # a larger file is written by a job, not while the visitor waits
@@ -104,13 +104,12 @@ def _file_of(job: JobStatus) -> Path:
 
 def dataset_bytes(view: View, rule: Rule | None) -> bytes:
     """The file with everything that is known of its cells, as h5ad; a rule takes only the cells that it chooses."""
-    from scfviz.data.read import read_dataset
     from scfviz.jobs.context import result_folders
     from scfviz.jobs.kinds.export import write_file
     from scfviz.jobs.labels import list_labels
 
     data, workspace = view.data, Workspace()
-    adata = read_dataset(view.source.path, folders=sources.allowed_folders())
+    adata = describe.open_dataset(view.source, state.gene_column()).adata
     cells = None if rule is None else data.shown[data.mask(rule)]
     if cells is not None and not len(cells):
         raise DatasetError("The selection holds no cells.", "", "Select some first.")

@@ -174,7 +174,7 @@ def _colored(view: View) -> Colored | None:
     title = getattr(colors, "title", "") or request.name or " and ".join(request.genes)
     genes = request.genes
     if request.kind in ("gene", "genes"):
-        genes = tuple(describe.find_gene(name, set(view.data.genes)) for name in genes)
+        genes = tuple(view.data.index.names[view.data.index.find(name)] for name in genes)
     summary: dict[str, float] = {}
     if request.kind == "label":
         counts = view.data.column(request.name).dropna().astype(str).value_counts()

@@ -14,13 +14,13 @@ from scfviz.analysis.groups import Composition, make_violins, summarise_groups, 
 from scfviz.analysis.selection.rules import Intersection, Rule
 from scfviz.errors import ScfvizError
 from scfviz.jobs import JobStatus, Workspace, result_dir
-from scfviz.jobs.context import open_expression
 from scfviz.jobs.workspace import read_json
 from scfviz.reporting import record
 from scfviz.reporting.sections import TOP_SETS
 from scfviz.ui.drawing import coloring, palette
+from scfviz.ui.explorer import data as explorer_data
 from scfviz.ui.explorer.data import title_of
-from scfviz.ui.explorer.panels import composition, enrichment, gene_list, gene_sets, plot_prints, plots, result_figures
+from scfviz.ui.explorer.panels import composition, enrichment, gene_sets, plot_prints, plots, result_figures
 from scfviz.ui.explorer.panels.groups import Groups, categories_of, list_kinds, make_groups, rule_of
 from scfviz.ui.explorer.reporting.shown import recall
 from scfviz.ui.explorer.view import View
@@ -43,8 +43,8 @@ def take(view: View) -> Looks:
     genes, parts = None, None
     choices = recall(view.data, "plots")
     if choices is not None and _can_read(view):
-        measured = set(view.data.genes)
-        choices = choices | {"genes": [gene for gene in choices["genes"] if gene in measured]}
+        known = view.data.index.position
+        choices = choices | {"genes": [gene for gene in choices["genes"] if gene in known]}
         groups = _groups(view, choices)
         genes = None if groups is None or not choices["genes"] else (choices, groups)
     choices = recall(view.data, "composition")
@@ -60,7 +60,7 @@ def read_genes(view: View, looks: Looks, gene_column: str | None) -> tuple[recor
     if looks.genes is None:
         return None
     choices, groups = looks.genes
-    expression = open_expression(describe.open_aligned(view.source, gene_column)[0], view.store)
+    expression = describe.expression(str(view.source.path), gene_column, view.store)
     wanted, kind, scaling = choices["genes"], choices["kind"], choices["scaling"]
     grouping = plots.on_all_cells(view, groups.grouping)
     summary = summarise_groups(expression, wanted, grouping)
@@ -133,7 +133,7 @@ def draw_enriched(enriched: record.Enriched) -> bytes | None:
 
 
 def _can_read(view: View) -> bool:
-    return view.store is not None or view.data.context.n_obs <= gene_list.MAX_CELLS_WITHOUT_STORE
+    return not explorer_data.must_wait(view.data, view.store)
 
 
 def _groups(view: View, choices: dict[str, Any]) -> Groups | None:
