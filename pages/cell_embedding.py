@@ -5,10 +5,7 @@ import streamlit as st
 from scfviz.ui.frame import job_panel, page
 from scfviz.ui.tasks import embedding
 
-LEAD = (
-    "The cells as the model sees them, beside the standard analysis of the same cells: log-normalised counts, "
-    "variable genes, principal components. The third map takes both together. All are UMAPs, coloured alike."
-)
+LEAD = "The model's map of the cells, the standard analysis of the same cells, and both together, coloured alike."
 
 with page.screen("cell_embedding", LEAD):
     source = page.require_dataset()
@@ -25,16 +22,16 @@ with page.screen("cell_embedding", LEAD):
         st.markdown(
             "**A point is a cell.** Cells with similar expression lie close together. Only neighbourhoods mean "
             "something in a UMAP: distances between far groups, their sizes and the directions do not.\n\n"
-            "**Why three maps.** The first comes from the model, the second from a method of a few lines that knows "
-            "this dataset only. Where both agree, the structure is robust. Where only the model separates cells of "
-            "known types, it adds something; where only the baseline does, it loses something. The third puts the "
-            "model's view beside the baseline's components, with a quarter of their variance: the way to use the model "
-            "without giving up what the dataset says. The scores say it in numbers, and none is tuned to the "
-            "labels.\n\n"
+            "**Why three maps.** The first is of the model's representation. The second is the baseline, which knows "
+            "this dataset only: log-normalised counts, variable genes, principal components. Where both agree, the "
+            "structure is robust. Where only the model separates cells of known types, it adds something; where only "
+            "the baseline does, it loses something. The third is a joint representation: the model's beside the "
+            "baseline's components, with a quarter of their variance. The scores say how well each agrees with known "
+            "labels; none is tuned to them.\n\n"
             "**Clusters** are found by the Leiden method among each map's own neighbours. **ARI** and **NMI** "
             "compare clusters with labels; both change with the resolution, so compare the maps at several. "
             "**Silhouette** needs no clusters: it asks whether cells of one label lie closer to each other than to "
             "other labels.\n\n"
-            "**Genes** are coloured by ln(1 + counts per 10,000). A gene that the file does not hold is *not "
-            "measured*: it cannot be chosen, because nothing is known about it."
+            "**Colours and selection** are those of the Explorer: what is chosen on one page is chosen on the other. "
+            "Genes are coloured by ln(1 + counts per 10,000)."
         )

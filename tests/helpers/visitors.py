@@ -141,9 +141,6 @@ class Visitor:
             seen = f"the page does not answer: {error}"
         return f"{self.page.url}\nis waiting: {self.is_waiting}, trouble: {self.trouble}\n{seen[:8_000]}"
 
-    def points(self) -> int:
-        return self.page.locator(".js-plotly-plot .scatterlayer .point").count()
-
     def settle(self) -> None:
         """Until the app has answered what it was asked and has stopped running, however slow the machine."""
         until = time.monotonic() + JOB_MS / 1000

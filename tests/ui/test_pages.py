@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from app_pages import compute
+from app_pages import compute, spec_of
 from datasets import make_adata
 from small_cells import save_tiny_checkpoint
 from streamlit.testing.v1 import AppTest
@@ -143,14 +143,15 @@ def test_result_is_shown_with_names_as_text(with_result):
     app = open_page("cell_embedding", dataset=f"folder:0/{NASTY_FILE}", model="test/tiny")
     assert_sound(app)
     assert "Untrained model" in text_of(app)
-    (figure,) = figures(app)
-    drawn = json.dumps(figure)
-    assert "<b>B" not in drawn and "<u>cell" not in drawn and "<i>own" not in drawn
-    assert "&lt;b&gt;B" in drawn and "&lt;u&gt;cell 1&lt;/u&gt;" in drawn
-    assert "#112233" in drawn and "#445566" in drawn  # the file's own colours
-    assert "untrained" in figure["layout"]["annotations"][0]["text"]
-    marks = sum(len(trace["x"]) if isinstance(trace["x"], list) else 1 for trace in figure["data"])
-    assert marks and {trace["type"] for trace in figure["data"]} == {"scatter"}  # few cells need no WebGL
+    drawn = spec_of(app)
+    assert drawn["n"] == 90 and [entry["name"] for entry in drawn["maps"]] == [
+        "umap_model",
+        "umap_baseline",
+        "umap_joint",
+    ]
+    assert ["untrained" in entry["title"] for entry in drawn["maps"]] == [True, False, True]
+    assert NASTY in drawn["colors"]["names"]  # the component writes names as text
+    assert {"#112233", "#445566"} <= set(drawn["colors"]["palette"])  # the file's own colours
     for words in (text_of(app), "\n".join(m.value for m in app.sidebar.markdown)):
         assert "<i>own" not in words and "<b>B" not in words
     assert "\\<i\\>own\\<i\\> \\_cells\\_" in "\n".join(m.value for m in app.sidebar.markdown)
@@ -161,30 +162,26 @@ def test_maps_recolour_together_and_gene_is_found_by_any_name(with_result):
 
     view = {"dataset": f"folder:0/{NASTY_FILE}", "model": "test/tiny"}
     app = open_page("cell_embedding", **view)
-    before = figures(app)[0]
-    app.segmented_control(key="color").set_value("value").run()
+    app.segmented_control(key="x_color").set_value("value").run()
     assert_sound(app)
-    by_depth = figures(app)[0]
-    assert by_depth != before and len(by_depth["data"]) == 3
-    assert len({trace["marker"]["cmax"] for trace in by_depth["data"]}) == 1
-    app.segmented_control(key="color").set_value("gene").run()
+    assert spec_of(app)["colors"]["kind"] == "values" and len(spec_of(app)["maps"]) == 3
+    app.segmented_control(key="x_color").set_value("gene").run()
     assert_sound(app)
     vocabulary = load_vocabulary()
-    gene = next(g for g in app.selectbox(key="gene").options if vocabulary.ensembl[vocabulary.symbols.index(g)])
-    app.selectbox(key="gene").set_value(gene).run()
+    gene = next(g for g in app.selectbox(key="x_gene").options if vocabulary.ensembl[vocabulary.symbols.index(g)])
+    app.selectbox(key="x_gene").set_value(gene).run()
     assert_sound(app)
-    by_symbol = figures(app)[0]
-    measured = set(app.selectbox(key="gene").options)
-    absent = next(g for g in vocabulary.symbols if g not in measured)
+    by_symbol = spec_of(app)["colors"]
 
     def typed(name: str) -> AppTest:
-        return open_page("cell_embedding", {"color": "gene", "gene": name}, **view)
+        return open_page("cell_embedding", {"x_color": "gene", "x_gene": name}, **view)
 
     app = typed(vocabulary.ensembl[vocabulary.symbols.index(gene)][0])
     assert_sound(app)
-    assert figures(app)[0]["data"][0]["marker"]["color"] == by_symbol["data"][0]["marker"]["color"]
-    assert "is no gene of this dataset" in text_of(typed("NOTAGENE")).replace("\\", "")
-    assert "was not measured in this dataset" in text_of(typed(absent))
+    assert spec_of(app)["colors"]["channel"] == by_symbol["channel"] and gene in spec_of(app)["colors"]["title"]
+    app = typed("NOTAGENE")
+    assert_sound(app)
+    assert "NOTAGENE" in text_of(app) and len(spec_of(app)["maps"]) == 3  # said, and the maps stay
 
 
 def test_clusters_and_scores_follow_the_resolution(with_result):
@@ -196,10 +193,24 @@ def test_clusters_and_scores_follow_the_resolution(with_result):
     fine = app.dataframe[0].value
     assert (fine["Clusters"] >= coarse["Clusters"]).all() and (fine["Clusters"] > coarse["Clusters"]).any()
     assert (fine["Silhouette of the labels"] == coarse["Silhouette of the labels"]).all()
-    app.selectbox(key="by_label").set_value("clusters_model").run()
+    app.selectbox(key="x_label").set_value("clusters_model").run()
     assert_sound(app)
-    legend = {trace["name"] for trace in figures(app)[0]["data"] if trace.get("showlegend")}
-    assert len(legend) == fine["Clusters"][0]
+    assert len(spec_of(app)["colors"]["names"]) == fine["Clusters"][0]
+
+
+def test_a_selection_is_the_same_on_the_maps_and_in_the_explorer(with_result):
+    view = {"dataset": f"folder:0/{NASTY_FILE}", "model": "test/tiny"}
+    app = open_page("explorer", {"scfviz.tour": None}, **view)
+    assert_sound(app)
+    app.text_input(key="x_query").set_value('cell_type == "T cell"')
+    next(button for button in app.button if button.label == "Select").click().run()
+    assert_sound(app)
+    assert spec_of(app)["selection"]["n"] == 60
+    (address,) = app.query_params["view"] if isinstance(app.query_params["view"], list) else [app.query_params["view"]]
+    app = open_page("cell_embedding", view=address, **view)
+    assert_sound(app)
+    assert spec_of(app)["selection"]["n"] == 60
+    assert "60 selected, as on the Explorer" in text_of(app)
 
 
 def test_downloads_hold_the_results(with_result, tmp_path):
@@ -211,11 +222,11 @@ def test_downloads_hold_the_results(with_result, tmp_path):
 
     result = results.load_embedding(with_result)
     table = downloads.cell_table(result, 1.0)
-    assert len(table) == 90 and {"umap_model_1", "umap_baseline_2", "clusters_model", "cell_type"} <= set(table)
+    assert len(table) == 90 and {"X_umap_scfoundation_1", "X_umap_baseline_2", "cell_type"} <= set(table)
     (tmp_path / "out.h5ad").write_bytes(downloads.dataset_bytes(result, sources.resolve(f"folder:0/{NASTY_FILE}"), 1.0))
     written = ad.read_h5ad(tmp_path / "out.h5ad")
     np.testing.assert_array_equal(written.obsm["X_scfoundation"], result.embedding("model"))
-    assert pd.Series(written.obs["leiden_scfoundation"].to_numpy()).nunique() == table["clusters_model"].nunique()
+    assert pd.Series(written.obs["leiden_scfoundation"].to_numpy()).nunique() == table["leiden_scfoundation"].nunique()
     about = json.loads(written.uns["scfviz"]["embedding"])
     assert about["provenance"]["pooling"] == "all" and about["checkpoint"]["name"] == "tiny"
     assert about["keys"]["leiden_joint"]["title"] == "Clusters of both together"

@@ -1,7 +1,7 @@
 """What a map is coloured by: a label, a gene or a measure of quality, ready to draw."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -120,23 +120,6 @@ def color_by_values(title: str, unit: str, values: np.ndarray, ramp: str = palet
     if high <= low:  # most cells hold one value, such as no counts of a rare gene
         low, high = float(known.min()), float(known.max())
     return Values(title, unit, values, low, high if high > low else low + 1.0, ramp)
-
-
-def pick_out(labels: Labels, names: Sequence[str]) -> Labels:
-    """The same categories with all but some drawn in grey; none picked leaves all as they are."""
-    if not names:
-        return labels
-    colors = tuple(
-        color if name in names else palette.FAINT for name, color in zip(labels.names, labels.colors, strict=True)
-    )
-    return replace(labels, colors=colors)
-
-
-def take(chosen: Labels | Values, cells: np.ndarray) -> Labels | Values:
-    """The colours of some of the cells, on the same scale."""
-    if isinstance(chosen, Labels):
-        return replace(chosen, codes=chosen.codes[cells])
-    return replace(chosen, values=chosen.values[cells])
 
 
 def _natural(name: str) -> tuple[int, float, str]:

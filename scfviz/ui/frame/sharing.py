@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from scfviz.errors import DatasetError
+from scfviz.errors import ScfvizError
 from scfviz.jobs import Workspace, access, uploads
 from scfviz.ui.frame import sources, state
 
@@ -15,9 +15,11 @@ def show(ref: str, place: str) -> None:
     place
         Tells several of these on one page apart.
     """
+    if ref.startswith("demo:"):  # public, and perhaps not written yet: the frame of a page does not wait for that
+        return
     try:
         path = sources.resolve(ref).path
-    except DatasetError:  # the page says so
+    except ScfvizError:  # the page says so
         return
     grants = access.grants_of(Workspace(), path)
     if not grants:

@@ -72,13 +72,11 @@ def show(source: sources.Source) -> None:
 
 
 def _describe_genes(about: dict[str, Any]) -> str:
-    """Over which genes cells are counted, because other programs count over all of the file."""
-    n_file, n_used = about["n_vars"], about["genes"]["n_measured"]
-    if n_used >= n_file:
-        return f"Counts, genes and mitochondrial share of a cell are taken over all {n_file:,} genes of the file."
+    """Over which genes cells are counted: all of the file, as other programs do, although the model reads fewer."""
+    genes = about["genes"]
     return (
-        f"Counts, genes and mitochondrial share of a cell are taken over the {n_used:,} genes that the model reads, of "
-        f"{n_file:,} in the file; programs that count all genes show somewhat larger numbers."
+        f"Counts, genes and mitochondrial share of a cell are taken over all {genes['n_genes']:,} genes of the file, "
+        f"and so are the limits; the model itself reads {genes['n_measured']:,} of them."
     )
 
 

@@ -1,25 +1,48 @@
-"""Results to take away: table, figure, the dataset with our results in it. Each is made only when it is asked for."""
+"""Downloads of an embedding: table, figure, the dataset with our results in it. Each is made when it is asked for."""
 
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
 from scfviz.jobs import Workspace
+from scfviz.ui.drawing import figure
+from scfviz.ui.drawing.cell_map import hidden_codes
+from scfviz.ui.explorer.data import Explored
+from scfviz.ui.explorer.maps import colored_maps
+from scfviz.ui.explorer.maps.colors import Chosen
 from scfviz.ui.frame import describe, sources, state
 from scfviz.ui.tasks import results
 from scfviz.ui.tasks.results import EmbeddingResult
 
 MAX_BROWSER_BYTES = 1_000_000_000
+_KEYS = {"model": "scfoundation", "baseline": "baseline", "joint": "joint"}  # in names of columns, as in the h5ad
 
 
-def show(result: EmbeddingResult, source: sources.Source, figure, resolution: float) -> None:
-    """A card with the downloads of an embedding."""
-    stem = Path(source.title).name.split(".")[0] or "cells"
+def show(
+    result: EmbeddingResult, source: sources.Source, data: Explored, chosen: Chosen, mask: np.ndarray | None, key: str
+) -> None:
+    """A card with the downloads of an embedding.
+
+    Parameters
+    ----------
+    data, chosen, mask
+        What the maps show, and which cells are selected.
+    key
+        That of the maps.
+    """
+    stem, resolution = colored_maps.stem(source), round(st.session_state["resolution"], 1)
+
+    def draw(kind: str) -> bytes:
+        maps = {data.titles[name]: data.maps[name] for name in chosen.maps}
+        hidden, caption = hidden_codes(key, chosen.coloring), colored_maps.caption(source, data, chosen)
+        return figure.draw_maps(maps, chosen.coloring, kind, selected=mask, hidden=hidden, caption=caption)
+
     with st.container(border=True, key="card-downloads"):
-        st.markdown("#### Take it with you")
+        st.markdown("#### Download")
         with st.container(horizontal=True):
             st.download_button(
                 "Table of cells (CSV)",
@@ -30,15 +53,16 @@ def show(result: EmbeddingResult, source: sources.Source, figure, resolution: fl
                 icon=":material/table:",
                 key="download-csv",
             )
-            st.download_button(
-                "Figure (HTML)",
-                lambda: figure_html(figure),
-                f"{stem}_scfviz_maps.html",
-                "text/html",
-                on_click="ignore",
-                icon=":material/imagesmode:",
-                key="download-html",
-            )
+            for kind, mime in (("svg", "image/svg+xml"), ("png", "image/png"), ("pdf", "application/pdf")):
+                st.download_button(
+                    f"Figure ({kind.upper()})",
+                    lambda kind=kind: draw(kind),
+                    f"{stem}_scfviz_maps.{kind}",
+                    mime,
+                    on_click="ignore",
+                    icon=":material/imagesmode:",
+                    key=f"download-{kind}",
+                )
             if source.path.is_dir() or source.path.stat().st_size < MAX_BROWSER_BYTES:
                 st.download_button(
                     "Dataset with results (h5ad)",
@@ -52,28 +76,21 @@ def show(result: EmbeddingResult, source: sources.Source, figure, resolution: fl
         if not source.path.is_dir() and source.path.stat().st_size >= MAX_BROWSER_BYTES:
             st.caption("The dataset is too large for the browser: use `scfviz embed FILE OUT.h5ad` on the server.")
         st.caption(
-            "The camera above the maps saves the picture as SVG or PNG (choose it with the wheel). The h5ad is your "
-            "own file plus `obsm['X_scfoundation']`, the maps, the clusters, and their making in `uns['scfviz']`."
+            "The h5ad is your own file with the embedding, the maps, the clusters and their provenance in it; scanpy "
+            "and cellxgene open it. The table has the same names for its columns."
         )
 
 
 def cell_table(result: EmbeddingResult, resolution: float) -> pd.DataFrame:
-    """One row per cell: maps, clusters of each at this resolution, quality, and the file's own columns."""
+    """One row per cell: maps and clusters under their names in the h5ad, quality, and the file's own columns."""
     table = pd.DataFrame(index=result.obs.index.rename("cell"))
     for way in result.umap:
         for axis in (0, 1):
-            table[f"umap_{way}_{axis + 1}"] = result.umap[way][:, axis]
-        table[f"clusters_{way}"] = results.clusters_of(result, way, resolution)
+            table[f"X_umap_{_KEYS[way]}_{axis + 1}"] = result.umap[way][:, axis]
+        table[f"leiden_{_KEYS[way]}"] = results.clusters_of(result, way, resolution)
     quality = result.cells[["total_counts", "n_genes", "pct_counts_mt"]]
     own = result.obs.rename(columns={name: f"{name}_file" for name in result.obs if name in table or name in quality})
     return pd.concat([table, quality, own], axis=1)
-
-
-def figure_html(figure) -> str:
-    """The figure as a page of its own that works without a network, on white."""
-    import plotly.graph_objects as go
-
-    return go.Figure(figure).update_layout(template="plotly_white", height=640).to_html(include_plotlyjs=True)
 
 
 def dataset_bytes(result: EmbeddingResult, source: sources.Source, resolution: float) -> bytes:
