@@ -183,6 +183,8 @@ class AnalysisRecord:
         The column of gene names, where a person chose it.
     labels
         User-defined labels, by column, with their history.
+    quick_map
+        Whether the quick map of the file was there.
     embed_options, embed_report
         Of the finished embedding; `None` where none is shown.
     named, n_now
@@ -211,6 +213,7 @@ class AnalysisRecord:
     genes: dict[str, Any]
     gene_column: str | None = None
     labels: dict[str, Annotation] = field(default_factory=dict)
+    quick_map: bool = False
     embed_options: dict[str, Any] | None = None
     embed_report: dict[str, Any] | None = None
     named: tuple[NamedSelection, ...] = ()

@@ -194,7 +194,14 @@ def _context(record: AnalysisRecord) -> Cell:
 obs = counts.obs.join(table[[name for name in table if name not in counts.obs]])
 takes_part = np.isin(np.arange(counts.n_obs), kept)
 """
-    own = sorted(_maps_in([to_json(rule) for rule in _rules(record)]) - {"umap_model", "umap_baseline", "umap_joint"})
+    ours = {"umap_model", "umap_baseline", "umap_joint", "umap_quick"}
+    own = sorted(_maps_in([to_json(rule) for rule in _rules(record)]) - ours)
+    if record.quick_map:
+        code += """\
+quick = scfviz.draw_quick_map(counts)  # over all genes of the file
+maps["umap_quick"], table = quick.umap, qc_metrics(counts).set_index(counts.obs.index)
+obs = obs.join(table[[name for name in table if name not in obs]]).assign(clusters_quick=quick.clusters)
+"""
     if own:
         code += f"maps |= {{name: np.asarray(adata.obsm[name])[:, :2] for name in {own!r}}}\n"
     for name, column in record.labels.items():

@@ -42,7 +42,26 @@ _EMBEDDING = Task(
     screen="scfviz.ui.tasks.embedding",
 )
 
-TASKS: dict[str, Task] = {task.name: task for task in (_EMBEDDING,)}
+_QUICK_MAP = Task(
+    name="quick_map",
+    title="Quick map",
+    verb="Draw a quick map",
+    question="A map of any cells in seconds, without a model: what the Explorer shows until there is another.",
+    options="scfviz.tasks.spec:TaskOptions",
+    run="scfviz.tasks.quick_map.run:run",
+    version=1,
+    writes=(
+        Written("obsm", "X_umap_quick", "umap_quick", "Quick map: variable genes + PCA", is_map=True),
+        Written("obs", "leiden_quick", "clusters_quick", "Clusters of the quick map"),
+    ),
+    baseline="this is the baseline: log-normalised counts, variable genes, principal components",
+    needs_model=False,
+    lane="quick",
+    memory="scfviz.tasks.quick_map.run:memory",
+    functions=("scfviz.tasks.quick_map.compute:draw_quick_map",),
+)
+
+TASKS: dict[str, Task] = {task.name: task for task in (_EMBEDDING, _QUICK_MAP)}
 
 
 def get_task(name: str) -> Task:

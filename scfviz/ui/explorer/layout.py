@@ -8,12 +8,12 @@ import streamlit as st
 from scfviz.ui.explorer import address
 from scfviz.ui.explorer import data as explorer_data
 from scfviz.ui.explorer.data import Explored
-from scfviz.ui.explorer.maps import colored_maps, colors
+from scfviz.ui.explorer.maps import colored_maps, colors, quick
 from scfviz.ui.explorer.panels import compare, composition, crossfilter, enrichment, labels, plots
 from scfviz.ui.explorer.reporting import downloads, report, session
 from scfviz.ui.explorer.selection import selection_card, selections, subset
 from scfviz.ui.explorer.view import View
-from scfviz.ui.frame import job_panel, lineage, page, routes, sources, tour
+from scfviz.ui.frame import job_panel, lineage, page, sources, tour
 from scfviz.ui.frame.text import plain, plural
 
 KEY = "explorer"
@@ -34,38 +34,39 @@ def show(source: sources.Source, embed_job: str | None) -> None:
     """Maps, the selection on them, and the panels."""
     job = explorer_data.store_job(source)
     store = explorer_data.store_folder(job)
-    data = explorer_data.explore(source, embed_job, store)
+    data, task_jobs = quick.explore(source, embed_job, store)
     lineage.show(data.lineage)
+    quick.offer(source, data, embed_job, task_jobs)
     if not data.maps:
-        with st.container(border=True, key="card-empty"):
-            page.show_empty(
-                "No map yet",
-                "The file holds no map of its cells. One is computed on the page Cell embedding, in a few minutes for "
-                "some thousand cells; it appears here as soon as it is done.",
-            )
-            routes.link("cell_embedding", "Compute a map")
         return
     tour.show()
     if not data.is_trained:
         page.untrained_notice()
-    _show_all(source, data, embed_job, store, job.id)
+    _show_all(source, data, embed_job, store, job.id, task_jobs)
 
 
 @st.fragment
-def _show_all(source: sources.Source, data: Explored, embed_job: str | None, store: str | None, store_job: str) -> None:
+def _show_all(
+    source: sources.Source,
+    data: Explored,
+    embed_job: str | None,
+    store: str | None,
+    store_job: str,
+    task_jobs: tuple[str, ...],
+) -> None:
     if store is None and (store := explorer_data.store_folder(job_panel.status_of(store_job))):
         # Ordered since the page was drawn, which need not run again for it.
-        data = explorer_data.explore(source, embed_job, store)
+        data = explorer_data.explore(source, embed_job, store, task_jobs)
     with page.guard():
         with st.container(border=True, key="card-explorer"):
             asked = address.restore(data)
-            session.apply_pending(source, data, embed_job, store)
+            session.apply_pending(source, data, embed_job, store, task_jobs)
             labels.follow_wishes()
             data = colors.with_palette(data)
             chosen = colors.choose(source, data, store)
             history = session.follow_address(data, selection_card.apply_event(data, chosen, KEY), asked)
             history, mask = selections.evaluate_current(data, history)
-            view = View(source, data, embed_job, store, chosen, history, mask)
+            view = View(source, data, embed_job, store, chosen, history, mask, task_jobs=task_jobs)
             with page.guard():
                 if wish := selection_card.renaming():
                     labels.rename_group(view, *wish)

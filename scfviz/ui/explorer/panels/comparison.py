@@ -98,7 +98,7 @@ def of_donors(view: View, job: JobStatus, column: str) -> JobStatus:
 
 def newest_of_donors(view: View, job: JobStatus) -> JobStatus | None:
     """The same comparison between donors, where it is done already."""
-    same = {name: job.options[name] for name in ("group", "reference", "embed_job", "gene_column")}
+    same = {name: job.options[name] for name in ("group", "reference", "embed_job", "task_jobs", "gene_column")}
     for other in job_panel.visible_jobs():
         is_same = other.kind == KIND and all(other.options.get(name) == value for name, value in same.items())
         if is_same and other.options["method"] == PSEUDOBULK and other.state == "done" and _is_of(other, view.data):

@@ -149,6 +149,7 @@ def _gather(view: View, handed: Handed, pictured: Pictured | None, composed: Com
         genes=about["genes"],
         gene_column=handed.gene_column,
         labels=list_labels(Workspace(), data.key),
+        quick_map=bool(view.task_jobs),
         embed_options=None if embed_job is None else embed_job.options,
         embed_report=None if embed_job is None else _report_of(embed_job),
         embedded_at=None if embed_job is None else embed_job.finished_at,

@@ -216,7 +216,9 @@ def show_open(source: sources.Source | None, dataset: str | None) -> None:
             _begin(saved, target, compute=True)
 
 
-def apply_pending(source: sources.Source, data: Explored, embed_job: str | None, store: str | None) -> None:
+def apply_pending(
+    source: sources.Source, data: Explored, embed_job: str | None, store: str | None, task_jobs: tuple[str, ...] = ()
+) -> None:
     """Apply what `show_open` restored, before the controls of the explorer are drawn."""
     saved = st.session_state.get(_PENDING)
     if saved is None or saved.dataset != data.dataset:
@@ -242,7 +244,8 @@ def apply_pending(source: sources.Source, data: Explored, embed_job: str | None,
             )
     _compare_counts(data, saved)
     if saved.comparison is not None:
-        _ask_comparison(saved.comparison, source, data, embed_job, store)
+        jobs = {"embed_job": embed_job, "task_jobs": list(task_jobs), "gene_store": store}
+        _ask_comparison(saved.comparison, source, data, jobs)
 
 
 def _begin(saved: SavedSession, target: sources.Source, *, compute: bool = False) -> None:
@@ -333,12 +336,10 @@ def _compare_counts(data: Explored, saved: SavedSession) -> None:
         _note(data, f"Selections that differ: {'; '.join(differ[:5])}{more}.")
 
 
-def _ask_comparison(
-    saved: dict[str, Any], source: sources.Source, data: Explored, embed_job: str | None, store: str | None
-) -> None:
+def _ask_comparison(saved: dict[str, Any], source: sources.Source, data: Explored, jobs: dict[str, Any]) -> None:
     """Ask for the session's comparison; where it was computed before, its result is found again."""
     options = {name: saved[name] for name in _COMPARISON if saved[name] is not None}
-    options |= {"dataset": str(source.path.resolve()), "embed_job": embed_job, "gene_store": store}
+    options |= {"dataset": str(source.path.resolve()), **jobs}
     try:
         job_id = job_panel.ask("differential_expression", options | {"gene_column": state.gene_column()})
     except ScfvizError as error:

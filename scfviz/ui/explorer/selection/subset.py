@@ -74,6 +74,7 @@ def options_of(view: View, rule: Rule | None) -> dict:
         "ref": view.source.ref,
         "rule": None if rule is None else to_json(rule),
         "embed_job": view.embed_job,
+        "task_jobs": list(view.task_jobs),
         "gene_column": state.gene_column(),
         "gene_store": view.store,
     }

@@ -1,0 +1,39 @@
+"""The quick map: every dataset without a map of its own gets one by itself, in seconds, without a model."""
+
+from typing import Any
+
+import streamlit as st
+
+from scfviz.ui.explorer import data as explorer_data
+from scfviz.ui.explorer.data import Explored
+from scfviz.ui.frame import job_panel, page, routes, sources, state
+
+KIND = "quick_map"
+_PICTURES = ("umap", "tsne", "spatial", "draw", "phate", "trimap", "densmap", "fa2")
+
+
+def explore(source: sources.Source, embed_job: str | None, store: str | None) -> tuple[Explored, tuple[str, ...]]:
+    """The dataset with its maps, the quick one among them where it is done; and the ids of what was computed for it."""
+    done = job_panel.newest(KIND, _options(source))
+    jobs = (done.id,) if done is not None and done.state == "done" else ()
+    return explorer_data.explore(source, embed_job, store, jobs), jobs
+
+
+def offer(source: sources.Source, data: Explored, embed_job: str | None, jobs: tuple[str, ...]) -> None:
+    """Compute the quick map of a dataset that has none, and show how far it is."""
+    if embed_job is not None or jobs or any(word in name.lower() for name in data.maps for word in _PICTURES):
+        return
+    job = job_panel.ask_once(KIND, _options(source))
+    if job.state == "done":  # just now
+        st.rerun()
+    with st.container(border=True, key="card-empty"):
+        page.show_empty(
+            "A map is on its way",
+            "The file holds no map of its cells, so one is drawn from their variable genes; it appears here by itself.",
+        )
+        job_panel.show_progress(job.id, "Drawing a quick map", place="-quick")
+        routes.link("cell_embedding", "Compute the model's map as well")
+
+
+def _options(source: sources.Source) -> dict[str, Any]:
+    return {"dataset": str(source.path.resolve()), "gene_column": state.gene_column()}
