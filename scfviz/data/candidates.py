@@ -8,9 +8,9 @@ import scipy.sparse as sp
 
 from scfviz.data import likeness
 from scfviz.data import matrix as mx
-from scfviz.data.features import Features, find_features
+from scfviz.data.features import Features, as_metadata, find_features, strangers
 from scfviz.data.parts import PLUS, part_layers
-from scfviz.data.recovery import MAX_LOGGED, Recovery, find_recovery
+from scfviz.data.recovery import MAX_LOGGED, Recovery, find_recovery, find_rounded, misfit_columns
 
 # Names under which counts are kept; other layers of whole numbers come after X and raw.
 COUNT_LAYERS = ("counts", "raw_counts", "count", "raw", "umi", "umis", "umi_counts", "X_counts", "matrix")
@@ -105,8 +105,15 @@ def classify(location: str, matrix, var: pd.DataFrame, features: Features) -> Ca
         return Candidate(location, matrix, "it holds text", features)
     sample = sample_cells(matrix)
     features = find_features(var, sample, features)
-    sample = mx.keep_columns(sample, features.is_gene)
+    whole, sample = sample, mx.keep_columns(sample, features.is_gene)
     verdict, recovery, is_doubtful = judge(sample)
+    if verdict not in VERDICTS and (strange := strangers(var, features)).any():
+        known = mx.keep_columns(whole, features.is_gene & ~strange)
+        again, found, _ = judge(known)
+        if again == "recovered":
+            misfits = strange & misfit_columns(sample, known, found)
+            features, verdict, recovery = as_metadata(var, misfits, features), again, found
+            sample = mx.keep_columns(whole, features.is_gene)
     if sample.dtype.kind == "f" and verdict == "counts":
         sample = sp.csr_matrix((np.rint(sample.data), sample.indices, sample.indptr), shape=sample.shape)
     return Candidate(location, matrix, verdict, features, sample, recovery, is_doubtful)
@@ -126,10 +133,12 @@ def judge(sample: sp.csr_matrix) -> tuple[str, Recovery | None, bool]:
             return "binary", None, False
         # What is not finite is refused with the name of the cell and gene when all values are read.
         why = 0 if len(finite) < len(values) else likeness.unlike_counts(rounded(sample))
-        if why == likeness.NO_ONES and (recovery := find_recovery(sample)):
+        if why in (likeness.NO_ONES, likeness.FAR) and (recovery := find_rounded(sample)):
             return "recovered", recovery, False
         if why:
-            return f"it holds whole numbers that do not look like counts: {likeness.WHY[why]}", None, True
+            n = int((likeness.judge_cells(rounded(sample)).why > 0).sum())
+            where = f" in {n:,} of {sample.shape[0]:,} tested cells" if n else ""
+            return f"it holds whole numbers that do not look like counts{where}: {likeness.WHY[why]}", None, True
         return "counts", None, False
     if recovery := find_recovery(sample):
         return "recovered", recovery, False

@@ -8,6 +8,7 @@ import numpy as np
 from scfviz.data.candidates import VERDICTS, Candidate, count_var, find_candidates, layer_of
 from scfviz.data.features import Features
 from scfviz.data.genes import GeneMatch
+from scfviz.data.likeness import FAR, WHY
 from scfviz.data.parts import PLUS, equals_part, is_same
 from scfviz.data.recovery import Recovery
 from scfviz.data.scan import Scan, refuse_unlike, scan
@@ -16,8 +17,6 @@ from scfviz.errors import DatasetError, OptionError
 
 # Counts of a selection of genes give way to counts recovered for this many times as many genes.
 WORTH_RECOVERING = 2
-# A few cells that do not look like counts are chance (cells with hardly any genes).
-MIN_SHARE_TO_WARN = 0.01
 CHOOSE = 'Choose one: counts="..." in Python, --counts on the command line.'
 
 
@@ -347,6 +346,10 @@ def warn(adata, chosen: Candidate, report: CountsReport):
     if found.n_failing:
         what = "recovered values were not all whole; they were rounded" if chosen.recovery else "values are not whole"
         yield Notice("warning", f"In {found.n_failing:,} cells the {what}.")
-    n_unlike = int((found.why > 0).sum())
-    if not chosen.recovery and n_unlike > MIN_SHARE_TO_WARN * found.n_judged:
-        yield Notice("warning", f"In {n_unlike:,} cells the values do not look like counts.")
+    unlike = np.flatnonzero(found.why == FAR if chosen.verdict == "counts" else found.why)
+    if len(unlike) and not chosen.recovery:
+        first = ", ".join(str(adata.obs_names[i]) for i in unlike[:3])
+        yield Notice(
+            "warning",
+            f"In {len(unlike):,} cells the values do not look like counts (for example {first}): {WHY[FAR]}.",
+        )

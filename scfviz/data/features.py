@@ -101,6 +101,11 @@ def find_features(var: pd.DataFrame, sample: sp.csr_matrix | None = None, named:
         named = features_by_name(var)
     if sample is None or not (strange := is_metadata_by_value(var.index, named.is_gene, sample)).any():
         return named
+    return as_metadata(var, strange, named)
+
+
+def as_metadata(var: pd.DataFrame, strange: np.ndarray, named: Features) -> Features:
+    """The same, with some more columns taken for metadata; `strange` is bool (n_vars,)."""
     names = np.array([str(name) for name in var.index[strange]], dtype=object)
     others = named.others | {METADATA: named.others.get(METADATA, 0) + len(names)}
     examples = named.examples | {METADATA: (*named.examples.get(METADATA, ()), *names)[:N_EXAMPLES]}
@@ -182,6 +187,15 @@ def is_metadata_by_value(names: pd.Index, is_gene: np.ndarray, sample: sp.csr_ma
     if any(vocabulary.lookup(str(name)) for name in names[strange]):
         return np.zeros(len(names), dtype=bool)
     return strange
+
+
+def strangers(var: pd.DataFrame, features: Features) -> np.ndarray:
+    """Columns that are no gene of the model, bool (n_vars,); none where they are not few."""
+    from scfviz.data.vocabulary import load_vocabulary
+
+    vocabulary = load_vocabulary()
+    strange = np.array([not vocabulary.lookup(str(name)) for name in var.index], dtype=bool) & features.is_gene
+    return strange if strange.sum() <= max(1, MAX_STRANGE * len(var)) else np.zeros(len(var), dtype=bool)
 
 
 def refuse_no_genes(others: dict[str, int], names: np.ndarray) -> None:

@@ -20,9 +20,13 @@ MIN_ABOVE_ONE = 30
 # Where the largest value is at least this, counts leave gaps below it; numbered levels leave none.
 MIN_LEVELS = 20
 MAX_FAILING_CELLS = 0.05
-FINE, NO_ONES, FLAT, JUMP, LEVELS, FIXED_TOTAL = range(6)
+# A smallest value from here on is no accident of a cell without ones: already a few such cells are too many.
+MIN_FAR = 5
+MAX_FAR_CELLS = 0.01
+FINE, NO_ONES, FLAT, JUMP, LEVELS, FIXED_TOTAL, FAR = range(7)
 WHY = {
     NO_ONES: "the smallest value of a cell is above 1, and the others are no multiples of it (bins, or rounded values)",
+    FAR: f"the smallest value of a cell is {MIN_FAR} or more, and the others are no multiples of it (rounded)",
     FLAT: "large values are as common as small ones within a cell: bins or ranks",
     JUMP: "after 1 nothing comes for a long way: ranks with ties",
     LEVELS: "every value from 1 to the largest occurs in a cell, without a gap: ranks or levels",
@@ -77,7 +81,7 @@ def judge_cells(block: sp.csr_matrix, *, is_whole: bool = True) -> Judgement:
     if is_whole:
         few = per(np.add, ((values == 2) | (values == 3)).astype(np.int32))
         why[(lowest == 1) & (above_one >= MIN_ABOVE_ONE) & (few == 0)] = JUMP
-        why[above] = NO_ONES
+        why[above] = np.where(lowest[above] >= MIN_FAR, FAR, NO_ONES)
     else:
         # Estimates may all be above 1 where only the commonest genes were kept; ranks with ties stay close together.
         why[above & (highest < MIN_RANGE * lowest)] = FLAT
@@ -97,12 +101,19 @@ def nonzero(block: sp.csr_matrix) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def unlike_counts(sample: sp.csr_matrix, *, is_whole: bool = True) -> int:
     """The key of `WHY` that speaks against some cells of a matrix being counts; 0 where nothing does."""
     judged = judge_cells(sample, is_whole=is_whole)
-    n_judged = max(int(judged.is_judged.sum()), 1)
-    if (judged.why > 0).sum() > MAX_FAILING_CELLS * n_judged:
-        return int(np.bincount(judged.why[judged.why > 0]).argmax())
+    if why := too_many(judged.why, int(judged.is_judged.sum())):
+        return why
     if is_whole and has_levels(sample):
         return LEVELS
     return FIXED_TOTAL if at_fixed_total(np.asarray(sample.sum(axis=1, dtype=np.float64)).ravel()).any() else FINE
+
+
+def too_many(why: np.ndarray, n_judged: int) -> int:
+    """The commonest reason when too many of the judged cells are unlike counts, else 0."""
+    n_judged = max(n_judged, 1)
+    if (why > 0).sum() > MAX_FAILING_CELLS * n_judged:
+        return int(np.bincount(why[why > 0]).argmax())
+    return FAR if (why == FAR).sum() > MAX_FAR_CELLS * n_judged else FINE
 
 
 def has_levels(sample: sp.csr_matrix) -> bool:

@@ -21,6 +21,10 @@ MAX_LOGGED = 25
 MIN_WHOLE = 0.95
 # Share of the values above the smallest that must be testable; real full-length data have 0.18 and more.
 MIN_TESTED = 0.05
+# Whole numbers that one count must be at least, for its multiples to prove anything.
+MIN_UNIT = 12
+# No gene has so many counts in a cell.
+MAX_COUNT = 1e7
 # Smallest counts of a cell that are tried when one does not fit.
 OTHER_SMALLEST = (2, 3)
 SCALES = {
@@ -97,13 +101,48 @@ def share_whole(ratios: np.ndarray, indptr: np.ndarray) -> np.ndarray:
     return np.divide(n_whole, n_informative, out=np.ones(len(n_whole)), where=n_informative > 0)
 
 
-def find_recovery(block: sp.csr_matrix) -> Recovery | None:
+def misfit_columns(block: sp.csr_matrix, known: sp.csr_matrix, recovery: Recovery) -> np.ndarray:
+    """Columns whose values are no multiples of one count, which the known genes of the same cells tell: no genes.
+
+    Returns
+    -------
+    bool (n_columns,).
+    """
+    unit = np.ones(block.shape[0])
+    filled = np.diff(known.indptr) > 0
+    values = SCALES[recovery.scale](known.data.astype(np.float64))
+    unit[filled] = unit_of_entries(values, known.indptr)[known.indptr[:-1][filled]]
+    with np.errstate(over="ignore", invalid="ignore"):
+        ratios = SCALES[recovery.scale](block.data.astype(np.float64)) / np.repeat(unit, np.diff(block.indptr))
+        # A count is 1 or more, up to what rounding does to it.
+        misses = ~(is_whole(ratios) & (ratios > 1 - TOLERANCE) & (ratios < MAX_COUNT))
+    n_missed, n_values = (
+        np.bincount(block.indices, weights=weights, minlength=block.shape[1])
+        for weights in (misses.astype(np.float64), np.ones(block.nnz))
+    )
+    return n_missed > (1 - MIN_WHOLE) * n_values
+
+
+def find_rounded(block: sp.csr_matrix) -> Recovery | None:
+    """How counts come back from normalised values that were rounded to whole numbers, or None.
+
+    One count must have been many units: then rounding leaves the multiples, and other whole numbers are none of it.
+    """
+    smallest = cell_minimum(block.data.astype(np.float64), block.indptr)
+    smallest = smallest[smallest > 0]
+    if not len(smallest) or np.median(smallest) < MIN_UNIT:
+        return None
+    return find_recovery(block, scales=("no logarithm",))
+
+
+def find_recovery(block: sp.csr_matrix, scales: tuple[str, ...] = tuple(SCALES)) -> Recovery | None:
     """The scale whose undoing makes the values of sample cells whole multiples of each cell's smallest one, or None.
 
     Where several scales pass (small counts alone tell them hardly apart), the one closest to whole numbers wins.
     """
     passed = []
-    for scale, undo in SCALES.items():
+    for scale in scales:
+        undo = SCALES[scale]
         if scale != "no logarithm" and block.data.max() > MAX_LOGGED:
             continue
         values = undo(block.data.astype(np.float64))

@@ -14,6 +14,7 @@ HIGH_AMONG_GENES = 0.95
 # One such row alone may be a gene of its own; then only an extreme one is set apart.
 MIN_TIMES_ALONE = 10
 SAME_SIDE = 0.8
+MIN_CERTAIN = 3
 # Rows that agree in fewer cells may do so by chance.
 MIN_CELLS_IN_COMMON = 3
 N_SHOWN = 5
@@ -94,6 +95,10 @@ def find_antibodies(pairs: list[tuple[int, int]], alone: np.ndarray, found: Scan
             return none
     if SAME_SIDE > side > 1 - SAME_SIDE:
         return none
+    if certain.sum() >= MIN_CERTAIN:
+        # Where most are antibodies, so are the others beside them, also where the gene itself is counted as often.
+        others = later if side > 0.5 else np.array([pair[0] for pair in pairs])
+        return np.unique(others[found.gene_cells[others] >= MIN_CELLS_OF_ANTIBODY * found.n_obs])
     return np.sort(high[far & ((high == later) == (side > 0.5))])
 
 

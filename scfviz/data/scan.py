@@ -25,6 +25,7 @@ class Scan:
     is_whole: bool = True
     largest: float = 0.0
     n_failing: int = 0  # cells whose values are not whole, or do not come out whole
+    n_whole: int = 0  # cells all of whose values are whole
     n_judged: int = 0
     n_multiples: int = 0  # cells all of whose values are multiples of a number above 1
     why: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int8))  # (n_obs,) of `likeness.WHY`
@@ -80,11 +81,13 @@ def as_counts(block: sp.csr_matrix, start: int, chosen: Candidate, found: Scan) 
     flags = is_whole(block.data)
     if flags.all():
         block = rounded(block)
+        found.n_whole += block.shape[0]
     else:
         found.is_whole = False
         n_values = np.diff(block.indptr)
         n_whole = np.diff(np.concatenate([[0], np.cumsum(flags)])[block.indptr])
         found.n_failing += int((n_whole < MIN_WHOLE_OF_ESTIMATES * n_values).sum())
+        found.n_whole += int((n_whole == n_values).sum())
     judged = likeness.judge_cells(block, is_whole=bool(flags.all()))
     found.n_judged += int(judged.is_judged.sum())
     found.n_multiples += int((judged.unit > 1).sum())
@@ -100,17 +103,18 @@ def row_codes(start: int, stop: int) -> np.ndarray:
 def refuse_unlike(found: Scan, chosen: Candidate, name: str) -> None:
     """Refuse a matrix that does not hold the counts of all cells."""
     n, what = 0, ""
-    if found.n_failing > MAX_FAILING_CELLS * found.n_obs:
+    # Among cells of whole counts already a few others are a mixture; estimates and rounded values vary by themselves.
+    is_mixture = not chosen.recovery and found.n_failing + found.n_whole == found.n_obs
+    if found.n_failing > (likeness.MAX_FAR_CELLS if is_mixture else MAX_FAILING_CELLS) * found.n_obs:
         n = found.n_failing
         what = "are no whole multiples of the smallest one" if chosen.recovery else "are no whole numbers"
         what = f"the values {what}"
     elif not chosen.recovery:
         found.why[likeness.at_fixed_total(found.totals) & (found.why == 0)] = likeness.FIXED_TOTAL
-        reasons = np.bincount(found.why, minlength=2)[1:]
-        n = int(reasons.sum())
-        if n <= MAX_FAILING_CELLS * max(found.n_judged, 1):
+        if not (why := likeness.too_many(found.why, found.n_judged)):
             return
-        what = f"the values do not look like counts: {likeness.WHY[int(reasons.argmax()) + 1]}"
+        n = int((found.why > 0).sum())
+        what = f"the values do not look like counts: {likeness.WHY[why]}"
     if what:
         raise DatasetError(
             f"{chosen.location} of {name} does not hold the counts of all cells: in {n:,} of {found.n_obs:,} cells "

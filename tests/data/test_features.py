@@ -136,6 +136,18 @@ def test_counts_come_back_beside_metadata():
     assert same_counts(aligned, align_genes(plain))
 
 
+def test_counts_come_back_beside_metadata_of_unknown_names():
+    plain = genes()
+    dense = plain.X.toarray()
+    logged = with_columns(donor_age=np.linspace(20, 70, 60), module=np.linspace(-1, 2, 60))
+    values = logged.X.toarray()
+    values[:, 2:] = np.log1p(dense / dense.sum(axis=1, keepdims=True) * 1e4)
+    logged.X = sp.csr_matrix(values)
+    aligned = align_genes(logged)
+    assert same_counts(aligned, align_genes(plain))
+    assert aligned.gene_report.other_features == {"metadata of cells": 2}
+
+
 def test_fractions_of_genes_are_no_metadata():
     adata = genes()
     values = adata.X.toarray() * 10.0

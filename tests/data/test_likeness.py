@@ -80,7 +80,7 @@ def is_refused(values) -> str:
 
 
 @pytest.mark.parametrize("ties", ["spread", "high", "low"])
-@pytest.mark.parametrize("n", [6, 51])
+@pytest.mark.parametrize("n", [6, 10, 51])
 def test_bins_are_refused(n, ties):
     assert "do not look like counts" in is_refused(bins(cells(), n, ties))
 
