@@ -25,6 +25,8 @@ MIN_TESTED = 0.05
 MIN_UNIT = 12
 # No gene has so many counts in a cell.
 MAX_COUNT = 1e7
+# Multiples up to here tell what one count is worth in a cell of rounded values.
+MAX_FITTED = 8
 # Smallest counts of a cell that are tried when one does not fit.
 OTHER_SMALLEST = (2, 3)
 SCALES = {
@@ -62,6 +64,12 @@ def unit_of_entries(values: np.ndarray, indptr: np.ndarray) -> np.ndarray:
     smallest = cell_minimum(values, indptr)
     unit = np.repeat(np.where(smallest > 0, smallest, 1), per_cell)
     fits = share_whole(values / unit, indptr) >= MIN_WHOLE
+    if not fits.all():
+        # Where values were rounded, several small ones together tell the unit better than the smallest alone.
+        refined = refine(values, unit, indptr)
+        better = ~fits & (share_whole(values / refined, indptr) >= MIN_WHOLE)
+        unit = np.where(np.repeat(better, per_cell), refined, unit)
+        fits |= better
     for parts in OTHER_SMALLEST:
         if fits.all():
             break
@@ -69,6 +77,17 @@ def unit_of_entries(values: np.ndarray, indptr: np.ndarray) -> np.ndarray:
         unit[np.repeat(better, per_cell)] /= parts
         fits |= better
     return unit
+
+
+def refine(values: np.ndarray, unit: np.ndarray, indptr: np.ndarray) -> np.ndarray:
+    """The unit that fits the small multiples of each cell best, by least squares; one value for every entry."""
+    times = np.rint(values / unit)
+    times[(times < 1) | (times > MAX_FITTED)] = 0
+    products, squares = (
+        np.diff(np.concatenate([[0.0], np.cumsum(terms)])[indptr]) for terms in (values * times, times * times)
+    )
+    fitted = np.divide(products, squares, out=np.ones(len(products)), where=squares > 0)
+    return np.where(np.repeat(squares > 0, np.diff(indptr)), np.repeat(fitted, np.diff(indptr)), unit)
 
 
 def cell_minimum(values: np.ndarray, indptr: np.ndarray) -> np.ndarray:
