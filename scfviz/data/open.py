@@ -26,7 +26,7 @@ from scfviz.data.scan import Scan
 from scfviz.data.source import dataset_id
 from scfviz.errors import GeneError
 
-REPORT_VERSION = 1  # of kept reports: raise it when the same file would be judged otherwise
+REPORT_VERSION = 2  # of kept reports: raise it when the same file would be judged otherwise
 # Words in the titles of columns that speak to a reader, the likeliest first.
 NAME_WORDS = ("symbol", "feature_name", "gene_name", "gene_short_name", "name", "symb", "gene")
 MIN_DISTINCT = 0.5
