@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TextIO
 
 from scfviz.data.formats import shorten
+from scfviz.data.gene_names import describe_names
 from scfviz.data.genes import share_known
 from scfviz.data.source import open_text
 from scfviz.data.table_numbers import Evidence, Numbers, is_missing
@@ -328,9 +329,11 @@ def find_orientation(
     if max(known_rows, known_columns) > 0:
         return known_rows > known_columns
     shown = [", ".join(map(shorten, names[:3])) or "without names" for names in (rows[0], columns[0])]
+    kinds = [(side, describe_names(names)) for side, (names, *_) in (("rows", rows), ("columns", columns))]
+    said = "".join(f" The names of the {side} are {kind}." for side, kind in kinds if kind)
     raise GeneError(
         f"Neither the rows nor the columns of '{name}' are named by genes that are known: the rows are {shown[0]}, the "
-        f"columns {shown[1]}.",
+        f"columns {shown[1]}.{said}",
         "Gene symbols or Ensembl IDs, of human or mouse, are needed on one side.",
         "Name the genes, or write 'gene' or 'cell' above the first column.",
     )

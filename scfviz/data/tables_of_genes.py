@@ -22,7 +22,7 @@ ANNOTATION = re.compile(
     |p[_. ]?val(?:ue)?s?(?:[_. ]?adj\w*)?|adj[_. ]p[_. ]val(?:ue)?|p?adj|fdr|q[_. ]?val(?:ue)?s?|pct[_. ][12]|bonferroni
     |(?:vst|sct|mvp)[_. ]\w[\w.]*|means?|variances?(?:[_. ]standardi[sz]ed)?|dispersions?(?:[_. ]norm\w*)?
     |n_cells(?:_by_counts)?|(?:mean|total)_counts|pct_dropout_by_counts|loadings?|weights?|importance
-    |(?:z[_. ]?)?scores?|is_\w+
+    |(?:z[_. ]?)?scores?|is_\w+|clusters?
     )$""",
     re.IGNORECASE | re.VERBOSE,
 )
