@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from scfviz.analysis.baselines import Cells
-from scfviz.data.formats import DATASET_SUFFIXES
+from scfviz.data.formats import DATASET_SUFFIXES, is_hidden
 from scfviz.errors import DatasetError, OptionError
 
 LABEL_COLUMNS = ("cell_type", "celltype", "CellType", "cell.type", "cell_ontology_class")
@@ -190,7 +190,11 @@ def find_datasets(folder: Path) -> dict[str, Path]:
         raise OptionError(
             f"There is no folder '{folder}'.", "--data names a folder with datasets.", "Correct the path."
         )
-    found = {path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() in DATASET_SUFFIXES}
+    found = {
+        path.stem: path
+        for path in sorted(folder.iterdir())
+        if path.name.lower().endswith(DATASET_SUFFIXES) and not is_hidden(path.name)
+    }
     if not found:
         raise OptionError(
             f"The folder '{folder}' holds no dataset.",

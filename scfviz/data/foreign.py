@@ -23,6 +23,13 @@ AS_CSV = "Save its sheet as .csv. Excel turns some gene names into dates: better
 NO_PICKLE = "Pickles are never opened: they can run programs. Save the data as .h5ad."
 NOT_AN_IMAGE = "Open the counts, not the image."
 FETCH = "The data itself was not fetched: run"
+# Endings of files whose first bytes say little.
+ENDINGS = {
+    ".cloupe": ("a Loupe Browser file", "Open filtered_feature_bc_matrix.h5 of the same run."),
+    ".vloupe": ("a Loupe V(D)J Browser file", "Open filtered_feature_bc_matrix.h5 of the same run."),
+    ".qs": ("an R object (.qs)", IN_R),
+    ".h5seurat": ("a Seurat object (h5Seurat)", "In R: SeuratDisk::Convert(file, dest = 'h5ad')."),
+}
 # First bytes, what it is, what to do.
 KINDS = (
     (
@@ -31,7 +38,11 @@ KINDS = (
         f"{FETCH} git lfs pull.",
     ),
     (b"/annex/objects/", "a git-annex pointer that stands for the data", f"{FETCH} git annex get."),
-    (b'{"', "a JSON text (perhaps an error message of a server)", "Download the data file itself."),
+    (
+        b'{"',
+        "a file that begins like a JSON text (perhaps an error message of a server)",
+        "Download the data file itself.",
+    ),
     (b"##fileformat=VCF", "a VCF file: variants, not counts", "Open the counts."),
     (b"#!genome-build", "an annotation of a genome (GTF or GFF)", "Open the counts."),
     (b"##gff-version", "an annotation of a genome (GFF)", "Open the counts."),
@@ -94,6 +105,9 @@ def refuse_foreign(path: Path, head: bytes) -> None:
             f"Readable formats: {FORMATS}.",
             "The link of the download led to a page, perhaps to sign in: download the file itself.",
         )
+    if path.suffix.lower() in ENDINGS:
+        what, advice = ENDINGS[path.suffix.lower()]
+        raise DatasetError(f"'{name}' is {what}.", f"Readable formats: {FORMATS}.", advice)
     refuse_kind(head, name)
     if not head.startswith(GZIP_MAGIC):
         return

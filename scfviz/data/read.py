@@ -85,7 +85,7 @@ def read_dataset(path: str | Path, *, folders: Sequence[Path] | None = None):
         ) from error
     source.refuse_changed(real, before)
     refuse_empty(adata, name)
-    if looks_transposed(adata):
+    if kind != "table" and looks_transposed(adata):  # a table was turned by its reader where it had to be
         adata = transpose(adata, name)
         notes.append(TURNED)
     adata.uns["scfviz_source"] = {"path": str(real), "format": kind, "notes": notes, **asdict(before)}

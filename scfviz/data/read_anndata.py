@@ -122,7 +122,7 @@ def read_compound(elem, root, key: str, name: str) -> pd.DataFrame:
     uns = root["uns"] if "uns" in root else {}
     for column in frame.columns:
         if f"{column}_categories" in uns:
-            categories = decode(uns[f"{column}_categories"][()])
+            categories = decode(uns[f"{column}_categories"][...])
             frame[column] = pd.Categorical.from_codes(frame[column].astype(int), categories)
     return frame
 

@@ -16,7 +16,7 @@ from anndata import AnnData
 
 from scfviz.data import choices
 from scfviz.data.assemble import assemble
-from scfviz.data.formats import FORMATS, is_dataset_file, is_dataset_folder, is_hidden, shorten
+from scfviz.data.formats import DATASET_SUFFIXES, FORMATS, is_dataset_file, is_dataset_folder, is_hidden, shorten
 from scfviz.data.mtx_files import MtxSet, describe, find_sets
 from scfviz.data.name_files import Names, read_cells, read_genes
 from scfviz.data.source import GZIP_MAGIC
@@ -322,6 +322,8 @@ def describe_below(path: Path) -> DatasetError:
             found += [(Path(folder) / f).relative_to(path).as_posix() for f in files]
         if n_looked_at > MAX_LOOKED_AT:
             break
+    # Folders and files that are surely datasets come before tables and archives, which may be anything.
+    found = [f for f in found if f.lower().endswith(DATASET_SUFFIXES) or (path / f).is_dir()] or found
     if any((path / eds).exists() for eds in EDS):
         return DatasetError(
             f"The folder '{name}' holds the counts of salmon alevin in its own binary form (EDS), which is not read.",

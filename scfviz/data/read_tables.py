@@ -130,7 +130,8 @@ def fields_of(line: str, number: int, layout: Layout) -> list[str]:
 
 def numbers_of(fields: list[str], name: str, number: int, layout: Layout) -> np.ndarray:
     """The values of a line, float64 (n_columns,): all at once, and one by one where that fails."""
-    kept = [fields[i] for i in layout.kept]
+    is_run = len(layout.kept) == layout.width - layout.kept[0]  # nothing but numbers from there on
+    kept = fields[layout.kept[0] :] if is_run else [fields[i] for i in layout.kept]
     numbers = layout.numbers
     try:
         clean = kept if numbers.decimal == "." and not numbers.group else [numbers.clean(text) for text in kept]

@@ -4,7 +4,6 @@ import csv
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import TextIO
 
@@ -17,9 +16,11 @@ from scfviz.errors import DatasetError, GeneError
 
 MAX_ABOVE = 30
 MAX_LINE = 2**28
+SAMPLE_LETTERS = 2_000_000
 SEPARATOR = re.compile(r'"?sep=(.)"?', re.IGNORECASE)  # a first line that Excel writes
 N_SAMPLE_LINES, N_TYPED_LINES = 300, 30
-FEW_KNOWN = 0.02  # as many names may be those of genes by chance
+# Below these shares, names are those of genes by chance (S1, S2, ...), or none is.
+FEW_KNOWN, NONE_KNOWN = 0.2, 0.02
 GCT = ("#1.2", "#1.3")
 NAMES_OF_GENES = re.compile(r"gene|symbol|feature|ensembl|probe|transcript|hgnc|entrez", re.IGNORECASE)
 NAMES_OF_CELLS = re.compile(r"cell|barcode|sample|^bc$|spot", re.IGNORECASE)
@@ -29,9 +30,10 @@ HEADER_WORD = re.compile(
     re.IGNORECASE,
 )
 A_CELL = re.compile(
-    r"(?:[\w.]*[:_-])?[ACGTN]{8,}x?(?:[._-]\w+)*|(?:cell|barcode|bc|sample|spot)[ _.-]?\d+", re.IGNORECASE
+    r"(?:[\w.]*[:_-])?[ACGTN]{8,}x?\d*(?:[._-]\w+)*|(?:cell|barcode|bc|sample|spot)[ _.-]?\d+", re.IGNORECASE
 )
 A_GENE = re.compile(r"ENS[A-Z]*[GT]\d{6,}(?:\.\d+)?|(?:FBgn|WBGene|AT\dG|LOC)\d+", re.IGNORECASE)
+SHORT = re.compile(r"[A-Za-z]{1,2}\d{1,3}")
 FOV, CELL_OF_FOV = ("fov",), ("cell_id", "cellid", "cell")
 
 
@@ -115,7 +117,9 @@ def lay_out(path: Path, opening: Opening, notes: list[str]) -> Layout:
     others = {label: i for label, i in others.items() if label or any(row[i].strip() for row in body)}
     row_names = ["_".join(row[i] for i in names) for row in body] if names else []
     columns = [labels[i] for i in kept] if labels else []
-    candidates = [row_names, *([row[i] for row in body] for i in others.values())]
+    # A column of a few words (T, B) is none of names, although T is a gene as well.
+    texts = [[row[i] for row in body] for i in others.values()]
+    candidates = [row_names, *(text for text in texts if len(set(text)) > len(text) / 2)]
     above = {label: [row[i] for i in kept] for label, row in opening.above.items()}
     corner = [labels[i] for i in names] if labels else []
     genes_are_rows = find_orientation(candidates, [columns, *above.values()], corner, name, notes)
@@ -136,8 +140,13 @@ def lay_out(path: Path, opening: Opening, notes: list[str]) -> Layout:
 
 def read_opening(path: Path) -> Opening:
     """The first lines of a table: comments are passed over, unless the last of them is the header."""
+    lines, n_letters = [], 0
     with open_text(path) as stream:
-        lines = list(islice(filled_lines(stream), N_SAMPLE_LINES + 50))
+        for line in filled_lines(stream):
+            lines.append(line)
+            n_letters += len(line[1])
+            if len(lines) > N_SAMPLE_LINES + MAX_ABOVE or (len(lines) > 3 * MAX_ABOVE and n_letters > SAMPLE_LETTERS):
+                break
     name, stated = shorten(path.name), SEPARATOR.fullmatch(lines[0][1].strip()) if lines else None
     lines = lines[1:] if stated else lines
     if any("\0" in line for _, line in lines[:5]):
@@ -308,7 +317,7 @@ def find_orientation(
     GeneError
         Nothing tells which side the genes are.
     """
-    known_rows, known_columns = (max(map(share_known, side), default=0.0) for side in (rows, columns))
+    known_rows, known_columns = (max(map(share_of_genes, side), default=0.0) for side in (rows, columns))
     if max(known_rows, known_columns) >= FEW_KNOWN and known_rows != known_columns:
         return known_rows > known_columns
     votes = [
@@ -319,13 +328,14 @@ def find_orientation(
     ]
     for genes_are_rows, genes_are_columns in votes:
         if genes_are_rows != genes_are_columns:
-            if max(known_rows, known_columns) < FEW_KNOWN:
+            if max(known_rows, known_columns) < NONE_KNOWN:
                 shown = [", ".join(map(shorten, names[:3])) for names in (rows[0], columns[0])]
                 notes.append(
                     f"Neither side is named by genes that are known (rows: {shown[0]}; columns: {shown[1]}); the "
                     f"{'rows' if genes_are_rows else 'columns'} were taken for the genes."
                 )
             return genes_are_rows
+    known_rows, known_columns = (max(map(share_known, side), default=0.0) for side in (rows, columns))
     if max(known_rows, known_columns) > 0:
         return known_rows > known_columns
     shown = [", ".join(map(shorten, names[:3])) or "without names" for names in (rows[0], columns[0])]
@@ -337,6 +347,12 @@ def find_orientation(
         "Gene symbols or Ensembl IDs, of human or mouse, are needed on one side.",
         "Name the genes, or write 'gene' or 'cell' above the first column.",
     )
+
+
+def share_of_genes(names: list[str]) -> float:
+    """Share of names that are genes; short ones (S1, A12) are those of samples and wells as well and do not count."""
+    telling = [name for name in names if not SHORT.fullmatch(name)]
+    return share_known(telling) * len(telling) / len(names) if telling else 0.0
 
 
 def looks_like(pattern: re.Pattern, names: list[str]) -> bool:

@@ -336,6 +336,12 @@ def test_other_ways_of_packing_are_named(pack, word, tmp_path):
     refuse(tmp_path / "a.csv", f"packed ({word})", "Unpack")
 
 
+@pytest.mark.parametrize("name", ["a.cloupe", "a.qs"])
+def test_files_known_by_their_ending_are_named(name, tmp_path):
+    (tmp_path / name).write_bytes(b'{"x": 1}')
+    refuse(tmp_path / name, "Loupe" if "loupe" in name else "R object")
+
+
 def test_a_packed_h5ad_is_named(adata, tmp_path):
     path = datasets.write_h5ad(adata, tmp_path / "a.h5ad")
     (tmp_path / "b.h5ad.gz").write_bytes(gzip.compress(path.read_bytes()))

@@ -294,10 +294,10 @@ def test_folders_inside_a_zip_are_samples(adata, tmp_path):
 def test_datasets_below_a_folder_are_listed(adata, tmp_path):
     for kind in ("raw", "filtered"):
         write(tmp_path / "Solo.out" / "Gene" / kind, **PROGRAMS["starsolo"](adata))
-    (tmp_path / "Solo.out" / "Barcodes.stats").write_text("x 1\n")
+    (tmp_path / "Solo.out" / "Summary.csv").write_text("x,1\n")
     with pytest.raises(ChoiceError, match="Gene/filtered, Gene/raw") as caught:
         read_dataset(tmp_path / "Solo.out")
-    assert same(read_dataset(tmp_path / caught.value.choices[0]), adata)
+    assert same(read_dataset(tmp_path / caught.value.choices[0]), adata) and len(caught.value.choices) == 2
 
 
 def test_a_matrix_of_another_sample_is_not_given_names(adata, tmp_path):
