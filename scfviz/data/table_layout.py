@@ -82,22 +82,16 @@ def filled_lines(stream: TextIO, first: int = 1, delimiter: str = "") -> Iterato
             yield number, line
 
 
-def find_layout(path: Path, notes: list[str]) -> Layout:
-    """Delimiter, names, columns and orientation of a table, or the reason why it is none.
+def lay_out(path: Path, opening: Opening, notes: list[str]) -> Layout:
+    """The layout that follows from the first lines and one pass over all of them.
 
     Raises
     ------
     DatasetError
-        There are no rows, no names of columns, no columns of numbers, or lines of unequal length.
+        There are no names of columns, no columns of numbers, or numbers that can be read in two ways.
     GeneError
         Neither rows nor columns are named like genes.
     """
-    opening = read_opening(path)
-    return lay_out(path, opening, notes)
-
-
-def lay_out(path: Path, opening: Opening, notes: list[str]) -> Layout:
-    """The layout that follows from the first lines and one pass over all of them."""
     name, header, body = shorten(path.name), opening.header, opening.body
     width = len(body[0])
     names = fields_of_names(header, body)
@@ -106,6 +100,8 @@ def lay_out(path: Path, opening: Opening, notes: list[str]) -> Layout:
     n_rows, numbers = survey(path, opening, names, notes)
     values = [i for i in range(width) if i not in names]
     is_text = text_fields(body, values, labels, numbers)
+    if labels_above(list(opening.above.values())):
+        is_text[1] = True
     kept = [i for i in values if not is_text[i]]
     if not kept:
         raise DatasetError(
@@ -121,6 +117,7 @@ def lay_out(path: Path, opening: Opening, notes: list[str]) -> Layout:
     texts = [[row[i] for row in body] for i in others.values()]
     candidates = [row_names, *(text for text in texts if len(set(text)) > len(text) / 2)]
     above = {label: [row[i] for i in kept] for label, row in opening.above.items()}
+    columns, above = telling_names(columns, above)
     corner = [labels[i] for i in names] if labels else []
     genes_are_rows = find_orientation(candidates, [columns, *above.values()], corner, name, notes)
     if not columns:
@@ -175,7 +172,8 @@ def read_opening(path: Path) -> Opening:
             "Names in the first row and the first column, numbers elsewhere, separated by commas or tabs.",
         )
     n_above = count_above(body) if header else 0
-    above = {next(filter(None, row), f"row {i + 2}"): row for i, row in enumerate(body[:n_above])}
+    is_labelled = labels_above(body[:n_above])
+    above = {row[0] or (row[1] if is_labelled else f"row {i + 2}"): row for i, row in enumerate(body[:n_above])}
     body = [row for row in body[n_above:] if len(row) == len(body[0])]
     return Opening(delimiter, header, body, rows[n_above][0], above)
 
@@ -189,8 +187,30 @@ def count_above(body: list[list[str]]) -> int:
         n_texts = sum(not is_number(row[i]) for i in numeric) if len(row) == len(last) else 0
         return 2 * n_texts > n_values or (n_texts > 0 and row[0] == "" != last[0])
 
-    n_above = next((i for i, row in enumerate(body) if not is_text(row)), 0)
+    n_above = 0
+    for i, row in enumerate(body[: MAX_ABOVE + 1]):
+        if is_text(row):
+            n_above = i + 1
+        elif row[0]:  # numbers about cells (group, age) stand among texts only where no gene is named
+            break
     return n_above if n_above <= MAX_ABOVE else 0
+
+
+def labels_above(above: list[list[str]]) -> bool:
+    """Whether the second field names the lines above the numbers, the first being empty there."""
+    labels = [row[1] for row in above if row[0] == ""]
+    is_text = len(labels) == len(above) > 1 and not any(is_number(label) for label in labels)
+    return is_text and all(labels) and share_known(labels) == 0
+
+
+def telling_names(columns: list[str], above: dict[str, list[str]]) -> tuple[list[str], dict[str, list[str]]]:
+    """(names of the columns, what else is said of them): a line of its own names that differ is better than groups."""
+    if len(set(columns)) > len(columns) / 2:
+        return columns, above
+    for label, row in above.items():
+        if len(set(row)) == len(row):
+            return row, {"column": columns} | {k: v for k, v in above.items() if k != label}
+    return columns, above
 
 
 def fit_header(header: list[str], body: list[list[str]]) -> list[str]:

@@ -220,6 +220,16 @@ def test_rows_about_cells_above_the_counts_are_kept_apart(adata, tmp_path):
     assert same(found, adata) and list(found.obs["cell type"]) == types and "'sample'" in notes(found)
 
 
+def test_a_block_about_cells_with_labels_of_its_own_is_kept_apart(adata, tmp_path):
+    """As in the table of mouse cortex (GSE60361): groups above, cell names among them, clusters beside."""
+    cells = list(adata.obs_names)
+    top = [["", "tissue", *(["cortex"] * 60)], ["", "group #", *map(str, [1, 2] * 30)], ["", "cell_id", *cells]]
+    body = [[n, "3", *map(str, row)] for n, row in zip(adata.var_names, frame_of(adata).to_numpy(), strict=True)]
+    text = "\n".join("\t".join(row) for row in [*top, [""] * 62, *body])
+    found = read_text(tmp_path, text)
+    assert same(found, adata) and list(found.obs["group #"]) == [1, 2] * 30 and set(found.obs["column"]) == {"cortex"}
+
+
 def test_symbols_below_the_ids_of_the_columns_are_kept_for_the_genes(adata, tmp_path):
     frame = frame_of(adata).T.astype(object)
     symbols = pd.DataFrame([list(adata.var_names)], index=[""])
