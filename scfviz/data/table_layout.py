@@ -234,7 +234,7 @@ def find_delimiter(line: str, name: str) -> str:
         raise DatasetError(
             f"'{name}' is no table: its first line is a single word.",
             "Columns separated by commas or tabs are needed.",
-            "Save it as .csv or .tsv.",
+            "A list of genes or cells holds no counts: open the counts themselves, as .csv or .tsv.",
         )
     return best
 
