@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 Method = Literal["wilcoxon", "t-test"]
 METHODS = ("wilcoxon", "t-test")
 COLUMNS = ("names", "scores", "logfoldchanges", "pvals", "pvals_adj", "pct_in", "pct_out", "mean_in", "mean_out",
-           "model_gene")  # fmt: skip
+           "only_in", "model_gene")  # fmt: skip
+ONLY_GROUP, ONLY_REFERENCE = "first", "second"
 FEWEST_CELLS = 2
 # Below this the normal approximation of the rank sum is poor (scanpy warns at the same number).
 FEW_CELLS = 25
@@ -53,8 +54,9 @@ class Comparison:
         One row per measured gene, the highest score first: `names`; `scores` (z of the rank sum, or t);
         `logfoldchanges` (log2 of mean counts per 10,000, scanpy's way: means are taken of the logs); `pvals`;
         `pvals_adj` (Benjamini-Hochberg over all measured genes); `pct_in`, `pct_out` (fraction of cells that
-        express the gene, 0 to 1); `mean_in`, `mean_out` (mean of ln(1 + counts per 10,000)); `model_gene` (the
-        model's symbol of the gene, "" where it does not know it).
+        express the gene, 0 to 1); `mean_in`, `mean_out` (mean of ln(1 + counts per 10,000)); `only_in`
+        ("first" or "second" where the other side has no count of the gene: its fold change is a bound of arithmetic,
+        not a measurement; else ""); `model_gene` (the model's symbol of the gene, "" where it does not know it).
     method, tie_correct
         How it was computed.
     n_group, n_reference
@@ -134,7 +136,7 @@ def compare_cells(
         )
         positions.append(genes)
         parts.append(part)
-    table = _make_table(expression, positions, parts)
+    table = make_table(expression, positions, parts)
     notes = [NOT_REPLICATES, CHOSEN_BY_LOOKING]
     if min(n_in, n_out) <= FEW_CELLS:
         notes.append(f"The smaller group has only {min(n_in, n_out)} cells: p values are rough below {FEW_CELLS + 1}.")
@@ -311,19 +313,24 @@ def to_rank_genes_groups(
     return result
 
 
-def _make_table(
+def make_table(
     expression: Expression, positions: list[np.ndarray], parts: list[dict[str, np.ndarray]]
 ) -> "pd.DataFrame":
+    """The table of a comparison from its pieces: positions of genes, and their numbers, see `COLUMNS`."""
     import pandas as pd
 
     columns = {
         name: np.concatenate([part[name] for part in parts] or [[]])
         for name in COLUMNS
-        if name not in ("names", "pvals_adj", "model_gene")
+        if name not in ("names", "pvals_adj", "only_in", "model_gene")
     }
     wanted = np.concatenate(positions or [[]]).astype(np.int64)
     columns["names"] = np.asarray(expression.genes)[wanted].astype(str)
     columns["model_gene"] = np.asarray(expression.index.symbols, dtype=object)[wanted].astype(str)
     columns["pvals_adj"] = adjust(columns["pvals"])
+    in_group, in_reference = columns["pct_in"] > 0, columns["pct_out"] > 0
+    columns["only_in"] = np.select(
+        [in_group & ~in_reference, in_reference & ~in_group], [ONLY_GROUP, ONLY_REFERENCE], ""
+    )
     table = pd.DataFrame(columns)[list(COLUMNS)]
     return table.sort_values(["scores", "logfoldchanges"], ascending=False, kind="stable", ignore_index=True)
