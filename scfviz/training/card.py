@@ -57,6 +57,7 @@ def write_card(
         f"- Batch of {training['batches']['batch_size']} cells; at most {training['batches']['max_genes'] or 'all'} "
         f"visible genes per cell and {training['batches']['decoder_rows'] or 'all'} decoder rows in training"
         + _describe_batches(training["batches"]),
+        *_describe_depths(training.get("depths")),
         f"- Objective: {_describe_objective(training['objective'])}",
         f"- Learning rate {training['optimiser']['learning_rate']:g}, precision {training['optimiser']['precision']}; "
         f"the weights are a running average (decay {training['optimiser']['average']:g})",
@@ -127,6 +128,12 @@ def _describe_benchmark(report: dict[str, Any] | None) -> list[str]:
         f"with what they see, by weights learned there. {said} Every number is in `scores.md`.",
         "",
     ]
+
+
+def _describe_depths(depths: dict[str, Any] | None) -> list[str]:
+    if not depths:
+        return []
+    return [f"- Read depth: 98 % of the training cells have {depths['low']:,.0f} to {depths['high']:,.0f} counts"]
 
 
 def _describe_batches(batches: dict[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """A start from the data: gene statistics of a corpus, and a gene table that already knows which genes vary together."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,6 +48,23 @@ def sample_cells(corpus: Corpus, n_cells: int, seed: int = 0, split: Split = "tr
     )
     totals = np.asarray(counts.sum(axis=1, dtype=np.float64)).ravel()
     return log_normalise(counts, totals), np.array([cell.source for cell in cells])
+
+
+def trained_depths(corpus: Corpus, n_cells: int, start: dict[str, Any] | None = None, seed: int = 0) -> dict[str, Any]:
+    """Read depths that a model meets in training: 1st and 99th percentile of the counts per cell, of a random sample.
+
+    Parameters
+    ----------
+    start
+        The same of the checkpoint that training goes on from, whose range is kept.
+    """
+    total = corpus.n_cells("train")
+    sample = shuffled(np.arange(min(n_cells, total)), total, seed)
+    depths = [float(np.sum(corpus.cell(int(p), "train").counts, dtype=np.float64)) for p in np.sort(sample)]
+    low, high = np.percentile(depths, [1, 99])
+    if start:
+        low, high = min(low, start["low"]), max(high, start["high"])
+    return {"low": float(low), "high": float(high), "cells": len(depths)}
 
 
 def gene_means(corpus: Corpus, values: csr_matrix, sources: np.ndarray, masking: MaskingOptions) -> GeneMeans:

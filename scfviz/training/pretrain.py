@@ -17,7 +17,14 @@ from scfviz.model.config import ModelConfig
 from scfviz.model.scfoundation import ScFoundation
 from scfviz.training.batches import TrainingBatch, TrainingParts, held_out_cells
 from scfviz.training.card import write_card
-from scfviz.training.initialise import GeneMeans, gene_means, initialise_from_data, prepare_layers, sample_cells
+from scfviz.training.initialise import (
+    GeneMeans,
+    gene_means,
+    initialise_from_data,
+    prepare_layers,
+    sample_cells,
+    trained_depths,
+)
 from scfviz.training.objective import Objective
 from scfviz.training.options import BatchOptions, MaskingOptions, TrainingOptions
 from scfviz.training.run import run_training
@@ -25,6 +32,7 @@ from scfviz.training.state import STATE, TrainingLog
 from scfviz.training.trainer import Ranks, Strategy, Trainer
 
 CHECKPOINT = "checkpoint"
+DEPTH_CELLS = 5_000  # for the range of read depths
 STATISTICS_CELLS = 20_000  # for gene means and for the start of the gene table
 
 
@@ -252,6 +260,7 @@ def _describe(
     )  # fmt: skip
     scores = {name: float(scored[-1][name]) for name in names if scored and scored[-1].get(name) not in ("", None)}
     manifest = corpus.manifest
+    start = None if options.start_from is None else checkpoint_info(options.start_from).training.get("depths")
     return {
         "steps": trainer.step,
         "cells_seen": int(trainer.seen["cells"]),
@@ -267,6 +276,7 @@ def _describe(
             "held_out_dataset_cells": manifest["n_held_out_dataset_cells"],
             "held_out_datasets": [s["name"] for s in corpus.sources if s["is_held_out"]],
         },
+        "depths": trained_depths(corpus, DEPTH_CELLS, start),
         "objective": asdict(options.masking),
         "batches": asdict(options.batches),
         "optimiser": asdict(options.training),

@@ -127,6 +127,12 @@ def test_counts_are_taken_from_where_the_user_says(checkpoint, tmp_path, capsys)
     assert "layers['other']" in capsys.readouterr().err
 
 
+def test_a_target_depth_far_outside_training_is_said_with_the_range(cells, tmp_path, capsys):
+    assert run("embed", cells, tmp_path / "out.h5ad", "--depth-fold", 100_000) == 0
+    said = capsys.readouterr().out
+    assert "lies far outside what the model was trained with" in said and "418 to 1,515,505 counts" in said
+
+
 def test_embed_genes_writes_a_mean_for_each_group(checkpoint, tmp_path):
     cells = make_cells(12)
     cells.obs["group"] = ["T/B"] * 5 + ["mono"] * 7

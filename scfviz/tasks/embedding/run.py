@@ -44,6 +44,7 @@ def run(cells: OpenedCells, options: EmbeddingOptions, steps: Steps) -> Result:
     """Compute; see the module's text for what the result holds."""
     import pandas as pd
 
+    from scfviz.model.depths import depth_notes
     from scfviz.tasks.embedding.compute import build_map, embed_baseline, join_embeddings
 
     obs = cells.aligned.obs
@@ -62,6 +63,7 @@ def run(cells: OpenedCells, options: EmbeddingOptions, steps: Steps) -> Result:
     with steps.step(0.96, "Scoring the agreement with known labels"):
         ways = {way: (values, maps[way].clusters) for way, values in embeddings.items()}
         agreement, skipped, label_notes = _agreement(obs, options.label_columns, ways)
+    depths = depth_notes(cells.checkpoint.training, embedding.source_depth, embedding.target_depth)
     table = cells.metrics.reset_index(drop=True).set_index(obs.index)
     for way in FILES:
         clusters = maps[way].clusters
@@ -72,7 +74,7 @@ def run(cells: OpenedCells, options: EmbeddingOptions, steps: Steps) -> Result:
         arrays={FILES[way]: values for way, values in embeddings.items()}
         | {f"umap_{way}": of.umap for way, of in maps.items()},
         tables={f"neighbors_{way}": graph_table(of.neighbors) for way, of in maps.items()} | {"obs": obs},
-        notes=(*_collect_notes({way: of.notes for way, of in maps.items()}), *label_notes),
+        notes=(*_collect_notes({way: of.notes for way, of in maps.items()}), *label_notes, *depths),
         scores={"agreement": agreement, "skipped_labels": skipped},
         report={"provenance": embedding.provenance},
     )
