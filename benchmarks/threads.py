@@ -55,7 +55,7 @@ def processor_seconds() -> float:
 
 
 def measure(n_cells: int, n_busy: int, settings: dict[str, str], limit: float) -> dict[str, float]:
-    """One run in a process of its own, beside busy loops; one not done within the limit, start included, counts as it."""
+    """One run in a process of its own, beside busy loops; not done within the limit, start included, counts as it."""
     own = (*WAITING, *COUNTS, CHOSEN_HERE)
     environment = {name: value for name, value in os.environ.items() if name not in own} | settings
     loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(n_busy)]
