@@ -8,6 +8,7 @@ import numpy as np
 from scfviz.analysis.labels.labels import Annotation
 from scfviz.analysis.selection.history import NamedSelection
 from scfviz.analysis.selection.rules import Rule
+from scfviz.tasks.fragments import Contribution
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -197,6 +198,8 @@ class AnalysisRecord:
         What else was shown: gene sets of a comparison, genes in groups, parts of groups; `None` where it was not.
     colored
         The colours of the maps.
+    tasks
+        What the tasks with a finished result on these cells have to say.
     embedded_at
         When the embedding was done, in seconds since 1970.
     """
@@ -225,6 +228,7 @@ class AnalysisRecord:
     pictured: Pictured | None = None
     composed: Composed | None = None
     colored: Colored | None = None
+    tasks: tuple[Contribution, ...] = ()
     embedded_at: float | None = None
 
     @property

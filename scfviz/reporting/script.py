@@ -40,6 +40,8 @@ def script_cells(record: AnalysisRecord) -> list[Cell]:
         cells.append(_expression(record.pictured))
     if record.composed is not None:
         cells.append(_composition(record.composed))
+    for task in record.tasks:
+        cells += task.cells
     return cells
 
 

@@ -34,7 +34,9 @@ from scfviz.jobs import gene_set_files
 from scfviz.jobs.labels import change_labels, remove_labels, start_labels
 from scfviz.jobs.workspace import read_json
 from scfviz.reporting import methods, script
+from scfviz.reporting.report import Pictures, write_report
 from scfviz.reporting.session import SavedSession, merge_named, pack_codes, read_session, unpack_codes
+from scfviz.tasks.fragments import Cell, Contribution, Section, Table, Text
 from scfviz.ui.drawing import coloring
 from scfviz.ui.explorer import address, layout
 from scfviz.ui.explorer import data as explorer_data
@@ -242,6 +244,28 @@ def test_script_redoes_sets_of_a_file_violins_and_named_groups_without_an_embedd
     number = f"{work.pictured.table['median'].max():.6g}"
     wrong = run(text.replace(number, "123.4"), tmp_path)
     assert wrong.returncode == 1 and "median of each gene and group" in wrong.stderr
+
+
+def test_what_a_task_has_to_say_reaches_every_part(with_home):
+    """A task brings its own section, methods, step, citation, caveat and script; names from it are escaped."""
+    _, job_id = with_home
+    view = make_view(job_id)
+    said = Contribution(
+        "Task <i>", "Counted <b>things</b>", 1e9, "Things were counted.",
+        [Section("Things <u>", [Text("All <b>things</b>", "warning"), Table(("A <i>", "B"), [("<b>", "1")], "t")])],
+        [Cell("Count things.", "things = 3")], ("Somebody. A paper.",), ("Things lie.",),
+    )  # fmt: skip
+    record = replace(report.gather(view, report.take(view)), tasks=(said,))
+    html = write_report(record, Pictures((), ()))
+    for raw in ("<b>things</b>", "<u>", "<i>"):
+        assert raw not in html
+    reader = Reader()
+    reader.feed(html)
+    text = " ".join(" ".join(reader.text).split())
+    for words in ("Things <u>", "All <b>things</b>", "Counted <b>things</b>", "Things were counted.", "A paper.",
+                  "Things lie."):  # fmt: skip
+        assert words in text
+    assert script.as_python(script.script_cells(record)).rstrip().endswith("# Count things.\nthings = 3")
 
 
 def test_user_defined_labels_are_in_report_script_and_session(worked, tmp_path):
