@@ -11,7 +11,7 @@ import streamlit as st
 from scfviz.errors import ChoiceError, ScfvizError
 from scfviz.jobs import Workspace, start_worker
 from scfviz.threads import prepare_threads
-from scfviz.ui.frame import routes, sharing, sources, state
+from scfviz.ui.frame import account, routes, sharing, sources, state
 from scfviz.ui.frame.text import plain, shorten
 
 _HERE = Path(__file__).resolve().parents[1]
@@ -172,3 +172,4 @@ def _sidebar() -> None:
         st.markdown(f"**{plain(shorten(sources.display_title(ref), 44))}**" if ref else "none yet")
         if ref:
             sharing.show(ref, "sidebar")
+        account.show()
