@@ -105,7 +105,7 @@ def steps(record: AnalysisRecord) -> list[tuple[str, str]]:
         text = f"{kept}Embedded {report['n_obs']:,} cells with {report['checkpoint']['name']}, the baseline, and both"
         timed.append((_time(record.embedded_at), f"{text}; made neighbours, UMAP and clusters of each"))
     timed += [
-        (kept.created_at[:19].replace("T", " "), f"Named the selection '{kept.name}': {kept.rule.describe()}")
+        (kept.created_at[:19].replace("T", " "), f"Named the selection '{kept.name}': {record.words(kept.rule)}")
         for kept in record.named
     ]
     timed += [
@@ -120,7 +120,7 @@ def steps(record: AnalysisRecord) -> list[tuple[str, str]]:
     timed += [(_last_change(column), _labelled(column, record.n_obs)) for column in record.labels.values()]
     rows += sorted(timed, key=lambda row: row[0])
     if record.current is not None:
-        what = f"'{record.current_name}'" if record.current_name else record.current.describe()
+        what = f"'{record.current_name}'" if record.current_name else record.words(record.current)
         rows.append(("", f"Selected now: {what} ({record.n_current:,} cells)"))
     if record.colored is not None:
         rows.append(("", f"Coloured the maps by {record.colored.title}"))

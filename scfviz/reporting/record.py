@@ -9,6 +9,7 @@ from scfviz.analysis.labels.labels import Annotation
 from scfviz.analysis.selection.history import NamedSelection
 from scfviz.analysis.selection.rules import Rule
 from scfviz.tasks.fragments import Contribution
+from scfviz.tasks.names import describe, public_names
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -200,6 +201,9 @@ class AnalysisRecord:
         The colours of the maps.
     tasks
         What the tasks with a finished result on these cells have to say.
+    names
+        What the tasks' maps and columns are called here, by the names in their results; see
+        `scfviz.tasks.names.public_names`.
     embedded_at
         When the embedding was done, in seconds since 1970.
     """
@@ -229,7 +233,12 @@ class AnalysisRecord:
     composed: Composed | None = None
     colored: Colored | None = None
     tasks: tuple[Contribution, ...] = ()
+    names: dict[str, str] = field(default_factory=public_names)
     embedded_at: float | None = None
+
+    def words(self, rule: Rule) -> str:
+        """A rule in words."""
+        return describe(rule, self.names)
 
     @property
     def n_shown(self) -> int:

@@ -15,6 +15,7 @@ from scfviz.reporting.methods import describe_filters
 from scfviz.reporting.record import AnalysisRecord, Colored, Compared, Composed, Enriched, Groups, Pictured
 from scfviz.reporting.session import pack_codes
 from scfviz.tasks.fragments import Cell
+from scfviz.tasks.names import public_rule
 
 _LINE = 110
 _CHECKED = 10  # genes or sets at the top of a result whose numbers are compared
@@ -24,22 +25,22 @@ def script_cells(record: AnalysisRecord) -> list[Cell]:
     """The steps that reproduce an analysis, in order."""
     cells = [_introduction(record), _open(record)]
     if record.embed_report is not None:
-        cells += [_embed(record), _maps()]
+        cells += [_embed(record), _maps(record)]
     cells.append(_context(record))
     if record.colored is not None:
-        cells.append(_coloring(record.colored))
+        cells.append(_coloring(record.colored, record.names))
     if record.named or record.current is not None:
         cells.append(_selections(record))
     for place, compared in enumerate(record.comparisons):
-        cells.append(_comparison(compared))
+        cells.append(_comparison(compared, record.names))
         if record.enriched is not None and record.enriched.of == place:
             cells.append(_enrichment(record.enriched))
     if record.pictured is not None or record.composed is not None:
         cells.append(_numbering())
     if record.pictured is not None:
-        cells.append(_expression(record.pictured))
+        cells.append(_expression(record.pictured, record.names))
     if record.composed is not None:
-        cells.append(_composition(record.composed))
+        cells.append(_composition(record.composed, record.names))
     for task in record.tasks:
         cells += task.cells
     return cells
@@ -174,17 +175,22 @@ np.save(RESULTS / "joint.npy", joint)"""
     return Cell(f"{kept}Embed the cells with the model, and compute the baseline and both together.", code)
 
 
-def _maps() -> Cell:
-    code = """\
+def _maps(record: AnalysisRecord) -> Cell:
+    ways = {"model": "embedding", "baseline": "baseline", "joint": "joint"}
+    names = ", ".join(
+        f"({record.names[f'umap_{way}']!r}, {record.names[f'clusters_{way}']!r}, {values})"
+        for way, values in ways.items()
+    )
+    code = f"""\
 table = metrics.iloc[kept].set_index(cells.obs.index)
-maps = {}
-for way, values in (("model", embedding), ("baseline", baseline), ("joint", joint)):
+maps = {{}}
+for name, clusters, values in ({names}):
     drawn = scfviz.build_map(values)
-    maps[f"umap_{way}"] = np.full((counts.n_obs, 2), np.nan, dtype=np.float32)
-    maps[f"umap_{way}"][kept] = drawn.umap
-    np.save(RESULTS / f"umap_{way}.npy", drawn.umap)
+    maps[name] = np.full((counts.n_obs, 2), np.nan, dtype=np.float32)
+    maps[name][kept] = drawn.umap
+    np.save(RESULTS / f"{{name}}.npy", drawn.umap)
     order = sorted(set(drawn.clusters), key=int)
-    table[f"clusters_{way}"] = pd.Categorical(drawn.clusters, categories=order)"""
+    table[clusters] = pd.Categorical(drawn.clusters, categories=order)"""
     return Cell("Neighbours, UMAP and clusters of each.", code)
 
 
@@ -196,13 +202,13 @@ def _context(record: AnalysisRecord) -> Cell:
 obs = counts.obs.join(table[[name for name in table if name not in counts.obs]])
 takes_part = np.isin(np.arange(counts.n_obs), kept)
 """
-    ours = {"umap_model", "umap_baseline", "umap_joint", "umap_quick"}
-    own = sorted(_maps_in([to_json(rule) for rule in _rules(record)]) - ours)
+    own = sorted(_maps_in([to_json(rule) for rule in _rules(record)]) - set(record.names.values()))
     if record.quick_map:
-        code += """\
+        umap, clusters = record.names["umap_quick"], record.names["clusters_quick"]
+        code += f"""\
 quick = scfviz.draw_quick_map(counts)  # over all genes of the file
-maps["umap_quick"], table = quick.umap, qc_metrics(counts).set_index(counts.obs.index)
-obs = obs.join(table[[name for name in table if name not in obs]]).assign(clusters_quick=quick.clusters)
+maps[{umap!r}], table = quick.umap, qc_metrics(counts).set_index(counts.obs.index)
+obs = obs.join(table[[name for name in table if name not in obs]]).assign(**{{{clusters!r}: quick.clusters}})
 """
     if own:
         code += f"maps |= {{name: np.asarray(adata.obsm[name])[:, :2] for name in {own!r}}}\n"
@@ -219,10 +225,10 @@ obs[takes_part].to_csv(RESULTS / "cells.csv")"""
     return Cell("The table of cells, the maps and the expression: what selections are evaluated on.", code)
 
 
-def _coloring(colored: Colored) -> Cell:
+def _coloring(colored: Colored, names: dict[str, str]) -> Cell:
     text = f"What the colours of the maps stood for: {' '.join(colored.title.split())}. In colors.csv."
     if colored.kind in ("label", "value"):
-        code = f"colors = pd.DataFrame({{'value': obs[{colored.column!r}]}})"
+        code = f"colors = pd.DataFrame({{'value': obs[{names.get(colored.column, colored.column)!r}]}})"
     elif colored.kind == "set":
         code = f"""\
 from scfviz.analysis.gene_sets import score_set
@@ -255,7 +261,8 @@ def _rules(record: AnalysisRecord) -> list[Rule]:
     groups = [record.pictured.groups] if record.pictured is not None else []
     groups += [record.composed.groups, record.composed.parts] if record.composed is not None else []
     rules += [rule for found in groups for _, rule in found.rules]
-    return rules if record.current is None else [*rules, record.current]
+    rules += [] if record.current is None else [record.current]
+    return [public_rule(rule, record.names) for rule in rules]
 
 
 def _maps_in(content: Any) -> set[str]:
@@ -268,12 +275,13 @@ def _maps_in(content: Any) -> set[str]:
 
 def _selections(record: AnalysisRecord) -> Cell:
     named = [
-        (kept.name, to_json(kept.rule), number)
+        (kept.name, to_json(public_rule(kept.rule, record.names)), number)
         for kept, number in zip(record.named, record.n_now, strict=True)
         if number is not None
     ]
     if record.current is not None and not record.current_name:
-        named.append(("selected when the report was made", to_json(record.current), record.n_current))
+        rule = to_json(public_rule(record.current, record.names))
+        named.append(("selected when the report was made", rule, record.n_current))
     code = f"""\
 SELECTIONS = {_literal(named)}
 for name, rule, reported in SELECTIONS:
@@ -282,12 +290,16 @@ for name, rule, reported in SELECTIONS:
     return Cell("The selections as they were drawn or asked for: (name, rule, number of cells).", code)
 
 
-def _comparison(compared: Compared) -> Cell:
+def _comparison(compared: Compared, names: dict[str, str]) -> Cell:
     options, report = compared.options, compared.report
-    reference = options.get("reference")
+    sides = {
+        side: None if options.get(side) is None else to_json(public_rule(from_json(options[side]), names))
+        for side in ("group", "reference")
+    }
+    reference = sides["reference"]
     other = f"evaluate(from_json({_literal(reference)}), context)" if reference is not None else "~group"
     code = f"""\
-group = evaluate(from_json({_literal(options["group"])}), context) & takes_part
+group = evaluate(from_json({_literal(sides["group"])}), context) & takes_part
 reference = {other} & takes_part
 check("cells of the first selection", int(group.sum()), {int(report["n_group"])})
 check("cells of the second selection", int(reference.sum()), {int(report["n_reference"])})
@@ -371,11 +383,11 @@ def number_cells(groups):
     return Cell("Groups of cells for pictures are given as (name, rule).", code)
 
 
-def _rules_of(groups: Groups) -> str:
-    return _literal([(name, to_json(rule)) for name, rule in groups.rules])
+def _rules_of(groups: Groups, names: dict[str, str]) -> str:
+    return _literal([(name, to_json(public_rule(rule, names))) for name, rule in groups.rules])
 
 
-def _expression(pictured: Pictured) -> Cell:
+def _expression(pictured: Pictured, names: dict[str, str]) -> Cell:
     checked = ["mean", "fraction"]
     if pictured.kind == "violins":
         checked.append("median")
@@ -388,7 +400,7 @@ def _expression(pictured: Pictured) -> Cell:
 {import_line}
 
 GENES = {_literal(list(pictured.genes))}
-groups = number_cells({_rules_of(pictured.groups)})
+groups = number_cells({_rules_of(pictured.groups, names)})
 check("cells in groups", groups.n_cells.tolist(), {_literal(list(pictured.groups.n_cells))})
 shown = {compute}
 """
@@ -398,12 +410,12 @@ shown = {compute}
     return Cell("Genes in groups of cells: the numbers of the picture, in expression.csv.", code)
 
 
-def _composition(composed: Composed) -> Cell:
+def _composition(composed: Composed, names: dict[str, str]) -> Cell:
     code = f"""\
 from scfviz.analysis.groups import compose
 
-bars = number_cells({_rules_of(composed.groups)})
-pieces = number_cells({_rules_of(composed.parts)})
+bars = number_cells({_rules_of(composed.groups, names)})
+pieces = number_cells({_rules_of(composed.parts, names)})
 composition = compose(bars, pieces)
 check("cells of each part in each group", composition.counts.tolist(), {_literal(composed.counts.tolist())})
 table = pd.DataFrame(composition.counts, index=composition.rows, columns=composition.parts)

@@ -56,9 +56,9 @@ def selections(record: AnalysisRecord) -> Section:
         now = "cannot be evaluated on these maps" if number is None else f"{number:,}"
         if number is not None and number != kept.n_cells:
             now += f" ({kept.n_cells:,} when it was made)"
-        rows.append((kept.name, now, kept.rule.describe(), kept.created_at[:16].replace("T", " ")))
+        rows.append((kept.name, now, record.words(kept.rule), kept.created_at[:16].replace("T", " ")))
     if record.current is not None and not record.current_name:
-        rows.append(("selected now, without a name", f"{record.n_current:,}", record.current.describe(), ""))
+        rows.append(("selected now, without a name", f"{record.n_current:,}", record.words(record.current), ""))
     return Section("Selections", [Table(("Name", "Cells", "Rule", "Made (UTC)"), rows, "Selections", (1,))])
 
 

@@ -37,16 +37,18 @@ from scfviz.reporting import methods, script
 from scfviz.reporting.report import Pictures, write_report
 from scfviz.reporting.session import SavedSession, merge_named, pack_codes, read_session, unpack_codes
 from scfviz.tasks.fragments import Cell, Contribution, Section, Table, Text
+from scfviz.tasks.names import describe
 from scfviz.ui.drawing import coloring
 from scfviz.ui.explorer import address, layout
 from scfviz.ui.explorer import data as explorer_data
 from scfviz.ui.explorer.maps.colors import Chosen
-from scfviz.ui.explorer.reporting import report, session, shown
+from scfviz.ui.explorer.reporting import downloads, report, session, shown
 from scfviz.ui.explorer.view import View
 from scfviz.ui.frame import sources, state
 
 ROOT = Path(__file__).resolve().parents[2]
 N = 150
+UMAPS = {"umap_model": "X_umap_scfoundation", "umap_baseline": "X_umap_baseline", "umap_joint": "X_umap_joint"}
 FILE = "<b>own'\"<b> \\ $cells$ {x}.h5ad"
 NAME = "it's <i>\"left\"</i> {x} \\n '''"
 LEFT = ((-9.0, -9.0), (0.0, -9.0), (0.0, 9.0), (-9.0, 9.0))
@@ -193,8 +195,8 @@ def test_script_gives_the_same_numbers_as_the_app(worked, tmp_path):
         assert found[f"cells in {kept.name!r}"] == str(kept.n_cells)
     embedded, compared = (jobs.result_dir(jobs.Workspace(), job) for job in (view.embed_job, compare_job))
     results = tmp_path / "scfviz_results"
-    for name in ("embedding", "baseline", "joint", "umap_model", "umap_baseline", "umap_joint"):
-        expected, got = np.load(embedded / "arrays" / f"{name}.npy"), np.load(results / f"{name}.npy")
+    for name in ("embedding", "baseline", "joint", *UMAPS):
+        expected, got = np.load(embedded / "arrays" / f"{name}.npy"), np.load(results / f"{UMAPS.get(name, name)}.npy")
         np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4, err_msg=name)
     expected = pd.read_parquet(compared / "table.parquet").reset_index(drop=True)
     got = pd.read_csv(results / "comparison.csv")
@@ -202,7 +204,7 @@ def test_script_gives_the_same_numbers_as_the_app(worked, tmp_path):
     for column in expected.select_dtypes("number"):
         np.testing.assert_allclose(got[column], expected[column], rtol=1e-5, atol=1e-12, err_msg=column)
     cells = pd.read_csv(results / "cells.csv", index_col=0)
-    assert list(cells["clusters_model"].astype(str)) == list(view.data.column("clusters_model").astype(str))
+    assert list(cells["leiden_scfoundation"].astype(str)) == list(view.data.column("clusters_model").astype(str))
     assert_same_pictures(view, enrich_job, results)
 
 
@@ -246,6 +248,22 @@ def test_script_redoes_sets_of_a_file_violins_and_named_groups_without_an_embedd
     assert wrong.returncode == 1 and "median of each gene and group" in wrong.stderr
 
 
+def test_no_name_of_the_program_itself_is_in_report_script_or_table(worked):
+    """They said `umap_model` and `clusters_model` where the h5ad says `X_umap_scfoundation` and so on."""
+    _, view, compare_job = worked
+    look(view, compare_job)
+    handed = report.take(view)
+    texts = {
+        "report": report.report_html(view, handed),
+        "script": script.as_python(script.script_cells(report.gather(view, handed))),
+        "table": downloads.cell_table(view.data, view.history).head().to_csv(),
+    }
+    for what, text in texts.items():
+        found = re.findall(r"(?:umap|clusters)_(?:model|baseline|joint)", re.sub(r"X_umap_(baseline|joint)", "", text))
+        assert not found, (what, found)
+    assert "X_umap_scfoundation_1" in texts["table"] and "leiden_scfoundation" in texts["table"]
+
+
 def test_what_a_task_has_to_say_reaches_every_part(with_home):
     """A task brings its own section, methods, step, citation, caveat and script; names from it are escaped."""
     _, job_id = with_home
@@ -255,7 +273,8 @@ def test_what_a_task_has_to_say_reaches_every_part(with_home):
         [Section("Things <u>", [Text("All <b>things</b>", "warning"), Table(("A <i>", "B"), [("<b>", "1")], "t")])],
         [Cell("Count things.", "things = 3")], ("Somebody. A paper.",), ("Things lie.",),
     )  # fmt: skip
-    record = replace(report.gather(view, report.take(view)), tasks=(said,))
+    record = replace(report.gather(view, report.take(view)), tasks=(said,), comparisons=(), enriched=None)
+    record = replace(record, pictured=None, composed=None)
     html = write_report(record, Pictures((), ()))
     for raw in ("<b>things</b>", "<u>", "<i>"):
         assert raw not in html
@@ -409,7 +428,7 @@ def test_report_says_what_was_done_and_not_more(worked):
     n_removed = N - len(view.data.shown)
     assert n_removed > 0 and f"{n_removed} of {N} removed" in text and "at least 1440 counts" in text
     for kept in view.history.named:
-        assert kept.rule.describe() in text
+        assert describe(kept.rule) in text
     table = pd.read_parquet(jobs.result_dir(jobs.Workspace(), compare_job) / "table.parquet")
     assert all(gene in text for gene in table["names"].head(5))
     assert "model is untrained" in text and "Cells of one donor are not replicates" in text

@@ -222,7 +222,12 @@ def test_downloads_hold_the_results(with_result, tmp_path):
 
     result = results.load_embedding(with_result)
     table = downloads.cell_table(result, 1.0)
-    assert len(table) == 90 and {"X_umap_scfoundation_1", "X_umap_baseline_2", "cell_type"} <= set(table)
+    assert len(table) == 90 and {
+        "X_umap_scfoundation_1",
+        "X_umap_baseline_2",
+        "leiden_scfoundation",
+        "cell_type",
+    } <= set(table)
     (tmp_path / "out.h5ad").write_bytes(downloads.dataset_bytes(result, sources.resolve(f"folder:0/{NASTY_FILE}"), 1.0))
     written = ad.read_h5ad(tmp_path / "out.h5ad")
     np.testing.assert_array_equal(written.obsm["X_scfoundation"], result.embedding("model"))

@@ -15,6 +15,7 @@ from scfviz.errors import OptionError
 from scfviz.jobs.kinds import Report, ShouldStop, check_job_ids, fill_options, named_data
 from scfviz.jobs.memory import Need, refuse_what_cannot_fit
 from scfviz.jobs.workspace import Workspace, read_json, write_json
+from scfviz.tasks.names import describe as describe_rule
 
 TITLE = "Comparison"
 VERSION = 2  # part of the identity: raise it when the same options give other results
@@ -122,7 +123,7 @@ def run(folder: Path, options: dict[str, Any], report: Report, should_stop: Shou
             "dataset": Path(options["dataset"]).name,
             "n_group": int(group.sum()),
             "n_reference": int(reference.sum()),
-            "selections": {side: rule.describe() if rule else "all other cells" for side, rule in rules.items()},
+            "selections": {side: describe_rule(rule) if rule else "all other cells" for side, rule in rules.items()},
             "rules": {side: options[side] for side in rules},
             "trust": what_to_trust(best),
             "donor_columns": [r.column for r in replicates if r.can_test],

@@ -17,6 +17,8 @@ from scfviz.errors import JobError, OptionError, ScfvizError, Stopped
 from scfviz.jobs.kinds import Report, ShouldStop, check_job_ids, fill_options, named_data
 from scfviz.jobs.workspace import Workspace, read_json, write_json
 from scfviz.tasks.additions import additions
+from scfviz.tasks.names import describe as describe_rule
+from scfviz.tasks.names import public_rule
 from scfviz.tasks.registry import get_task, written
 from scfviz.tasks.result import Result, read_result
 
@@ -215,7 +217,9 @@ def provenance(
     found = dict(about)
     found["export"] = json.dumps({**source, "at": _now(), "versions": versions()})
     if named:
-        rules = [{"name": name, "words": rule.describe(), "rule": to_json(rule)} for name, rule in named]
+        rules = [
+            {"name": name, "words": describe_rule(rule), "rule": to_json(public_rule(rule))} for name, rule in named
+        ]
         found["selections"] = json.dumps(rules)
     if labels:
         told = {name: {"origin": a.origin, "history": a.history()} for name, a in labels.items()}
@@ -251,7 +255,7 @@ def extend_lineage(
     import scfviz
     from scfviz.analysis.selection.rules import to_json
 
-    step = {"rule": to_json(rule), "words": rule.describe(), "n_cells": len(cells), "n_obs": n_obs}
+    step = {"rule": to_json(rule), "words": describe_rule(rule), "n_cells": len(cells), "n_obs": n_obs}
     return [*lineage, {**source, **step, "at": _now(), "version": scfviz.__version__}][-MAX_ANCESTORS:]
 
 

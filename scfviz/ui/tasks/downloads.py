@@ -9,6 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from scfviz.jobs import Workspace
+from scfviz.tasks.names import public_names
 from scfviz.ui.drawing import figure
 from scfviz.ui.drawing.cell_map import hidden_codes
 from scfviz.ui.explorer.data import Explored
@@ -19,7 +20,6 @@ from scfviz.ui.tasks import results
 from scfviz.ui.tasks.results import EmbeddingResult
 
 MAX_BROWSER_BYTES = 1_000_000_000
-_KEYS = {"model": "scfoundation", "baseline": "baseline", "joint": "joint"}  # in names of columns, as in the h5ad
 
 
 def show(
@@ -84,10 +84,11 @@ def show(
 def cell_table(result: EmbeddingResult, resolution: float) -> pd.DataFrame:
     """One row per cell: maps and clusters under their names in the h5ad, quality, and the file's own columns."""
     table = pd.DataFrame(index=result.obs.index.rename("cell"))
+    names = public_names()
     for way in result.umap:
         for axis in (0, 1):
-            table[f"X_umap_{_KEYS[way]}_{axis + 1}"] = result.umap[way][:, axis]
-        table[f"leiden_{_KEYS[way]}"] = results.clusters_of(result, way, resolution)
+            table[f"{names[f'umap_{way}']}_{axis + 1}"] = result.umap[way][:, axis]
+        table[names[f"clusters_{way}"]] = results.clusters_of(result, way, resolution)
     quality = result.cells[["total_counts", "n_genes", "pct_counts_mt"]]
     own = result.obs.rename(columns={name: f"{name}_file" for name in result.obs if name in table or name in quality})
     return pd.concat([table, quality, own], axis=1)

@@ -13,6 +13,7 @@ from scfviz.errors import JobError
 from scfviz.jobs import JobStatus, Workspace, result_dir
 from scfviz.jobs.kinds.differential_expression import PSEUDOBULK
 from scfviz.jobs.workspace import read_json
+from scfviz.tasks.names import describe as describe_rule
 from scfviz.ui.explorer.data import Explored
 from scfviz.ui.explorer.view import View
 from scfviz.ui.frame import job_panel
@@ -121,7 +122,7 @@ def _name(rule: Rule, history: SelectionHistory) -> str:
     for kept in history.named:
         if kept.rule == rule:
             return kept.name
-    return shorten(rule.describe(), 120)
+    return shorten(describe_rule(rule), 120)
 
 
 def _find(job_id: str, data: Explored) -> JobStatus | None:

@@ -22,6 +22,7 @@ from scfviz.jobs.labels import (
     remove_labels,
     start_labels,
 )
+from scfviz.tasks.names import describe as describe_rule
 from scfviz.ui.drawing import coloring, palette
 from scfviz.ui.explorer.data import Explored, title_of
 from scfviz.ui.explorer.selection import selection_card
@@ -167,7 +168,7 @@ def _show_giving(view: View, annotation: Annotation) -> None:
         st.markdown(_preview(annotation.counts_in(_all_cells(view)), label, n))
     else:
         st.markdown("Nothing is selected: draw a lasso on a map, pick a group in the legend, or write a rule.")
-    how = view.history.current.describe() if view.history.current else ""
+    how = describe_rule(view.history.current) if view.history.current else ""
     with st.container(horizontal=True):
         ready = bool(n and label)
         kind = "primary" if ready else "secondary"

@@ -11,6 +11,7 @@ from scfviz.analysis.selection.rules import Rule, to_json
 from scfviz.errors import DatasetError, ScfvizError
 from scfviz.jobs import JobStatus, Workspace, result_dir
 from scfviz.jobs.workspace import read_json
+from scfviz.tasks.names import public_names
 from scfviz.ui.drawing import coloring, figure
 from scfviz.ui.drawing.cell_map import hidden_codes
 from scfviz.ui.explorer.data import Explored
@@ -138,11 +139,12 @@ def _named(history: SelectionHistory) -> list[dict]:
 
 def cell_table(data: Explored, history: SelectionHistory) -> pd.DataFrame:
     """One row per shown cell: the table, positions on all maps, and whether it is in each named selection."""
-    table = data.obs.copy(deep=False)
+    names = public_names({*map(str, data.context.obs.columns), *data.context.maps})
+    table = data.obs.rename(columns=names)
     table.index = table.index.rename("cell")
     for name, xy in data.maps.items():
         for axis in (0, 1):
-            table[f"{name}_{axis + 1}"] = xy[:, axis]
+            table[f"{names.get(name, name)}_{axis + 1}"] = xy[:, axis]
     for kept in history.named:
         try:
             table[f"selection: {kept.name}"] = data.mask(kept.rule)

@@ -16,6 +16,7 @@ from scfviz.reporting.record import AnalysisRecord, Colored, Compared, Composed,
 from scfviz.reporting.report import Pictures, write_report
 from scfviz.reporting.script import as_notebook, as_python, script_cells
 from scfviz.reporting.session import SavedSession
+from scfviz.tasks.names import public_names
 from scfviz.ui.drawing import coloring, figure
 from scfviz.ui.explorer.panels import comparison, result_figures
 from scfviz.ui.explorer.reporting import report_panels, session
@@ -164,7 +165,13 @@ def _gather(view: View, handed: Handed, pictured: Pictured | None, composed: Com
         pictured=pictured,
         composed=composed,
         colored=_colored(view),
+        names=public_names(_own_names(view)),
     )
+
+
+def _own_names(view: View) -> set[str]:
+    """Columns and maps of the file itself, so that the tasks' names stay apart from them."""
+    return {*map(str, view.data.context.obs.columns), *view.data.context.maps}
 
 
 def _colored(view: View) -> Colored | None:

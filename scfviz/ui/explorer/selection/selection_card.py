@@ -9,6 +9,7 @@ from streamlit.errors import StreamlitAPIException
 
 from scfviz.analysis.selection.history import SelectionHistory
 from scfviz.analysis.selection.rules import Categories, Invert, Query, Rule, combine
+from scfviz.tasks.names import describe as describe_rule
 from scfviz.ui.drawing import coloring
 from scfviz.ui.drawing.cell_map import MapEvent, read_event
 from scfviz.ui.explorer.data import Explored, title_of
@@ -98,7 +99,7 @@ def show(view: View) -> None:
         else:
             share = 100 * n_selected / max(1, len(data.shown))
             text = f"**{n_selected:,} of {plural(len(data.shown), 'cell')}** ({share:.3g} %)"
-            st.markdown(f"{text} · {plain(shorten(history.current.describe(), 200))}")
+            st.markdown(f"{text} · {plain(shorten(describe_rule(history.current), 200))}")
         _step("Undo", ":material/undo:", data, SelectionHistory.undo, not history.past, "Ctrl+Z")
         _step("Redo", ":material/redo:", data, SelectionHistory.redo, not history.future, "Ctrl+Shift+Z")
         rule = history.current
@@ -173,7 +174,7 @@ def _show_named(data: Explored, history: SelectionHistory) -> None:
             draw_anew()
         with st.popover("", icon=":material/edit:", help="Rename or remove"):
             kept = history.find(name)
-            st.caption(f"Made {plain(kept.created_at)} UTC from {plain(shorten(kept.rule.describe(), 300))}")
+            st.caption(f"Made {plain(kept.created_at)} UTC from {plain(shorten(describe_rule(kept.rule), 300))}")
             new = st.text_input("New name", value=name, key=f"x_rename_{name}")
             if st.button("Rename", key="x_do_rename"):
                 keep(data, history.rename(name, new))

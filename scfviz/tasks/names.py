@@ -1,0 +1,71 @@
+"""What people read: names of maps and columns as files, reports and scripts have them, not as the program keeps them.
+
+The one table is that of the tasks: each says what it writes, and under which key (`X_umap_scfoundation`).
+"""
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+
+from scfviz.analysis.selection.rules import (
+    Categories,
+    Difference,
+    Intersection,
+    Invert,
+    Polygon,
+    Query,
+    Rectangle,
+    Rule,
+    Threshold,
+    Union,
+)
+from scfviz.tasks.registry import TASKS
+
+
+def public_names(taken: Collection[str] = ()) -> dict[str, str]:
+    """The key of everything that tasks write, by the name in their results.
+
+    Parameters
+    ----------
+    taken
+        Names that the user's file has itself: a key among them gets a number, so that the two stay apart.
+    """
+    found = {}
+    for task in TASKS.values():
+        for entry in task.writes:
+            if entry.key and entry.key != entry.name:
+                key, number = entry.key, 2
+                while key in taken:
+                    key, number = f"{entry.key}_{number}", number + 1
+                found[entry.name] = key
+    return found
+
+
+def public_rule(rule: Rule, names: Mapping[str, str] | None = None) -> Rule:
+    """A rule that speaks of maps and columns by their public names."""
+    names = public_names() if names is None else names
+    if isinstance(rule, Polygon | Rectangle):
+        return replace(rule, map=names.get(rule.map, rule.map))
+    if isinstance(rule, Categories):
+        return replace(rule, column=names.get(rule.column, rule.column))
+    if isinstance(rule, Threshold):
+        return replace(rule, name=names.get(rule.name, rule.name)) if rule.kind == "column" else rule
+    if isinstance(rule, Query):
+        return Query(_renamed_query(rule.text, names))
+    if isinstance(rule, Union | Intersection):
+        return replace(rule, parts=tuple(public_rule(part, names) for part in rule.parts))
+    if isinstance(rule, Difference):
+        return Difference(public_rule(rule.left, names), public_rule(rule.right, names))
+    return Invert(public_rule(rule.part, names)) if isinstance(rule, Invert) else rule
+
+
+def describe(rule: Rule, names: Mapping[str, str] | None = None) -> str:
+    """A rule in words, with public names."""
+    return public_rule(rule, names).describe()
+
+
+def _renamed_query(text: str, names: Mapping[str, str]) -> str:
+    """A query with other names of columns; texts in quotes are values, and stay."""
+    words = "|".join(map(re.escape, sorted(names, key=len, reverse=True)))
+    pattern = re.compile(rf"""("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')|(?<![\w.])({words})(?![\w.])""")
+    return pattern.sub(lambda match: match[1] or names[match[2]], text)
