@@ -29,12 +29,13 @@ _VIEW = {
     "set_genes": str, "palette": str, "ramp": str, "panel": str,
 }  # fmt: skip
 _FILTERS = ("min_counts", "min_genes", "max_pct_mt")
-_EMBEDDING = {"target_depth": float, "depth_fold": float, "pooling": str, "precision": str, "label_columns": list}
+EMBEDDING = {"target_depth": float, "depth_fold": float, "pooling": str, "precision": str, "label_columns": list}
 _PANELS = {
     "plots": {"genes": list, "by": str, "kind": str, "scaling": str, "order": str, "only_selected": bool},
     "composition": {"what": str, "by": str, "length": str, "only_selected": bool},
 }
-_COMPARISON = ("method", "donor_column")
+_SIDES, _CHOICES = ("group", "reference"), ("method", "donor_column")
+COMPARISON = (*_SIDES, *_CHOICES)
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class SavedSession:
     selections
         The current selection and the named ones; no steps to undo.
     labels
-        Columns of labels of one's own: `name`, `labels`, and `codes`, int (n_obs,), -1 for none.
+        User-defined labels, by column: `name`, `labels`, and `codes`, int (n_obs,), -1 for none.
     comparison
         The last comparison: `group` and `reference` as rules, `method`, `donor_column`.
     panels
@@ -216,7 +217,7 @@ def _read_embedding(given: dict[str, Any] | None) -> dict[str, Any] | None:
     if given is None:
         return None
     options: dict[str, Any] = {}
-    for name, kind in _EMBEDDING.items():
+    for name, kind in EMBEDDING.items():
         value = given["options"].get(name)
         if value is not None:
             read = {float: _number, str: _text, list: lambda v: [_text(part) for part in _list(v, 100)]}[kind]
@@ -230,10 +231,8 @@ def _read_comparison(given: dict[str, Any] | None) -> dict[str, Any] | None:
         return None
     from scfviz.analysis.selection.rules import to_json
 
-    texts = {name: None if given.get(name) is None else _text(given[name]) for name in _COMPARISON}
-    rules = {
-        side: None if given.get(side) is None else to_json(from_json(given[side])) for side in ("group", "reference")
-    }
+    texts = {name: None if given.get(name) is None else _text(given[name]) for name in _CHOICES}
+    rules = {side: None if given.get(side) is None else to_json(from_json(given[side])) for side in _SIDES}
     if rules["group"] is None:
         raise ValueError("a comparison without cells")
     return texts | rules

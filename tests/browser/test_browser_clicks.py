@@ -8,7 +8,7 @@ from visitors import Server
 from scfviz.data.catalog import demo_path
 
 LIMIT = 20_000  # bytes
-PANELS = ("Compare", "Gene sets", "Expression", "Composition", "Distributions", "Labels", "Subset", "Hand on")
+PANELS = ("Compare", "Gene sets", "Expression", "Composition", "Distributions", "Labels", "Subset", "Export")
 
 
 @pytest.fixture(scope="module")

@@ -199,7 +199,7 @@ def test_from_a_colour_to_the_exports_and_a_link(visit, tmp_path, ref, gene, n):
     assert other.page.locator(".legend .name", has_text="middle cell").count() == 1
     other.assert_sound()
 
-    visitor.panel("Hand on")
+    visitor.panel("Export")
     visitor.download("Report (HTML)", tmp_path / "report.html")
     report = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "the middle" in report and f"{selected:,}" in report and "data:image/svg+xml" in report

@@ -591,6 +591,10 @@ def test_session_file_restores_view_selections_and_comparison_elsewhere(worked, 
     for job_id in (view.embed_job, compare_job):
         shutil.copytree(folder / "workspace" / "jobs" / job_id, elsewhere / "jobs" / job_id)
     assert session._missing_maps(saved) == ""
+    upload = replace(saved, embedding=saved.embedding | {"job": "0" * 16})  # made on somebody's upload of the same
+    assert session._job_of(upload).id == view.embed_job
+    for change in ({"gene_column": "other"}, {"filters": {}}, {"dataset": "0" * 16}):
+        assert session._job_of(replace(upload, **change)) is None
     app = AppTest.from_file(str(ROOT / "pages" / "explorer.py"), default_timeout=120)
     app.query_params["dataset"], app.query_params["model"] = ref, "test/tiny"
     app.query_params["job"], app.query_params["min_counts"] = view.embed_job, "1440"

@@ -45,6 +45,7 @@ def test_the_tables_of_ways_and_fields_agree(opened):
     assert set(colors._ASK) == set(address.COLORINGS) == set(choices(opened))
     assert set(schema._VIEW) == set(address.FIELDS)
     assert {name for name, kind in schema._VIEW.items() if kind is list} == set(address._LISTS)
+    assert set(schema._PANELS) == set(session._PANELS)
     for kind, fields in choices(opened).items():
         assert set(fields) == set(address.COLORINGS[kind].fields)
 

@@ -49,7 +49,7 @@ PANELS = {
     "distributions": "Distributions",
     "labels": "Labels",
     "subset": "Subset",
-    "report": "Hand on",
+    "report": "Export",
 }
 
 

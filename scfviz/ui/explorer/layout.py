@@ -26,7 +26,7 @@ PANELS: dict[str, tuple[str, Callable[[View], None]]] = {
     "distributions": ("How are values distributed?", crossfilter.show),
     "labels": ("What are these cells?", labels.show),
     "subset": ("Look closer at some cells", subset.show),
-    "report": ("Hand it on", report.show),
+    "report": ("Share and export", report.show),
 }
 
 

@@ -95,9 +95,9 @@ def show_session() -> None:
     """Restore a view from a session file."""
     from scfviz.ui.explorer.reporting import session
 
-    st.markdown("#### Take up a saved session")
+    st.markdown("#### Restore a saved session")
     session.show_open(None, None)
-    st.caption("The Explorer saves one under 'Hand it on'. It is restored where a dataset with the same content is.")
+    st.caption("The Explorer saves one under 'Export'. It is restored where a dataset with the same content is.")
 
 
 @st.fragment(run_every=_LOOK_AGAIN_SECONDS)

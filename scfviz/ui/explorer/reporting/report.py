@@ -27,7 +27,7 @@ from scfviz.ui.screens import scores
 
 
 @dataclass(frozen=True)
-class Handed:
+class Export:
     """What the session says about a view, taken while the page runs: a download is made later, without a session."""
 
     gene_column: str | None
@@ -39,9 +39,9 @@ class Handed:
 
 
 def show(view: View) -> None:
-    """Four ways to hand this view on; each is made when it is asked for."""
+    """Ways to share and export this view; each is made when it is asked for."""
     stem = Path(view.source.title).name.split(".")[0] or "cells"
-    handed = take(view)
+    asked = take(view)
     left, right = st.columns(2, gap="large")
     with left:
         st.markdown("##### For a colleague on this server")
@@ -50,7 +50,7 @@ def show(view: View) -> None:
         sharing.show(view.source.ref, "link")
         st.markdown("##### For another server")
         st.download_button(
-            "Session file", lambda: session.with_labels(handed.session, view.data.key).to_bytes(),
+            "Session file", lambda: session.with_labels(asked.session, view.data.key).to_bytes(),
             f"{stem}_session.json", "application/json", on_click="ignore", icon=":material/save:", key="x_session",
         )  # fmt: skip
         st.caption(
@@ -62,22 +62,22 @@ def show(view: View) -> None:
         st.markdown("##### For a paper or a lab book")
         author = st.text_input("Your name in the report", key="x_author", placeholder="optional", width=320)
         st.download_button(
-            "Report (HTML)", lambda: report_html(view, handed, author), f"{stem}_report.html", "text/html",
+            "Report (HTML)", lambda: report_html(view, asked, author), f"{stem}_report.html", "text/html",
             on_click="ignore", type="primary", icon=":material/description:", key="x_report",
         )  # fmt: skip
         st.caption(
-            "What was done in order, the maps as they are coloured now, selections with their rules, the last "
+            "The analysis record, the maps as they are coloured now, selections with their rules, the last "
             "comparison with its gene sets, the pictures of genes and of composition as you last saw them, versions, a "
             "methods paragraph and what to cite. One file that opens without a network."
         )
         st.markdown("##### To reproduce it")
         with st.container(horizontal=True):
             st.download_button(
-                "Script (.py)", lambda: as_python(script_cells(gather(view, handed))), f"{stem}_redo.py",
+                "Script (.py)", lambda: as_python(script_cells(gather(view, asked))), f"{stem}_analysis.py",
                 "text/x-python", on_click="ignore", icon=":material/code:", key="x_script",
             )  # fmt: skip
             st.download_button(
-                "Notebook (.ipynb)", lambda: as_notebook(script_cells(gather(view, handed))), f"{stem}_redo.ipynb",
+                "Notebook (.ipynb)", lambda: as_notebook(script_cells(gather(view, asked))), f"{stem}_analysis.ipynb",
                 "application/x-ipynb+json", on_click="ignore", icon=":material/menu_book:", key="x_notebook",
             )  # fmt: skip
         st.caption(
@@ -87,7 +87,7 @@ def show(view: View) -> None:
         )
 
 
-def take(view: View) -> Handed:
+def take(view: View) -> Export:
     """What the session and the queue say now."""
     embed_job = None if view.embed_job is None else job_panel.status_of(view.embed_job)
     last = comparison.current(view)
@@ -98,10 +98,10 @@ def take(view: View) -> Handed:
         if job is not None and job.state == "done" and (job.options["embed_job"], job.options["gene_column"]) == same
     )  # fmt: skip
     looks = report_panels.take(view)
-    return Handed(state.gene_column(), state.model(), embed_job, finished, looks, session.save(view, last))
+    return Export(state.gene_column(), state.model(), embed_job, finished, looks, session.save(view, last))
 
 
-def report_html(view: View, handed: Handed, author: str = "") -> str:
+def report_html(view: View, asked: Export, author: str = "") -> str:
     """The report of this view."""
     maps, captions = [], []
     for start in range(0, len(view.chosen.maps), 2):
@@ -113,9 +113,9 @@ def report_html(view: View, handed: Handed, author: str = "") -> str:
         if view.mask is not None:
             text += f" {plural(int(view.mask.sum()), 'cell is', 'cells are')} selected, the others are faint."
         captions.append(text)
-    genes = report_panels.read_genes(view, handed.looks, handed.gene_column)
-    parts = report_panels.read_parts(view, handed.looks)
-    record = _gather(view, handed, None if genes is None else genes[0], None if parts is None else parts[0])
+    genes = report_panels.read_genes(view, asked.looks, asked.gene_column)
+    parts = report_panels.read_parts(view, asked.looks)
+    record = _gather(view, asked, None if genes is None else genes[0], None if parts is None else parts[0])
     pictures = Pictures(
         maps,
         captions,
@@ -124,19 +124,19 @@ def report_html(view: View, handed: Handed, author: str = "") -> str:
         None if genes is None else genes[1](),
         None if parts is None else parts[1](),
     )
-    return write_report(record, pictures, scores=_scores(handed), author=author)
+    return write_report(record, pictures, scores=_scores(asked), author=author)
 
 
-def gather(view: View, handed: Handed) -> AnalysisRecord:
+def gather(view: View, asked: Export) -> AnalysisRecord:
     """What was really done, from results and rules."""
-    genes = report_panels.read_genes(view, handed.looks, handed.gene_column)
-    parts = report_panels.read_parts(view, handed.looks)
-    return _gather(view, handed, None if genes is None else genes[0], None if parts is None else parts[0])
+    genes = report_panels.read_genes(view, asked.looks, asked.gene_column)
+    parts = report_panels.read_parts(view, asked.looks)
+    return _gather(view, asked, None if genes is None else genes[0], None if parts is None else parts[0])
 
 
-def _gather(view: View, handed: Handed, pictured: Pictured | None, composed: Composed | None) -> AnalysisRecord:
-    data, history, embed_job = view.data, view.history, handed.embed_job
-    about = describe.describe(view.source, handed.gene_column)
+def _gather(view: View, asked: Export, pictured: Pictured | None, composed: Composed | None) -> AnalysisRecord:
+    data, history, embed_job = view.data, view.history, asked.embed_job
+    about = describe.describe(view.source, asked.gene_column)
     return AnalysisRecord(
         title=view.source.title,
         dataset=data.dataset,
@@ -148,7 +148,7 @@ def _gather(view: View, handed: Handed, pictured: Pictured | None, composed: Com
         median_genes=about["median_genes"],
         counts=about["counts"],
         genes=about["genes"],
-        gene_column=handed.gene_column,
+        gene_column=asked.gene_column,
         labels=list_labels(Workspace(), data.key),
         quick_map=bool(view.task_jobs),
         embed_options=None if embed_job is None else embed_job.options,
@@ -159,9 +159,9 @@ def _gather(view: View, handed: Handed, pictured: Pictured | None, composed: Com
         current=history.current,
         n_current=0 if view.mask is None else int(view.mask.sum()),
         comparisons=tuple(
-            Compared(job.options, _report_of(job), _table_of(job), job.finished_at) for job in handed.comparisons
+            Compared(job.options, _report_of(job), _table_of(job), job.finished_at) for job in asked.comparisons
         ),
-        enriched=report_panels.read_enriched(handed.looks, handed.comparisons),
+        enriched=report_panels.read_enriched(asked.looks, asked.comparisons),
         pictured=pictured,
         composed=composed,
         colored=_colored(view),
@@ -208,13 +208,13 @@ def _count(view: View, rule: Rule) -> int | None:
         return None
 
 
-def _scores(handed: Handed) -> list[dict]:
+def _scores(asked: Export) -> list[dict]:
     """The checkpoint's own scores, by question; empty where it has none for the weights that were used."""
-    if handed.embed_job is None:
+    if asked.embed_job is None:
         return []
-    used = _report_of(handed.embed_job)["checkpoint"]["hash"]
+    used = _report_of(asked.embed_job)["checkpoint"]["hash"]
     try:
-        info = models.info_of(handed.model)
+        info = models.info_of(asked.model)
         found = scores.read_scores(info) if info.hash == used else None
     except ScfvizError:
         return []

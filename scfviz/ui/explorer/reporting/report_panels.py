@@ -1,6 +1,6 @@
 """What the panels showed, for reports and scripts: gene sets of the comparison, genes in groups, parts of groups.
 
-Choices are taken while the page runs; numbers and pictures are made when something is handed on, without a session.
+Choices are taken while the page runs; numbers and pictures are made when something is exported, without a session.
 """
 
 from collections.abc import Callable, Sequence

@@ -17,7 +17,7 @@ from scfviz.errors import OptionError, ScfvizError
 from scfviz.jobs import JobStatus, Workspace, access, result_dir
 from scfviz.jobs.labels import free_column_name, labels_digest, list_labels, start_labels
 from scfviz.jobs.workspace import read_json, write_json
-from scfviz.reporting.session import SavedSession, merge_named, read_session
+from scfviz.reporting.session import COMPARISON, EMBEDDING, SavedSession, merge_named, read_session
 from scfviz.ui.explorer import address
 from scfviz.ui.explorer.data import Explored
 from scfviz.ui.explorer.panels import composition, gene_sets, plots
@@ -31,7 +31,6 @@ from scfviz.ui.tasks import embedding
 _RULE_ID = re.compile(r"[0-9a-f]{12}")
 _MOST_RULES = 5_000  # of one dataset; the oldest links go first
 _PENDING, _NOTES = "scfviz.session.pending", "scfviz.session.notes"
-_COMPARISON = ("group", "reference", "method", "donor_column")
 _PANELS = {"plots": plots, "composition": composition}
 
 
@@ -163,7 +162,7 @@ def save(view: View, comparison: JobStatus | None) -> SavedSession:
         gene_column=state.gene_column(),
         embedding=_embedding_of(view.embed_job),
         selections=view.history,
-        comparison=None if comparison is None else {name: comparison.options.get(name) for name in _COMPARISON},
+        comparison=None if comparison is None else {name: comparison.options.get(name) for name in COMPARISON},
         panels={name: choices for name in _PANELS if (choices := shown.recall(data, name)) is not None},
     )
 
@@ -286,15 +285,30 @@ def _embedding_of(embed_job: str | None) -> dict[str, Any] | None:
         return None
     job = job_panel.status_of(embed_job)
     report = read_json(result_dir(Workspace(), embed_job) / "report.json") or {}
-    names = ("target_depth", "depth_fold", "pooling", "precision", "label_columns")
-    options = {name: job.options[name] for name in names if job.options.get(name) is not None}
+    options = {name: job.options[name] for name in EMBEDDING if job.options.get(name) is not None}
     return {"job": job.id, "options": options, "checkpoint": {k: report["checkpoint"][k] for k in ("name", "hash")}}
 
 
 def _job_of(saved: SavedSession) -> JobStatus | None:
     """The finished computation of the session's maps, where this server has it."""
-    wanted = (saved.embedding or {}).get("job")
-    return next((job for job in job_panel.visible_jobs() if job.id == wanted and job.state == "done"), None)
+    if saved.embedding is None:
+        return None
+    done = [job for job in job_panel.visible_jobs() if job.state == "done"]
+    same = (job for job in done if job.id == saved.embedding["job"] or _is_same(job, saved))
+    return next(same, None)
+
+
+def _is_same(job: JobStatus, saved: SavedSession) -> bool:
+    """Whether a computation is the session's under another id: that on an upload has one of its owner's own."""
+    about, options = saved.embedding or {}, job.options
+    wanted = dict.fromkeys(EMBEDDING) | about["options"]
+    return (
+        job.kind == "embedding"
+        and (job.identity.get("dataset"), job.identity.get("checkpoint"))
+        == (saved.dataset, about["checkpoint"]["hash"])
+        and all(options.get(name) == value for name, value in wanted.items())
+        and (options.get("filters") or {}, options.get("gene_column")) == (saved.filters, saved.gene_column)
+    )
 
 
 def _model_of(saved: SavedSession) -> str | None:
@@ -338,7 +352,7 @@ def _compare_counts(data: Explored, saved: SavedSession) -> None:
 
 def _ask_comparison(saved: dict[str, Any], source: sources.Source, data: Explored, jobs: dict[str, Any]) -> None:
     """Ask for the session's comparison; where it was computed before, its result is found again."""
-    options = {name: saved[name] for name in _COMPARISON if saved[name] is not None}
+    options = {name: saved[name] for name in COMPARISON if saved[name] is not None}
     options |= {"dataset": str(source.path.resolve()), **jobs}
     try:
         job_id = job_panel.ask("differential_expression", options | {"gene_column": state.gene_column()})
