@@ -97,7 +97,7 @@ def test_link_and_session_file_open_the_same_view_in_another_browser(visit, serv
 
     reader = visit(java_script_enabled=False)
     reader.page.goto((tmp_path / "report.html").as_uri())
-    reader.see("What was done")
+    reader.see("Analysis record")
     shown = reader.page.evaluate("[...document.images].every(image => image.naturalWidth > 0)")
     assert shown and reader.page.locator("img").count() == 2, "the map and the composition"
     assert not reader.trouble, reader.trouble
