@@ -27,6 +27,7 @@ OPTIONS = {
     "gene_store": lambda world: {"dataset": world.dataset},
     "set_score": lambda world: {"dataset": world.dataset, "genes": ["CD3D"]},
     "differential_expression": lambda world: {"dataset": world.dataset, "group": RULE},
+    "markers": lambda world: {"dataset": world.dataset, "column": "cell_type"},
     "enrichment": lambda world: {"comparison": world.comparison},
     "export": lambda world: {"dataset": world.dataset},
     "subset": lambda world: {"dataset": world.dataset, "rule": RULE},

@@ -35,6 +35,7 @@ from scfviz.tasks.registry import TASKS
 KINDS = {
     "import_checkpoint": "scfviz.jobs.kinds.import_checkpoint",
     "differential_expression": "scfviz.jobs.kinds.differential_expression",
+    "markers": "scfviz.jobs.kinds.markers",
     "gene_store": "scfviz.jobs.kinds.gene_store",
     "set_score": "scfviz.jobs.kinds.set_score",
     "enrichment": "scfviz.jobs.kinds.enrichment",

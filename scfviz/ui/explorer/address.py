@@ -43,6 +43,7 @@ _ALWAYS = ("maps", "palette", "ramp", "panel")
 FIELDS = ("color", *(field for way in COLORINGS.values() for field in way.fields), *_ALWAYS)
 PANELS = {
     "compare": "Compare",
+    "markers": "Markers",
     "enrichment": "Gene sets",
     "plots": "Expression",
     "composition": "Composition",

@@ -9,7 +9,7 @@ from scfviz.ui.explorer import address
 from scfviz.ui.explorer import data as explorer_data
 from scfviz.ui.explorer.data import Explored
 from scfviz.ui.explorer.maps import colored_maps, colors, quick
-from scfviz.ui.explorer.panels import compare, composition, crossfilter, enrichment, labels, plots
+from scfviz.ui.explorer.panels import compare, composition, crossfilter, enrichment, labels, markers, plots
 from scfviz.ui.explorer.reporting import downloads, report, session
 from scfviz.ui.explorer.selection import selection_card, selections, subset
 from scfviz.ui.explorer.view import View
@@ -20,6 +20,7 @@ KEY = "explorer"
 # Only the chosen one is computed. By name: the question, what draws it.
 PANELS: dict[str, tuple[str, Callable[[View], None]]] = {
     "compare": ("Which genes differ?", compare.show),
+    "markers": ("What marks each group?", markers.show),
     "enrichment": ("What do these genes do?", enrichment.show),
     "plots": ("How are genes expressed?", plots.show),
     "composition": ("What are groups made of?", composition.show),

@@ -32,6 +32,7 @@ _WIDTH, _HEIGHT = 760, 470  # of the map, in pixels
 # Kinds of computations that answer a question, with what one of them is called.
 _ANSWERS = {
     "differential_expression": ("comparison", "comparisons"),
+    "markers": ("table of markers", "tables of markers"),
     "enrichment": ("gene-set analysis", "gene-set analyses"),
     "set_score": ("gene-set score", "gene-set scores"),
     "subset": ("subset opened as a dataset", "subsets opened as datasets"),
