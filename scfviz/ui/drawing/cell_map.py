@@ -248,7 +248,7 @@ def _describe_map(
     channel, _ = _position_message(xy)
     labels = None
     if isinstance(coloring, Labels):
-        labels = map_layout.label_places(xy, codes, len(coloring.names), (channel, colors_channel))
+        labels = map_layout.label_places(xy, codes, coloring.n_own or len(coloring.names), (channel, colors_channel))
     box = None
     if selected is not None and selected.any():
         chosen = xy[selected]

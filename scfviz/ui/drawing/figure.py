@@ -12,6 +12,7 @@ from scfviz.ui.frame.text import shorten
 
 _SIDE, _LEGEND, _DPI = 4.4, 2.6, 300  # inches, inches, dots per inch
 _INK = "#16282c"
+_ROWS = 34  # of the legend in a column
 _FONT = ["DejaVu Sans", "sans-serif"]
 
 
@@ -60,7 +61,7 @@ def draw_maps(
         if shown < len(codes):
             caption = f"{caption}; {shown:,} of {len(codes):,} cells shown"
         if selected is not None:
-            caption = f"{caption}; {int(selected.sum()):,} cells selected"
+            caption = f"{caption}; {int((selected & ~np.isin(codes, hidden)).sum()):,} cells selected"
         figure.text(0.015, 0.02, _plain(caption, 180), color=_INK, fontsize=8)
         out = BytesIO()
         figure.savefig(
@@ -91,8 +92,11 @@ def _draw_map(axes, title: str, xy: np.ndarray, cells: raster.Cells, coloring: C
     for side in axes.spines.values():
         side.set(color="#c9d2d2", linewidth=0.6)
     if isinstance(coloring, Labels):
-        places = map_layout.find_places(xy, cells.codes, len(coloring.names), box) or []
-        sizes = np.bincount(cells.codes[cells.codes >= 0], minlength=len(places))
+        n_groups = coloring.n_own or len(coloring.names)
+        places = []
+        if n_groups <= map_layout.MAX_LABELS:
+            places = map_layout.find_places(xy, cells.codes, n_groups, raster.fit_box(xy))
+        sizes = np.bincount(cells.codes, minlength=len(places))
         shown = [code for code in np.argsort(-sizes, kind="stable") if code < len(places) and code not in cells.hidden]
         _write_labels(axes, [(coloring.names[code], places[code]) for code in shown if places[code] is not None])
 
@@ -106,11 +110,11 @@ def _write_labels(axes, labels: list[tuple[str, tuple[float, float]]]) -> None:
     frame, to_map = axes.get_window_extent(), axes.transData.inverted()
     for name, place in labels:
         text = axes.text(
-            *place, _plain(name, 30), ha="center", va="center", fontsize=7, color=_INK, path_effects=effects
+            *place, _plain(name, 28), ha="center", va="center", fontsize=7, color=_INK, path_effects=effects
         )
         box = text.get_window_extent()
         right = np.clip(0.0, frame.x0 + 2 - box.x0, max(frame.x1 - 2 - box.x1, frame.x0 + 2 - box.x0))
-        for steps in (0, 1, -1, 2, -2):
+        for steps in (0, -1.2, 1.2):
             moved = box.translated(right, steps * box.height)
             fits = frame.y0 < moved.y0 and moved.y1 < frame.y1
             if fits and not any(moved.overlaps(other) for other in taken):
@@ -145,19 +149,25 @@ def _draw_legend(axes, coloring: Coloring, cells: raster.Cells) -> None:
         return
     if isinstance(coloring, Labels):
         counts = np.bincount(cells.codes, minlength=len(coloring.names))
+        many = int((counts > 0).sum())
         rows = [
-            (colors[code], f"{_plain(name, 26)} ({counts[code]:,})")
+            (colors[code], f"{_plain(name, 26 if many <= _ROWS else 20)} ({counts[code]:,})")
             for code, name in enumerate(coloring.names)
             if counts[code] and code not in cells.hidden
         ]
     else:
         pairs = zip(quantise.BLEND_COLORS, coloring.names, coloring.highs, strict=False)
         rows = [(color, f"{_plain(name, 20)}, up to {high:.3g}") for color, name, high in pairs]
-    step = min(0.052, 0.9 / max(1, len(rows)))
-    for row, (color, text) in enumerate(rows):
-        y = 0.93 - row * step
-        axes.plot(0.03, y, "o", color=color, markersize=5)
-        axes.text(0.08, y, text, va="center", color=_INK, fontsize=8 if step > 0.04 else 6.5)
+        together = quantise.blend_legend(coloring)[len(coloring.names) :]
+        rows += [(color, _plain(names, 30)) for names, color in together]
+    columns = -(-len(rows) // _ROWS) or 1
+    n_rows = -(-len(rows) // columns)
+    step = min(0.052, 0.92 / max(1, n_rows))
+    size = (8 if step > 0.04 else 6.5) if columns == 1 else 5
+    for number, (color, text) in enumerate(rows):
+        x, y = number // n_rows / columns, 0.93 - number % n_rows * step
+        axes.plot(x + 0.03, y, "o", color=color, markersize=5 if columns == 1 else 3)
+        axes.text(x + 0.08 / columns**0.5, y, text, va="center", color=_INK, fontsize=size)
 
 
 def _plain(text: str, length: int) -> str:

@@ -98,9 +98,23 @@ def collect(data: Explored) -> dict[str, Any]:
     return now
 
 
-def write(data: Explored, selection: str | None) -> None:
-    """Let the address say what is on the screen: one step of the history, and only where something changed."""
-    now = encode(data, collect(data), selection)
+def write(data: Explored, selection: str | None, *, is_complete: bool = True) -> None:
+    """Let the address say what is on the screen: one step of the history, and only where something changed.
+
+    Parameters
+    ----------
+    selection
+        The id of what is selected.
+    is_complete
+        Whether the maps have the colours that the controls ask for; while no gene is chosen, or a wrong one, they
+        keep the last ones, and so does the address.
+    """
+    fields, key = collect(data), f"{_key(data)}.colored"
+    if is_complete:
+        st.session_state[key] = {name: fields[name] for name in ("color", *_OF_KIND[fields["color"]])}
+    else:
+        fields = fields | st.session_state.get(key, {"color": defaults(data)["color"]})
+    now = encode(data, fields, selection)
     if now == encode(data, _complete(data, read()), read().get(SELECTION)):
         return
     if now or any(f"x_{name}" in st.query_params for name in FIELDS) or SELECTION in st.query_params:

@@ -1,10 +1,12 @@
-"""The explorer: linked maps above, then what is selected, then one question at a time about it."""
+"""The explorer: linked maps that stay in view, and beside them what is selected and one question at a time about it."""
 
 from collections.abc import Callable
 
 import numpy as np
 import streamlit as st
 
+from scfviz.ui.drawing import quantise
+from scfviz.ui.drawing.cell_map import hidden_codes
 from scfviz.ui.explorer import address
 from scfviz.ui.explorer import data as explorer_data
 from scfviz.ui.explorer.data import Explored
@@ -58,16 +60,19 @@ def _show_all(
     if store is None and (store := explorer_data.store_folder(job_panel.status_of(store_job))):
         # Ordered since the page was drawn, which need not run again for it.
         data = explorer_data.explore(source, embed_job, store, task_jobs)
-    with page.guard():
-        with st.container(border=True, key="card-explorer"):
+    with page.guard(), st.container(key="explorer-dock"):
+        left, right = st.columns([1.6, 1], gap="small")
+        with left, st.container(border=True, key="card-explorer"):
             asked = address.restore(data)
             session.apply_pending(source, data, embed_job, store, task_jobs)
             labels.follow_wishes()
             data = colors.with_palette(data)
             chosen = colors.choose(source, data, store)
-            history = session.follow_address(data, selection_card.apply_event(data, chosen, KEY), asked)
+            history = selection_card.apply_event(data, chosen, KEY)
+            history = session.follow_address(data, history, asked, is_complete=chosen.is_complete)
             history, mask = selections.evaluate_current(data, history)
-            view = View(source, data, embed_job, store, chosen, history, mask, task_jobs=task_jobs)
+            hidden = np.isin(quantise.encode(chosen.coloring), hidden_codes(KEY, chosen.coloring))
+            view = View(source, data, embed_job, store, chosen, history, mask, task_jobs=task_jobs, hidden=hidden)
             with page.guard():
                 if wish := selection_card.renaming():
                     labels.rename_group(view, *wish)
@@ -80,10 +85,11 @@ def _show_all(
                 st.caption(_describe_drawing(view))
                 with st.popover("Download", icon=":material/download:"):
                     downloads.show(view, KEY)
-        with st.container(border=True, key="card-selection"):
-            selection_card.show(view)
-        with st.container(border=True, key="card-panel"):
-            _show_panel(view)
+        with right:
+            with st.container(border=True, key="card-selection"):
+                selection_card.show(view)
+            with st.container(border=True, key="card-panel"):
+                _show_panel(view)
 
 
 def _show_panel(view: View) -> None:
@@ -103,9 +109,12 @@ def panel_title(name: str) -> str:
 
 def _describe_drawing(view: View) -> str:
     data, total = view.data, view.data.context.n_obs
-    parts = [f"{len(data.shown):,} of {plural(total, 'cell')} shown"]
+    n_hidden = int(view.hidden.sum())
+    parts = [f"{len(data.shown) - n_hidden:,} of {plural(total, 'cell')} shown"]
     if len(data.shown) < total:
-        parts[0] += f", {total - len(data.shown):,} removed by the filters of the embedding"
+        parts.append(f"{total - len(data.shown):,} removed by the filters of the embedding")
+    if n_hidden:
+        parts.append(f"{n_hidden:,} in groups that are switched off")
     for name in view.chosen.maps:
         missing = int((~np.isfinite(data.maps[name]).all(axis=1)).sum())
         if missing:

@@ -27,6 +27,8 @@ class View:
         bool (n_shown,): the shown cells that are selected; `None` when nothing is.
     task_jobs
         Other finished tasks whose columns and maps are shown.
+    hidden
+        bool (n_shown,): the cells whose group is switched off in the legend; `None` where that is not known.
     """
 
     source: sources.Source
@@ -37,6 +39,7 @@ class View:
     history: SelectionHistory
     mask: np.ndarray | None
     task_jobs: tuple[str, ...] = ()
+    hidden: np.ndarray | None = None
 
     @property
     def caption(self) -> str:

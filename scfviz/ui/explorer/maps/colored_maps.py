@@ -1,6 +1,7 @@
 """The maps of a dataset with their colours and legend, as one piece for every page that shows them."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -48,8 +49,8 @@ def show(
     data = colors.with_palette(data)
     chosen = colors.choose(source, data, store, has_maps=maps is None)
     if maps is not None:
-        chosen = Chosen(list(maps), chosen.coloring, chosen.column)
-    address.write(data, address.read().get(address.SELECTION))
+        chosen = replace(chosen, maps=list(maps))
+    address.write(data, address.read().get(address.SELECTION), is_complete=chosen.is_complete)
     draw(source, data, chosen, key=key, height=height)
     return chosen
 

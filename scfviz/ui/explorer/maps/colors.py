@@ -41,12 +41,15 @@ class Chosen:
         Column of the table, where the colouring is by one.
     request
         What it is by.
+    is_complete
+        Whether these are the colours that are asked for, and not the last ones: nothing is chosen yet, or it is wrong.
     """
 
     maps: list[str]
     coloring: quantise.Coloring
     column: str | None
     request: Request | None = None
+    is_complete: bool = True
 
 
 def with_palette(data: Explored) -> Explored:
@@ -77,8 +80,9 @@ def choose(source: sources.Source, data: Explored, store: str | None, *, has_map
         with st.popover("", icon=":material/palette:", help="Colours", width="content"):
             _choose_look()
         maps = _choose_maps(data) if has_maps and len(data.maps) > 1 else address.default_maps(data)
-    found, request = _color_safely(source, data, store, request)
-    return Chosen(maps, found, request.name if request.kind in ("label", "value") else None, request)
+    found, request, is_complete = _color_safely(source, data, store, request)
+    column = request.name if request.kind in ("label", "value") else None
+    return Chosen(maps, found, column, request, is_complete)
 
 
 def choose_set(origin: str, name: str) -> None:
@@ -182,9 +186,10 @@ def _choose_maps(data: Explored) -> list[str]:
 
 def _color_safely(
     source: sources.Source, data: Explored, store: str | None, request: Request
-) -> tuple[quantise.Coloring, Request]:
+) -> tuple[quantise.Coloring, Request, bool]:
     """The colours that are asked for; else the last that could be had, and beside the box what is wrong; of what."""
     key = f"scfviz.colored.{data.dataset}"
+    is_complete = bool(request.genes or request.name)
     try:
         if request.genes and request.kind in ("gene", "genes") and explorer_data.must_wait(data, store):
             explorer_data.show_waiting(source)
@@ -193,7 +198,7 @@ def _color_safely(
             found = _color(source, data, store, request)
     except ScfvizError as error:
         _show_trouble(error)
-        found = None
+        found, is_complete = None, False
     if found is not None:
         st.session_state[key] = request
     else:
@@ -205,7 +210,7 @@ def _color_safely(
         if found is None:
             request = _first_request(data)
             found = _color(source, data, store, request) or _grey(data)
-    return found, request
+    return found, request, is_complete
 
 
 def _first_request(data: Explored) -> Request:

@@ -34,13 +34,17 @@ _PENDING, _NOTES = "scfviz.session.pending", "scfviz.session.notes"
 _PANELS = {"plots": plots, "composition": composition}
 
 
-def follow_address(data: Explored, history: SelectionHistory, asked: str | None) -> SelectionHistory:
+def follow_address(
+    data: Explored, history: SelectionHistory, asked: str | None, *, is_complete: bool = True
+) -> SelectionHistory:
     """Select what the address asks for; then let the address say what is on the screen.
 
     Parameters
     ----------
     asked
         What `address.restore` returned.
+    is_complete
+        See `address.write`.
     """
     if asked and (history.current is None or _id_of(data.key, history.current) != asked):
         history = _select(data, history, lambda: find_rule(data.key, asked))
@@ -48,7 +52,7 @@ def follow_address(data: Explored, history: SelectionHistory, asked: str | None)
         selections.save(data.key, history.select(None))
         history = selections.load(data.key)
     rule = history.current
-    address.write(data, None if rule is None else _id_of(data.key, rule))
+    address.write(data, None if rule is None else _id_of(data.key, rule), is_complete=is_complete)
     _show_notes(data, rule)
     return history
 

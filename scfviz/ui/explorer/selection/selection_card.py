@@ -8,10 +8,10 @@ import streamlit as st
 from streamlit.errors import StreamlitAPIException
 
 from scfviz.analysis.selection.history import SelectionHistory
-from scfviz.analysis.selection.rules import Categories, Invert, Query, Rule, combine
+from scfviz.analysis.selection.rules import Categories, Difference, Invert, Query, Rule, combine
 from scfviz.tasks.names import describe as describe_rule
 from scfviz.ui.drawing import coloring
-from scfviz.ui.drawing.cell_map import MapEvent, read_event
+from scfviz.ui.drawing.cell_map import MapEvent, hidden_codes, read_event
 from scfviz.ui.explorer.data import Explored, title_of
 from scfviz.ui.explorer.maps.colors import Chosen
 from scfviz.ui.explorer.selection import selections
@@ -41,6 +41,8 @@ def apply_event(data: Explored, chosen: Chosen, key: str) -> SelectionHistory:
     if event.kind != "clear":
         if rule is None or (event.map and event.map not in data.maps):
             return history
+        if event.kind != "category" and (unseen := _hidden_groups(data, chosen, key)) is not None:
+            rule = Difference(rule, unseen)
         rule = combine(event.operation, history.current, rule)
     return keep(data, history.select(rule))
 
@@ -50,6 +52,13 @@ def renaming() -> tuple[str, str] | None:
     return st.session_state.pop(_RENAMING, None)
 
 
+def _hidden_groups(data: Explored, chosen: Chosen, key: str) -> Rule | None:
+    """The groups that are switched off in the legend: a lasso does not take cells that are not seen."""
+    if chosen.column is None or not isinstance(chosen.coloring, coloring.Labels):
+        return None
+    return _groups_of(data, chosen, np.isin(chosen.coloring.codes, hidden_codes(key, chosen.coloring)))
+
+
 def _rule_of(event: MapEvent, data: Explored, chosen: Chosen) -> Rule | None:
     if event.kind != "category":
         return event.rule()
@@ -57,10 +66,14 @@ def _rule_of(event: MapEvent, data: Explored, chosen: Chosen) -> Rule | None:
     if column is None or not isinstance(labels, coloring.Labels) or not 0 <= event.code < len(labels.names):
         return None
     cells = labels.codes == event.code
-    values = data.column(column)[cells].drop_duplicates()
-    # The legend's entry may stand for many small groups, or for cells without a label; the rule names what it holds.
+    return _groups_of(data, chosen, cells)
+
+
+def _groups_of(data: Explored, chosen: Chosen, cells: np.ndarray) -> Categories | None:
+    """The rule for the groups that some cells have: an entry of the legend may stand for many, or for none."""
+    values = data.column(chosen.column)[cells].drop_duplicates()
     named = [None if pd.isna(v) else bool(v) if isinstance(v, bool | np.bool_) else str(v) for v in values]
-    return Categories(column, tuple(named)) if named else None
+    return Categories(chosen.column, tuple(named)) if named else None
 
 
 def keep(data: Explored, history: SelectionHistory) -> SelectionHistory:
@@ -91,32 +104,41 @@ def _as_text(value: object) -> str:
 def show(view: View) -> None:
     """The card of the selection."""
     data, history, mask = view.data, view.history, view.mask
-    st.markdown("#### Selection")
     n_selected = 0 if mask is None else int(mask.sum())
-    with st.container(horizontal=True, vertical_alignment="center"):
-        if history.current is None:
-            st.markdown("Nothing is selected: draw a lasso on a map, pick a group in the legend, or write a rule.")
-        else:
-            share = 100 * n_selected / max(1, len(data.shown))
-            text = f"**{n_selected:,} of {plural(len(data.shown), 'cell')}** ({share:.3g} %)"
-            st.markdown(f"{text} · {plain(shorten(describe_rule(history.current), 200))}")
-        _step("Undo", ":material/undo:", data, SelectionHistory.undo, not history.past, "Ctrl+Z")
-        _step("Redo", ":material/redo:", data, SelectionHistory.redo, not history.future, "Ctrl+Shift+Z")
-        rule = history.current
-        _step("Invert", ":material/invert_colors:", data, _invert, rule is None)
-        _step("Clear", ":material/close:", data, lambda now: now.select(None), rule is None)
-    left, right = st.columns([1.7, 1], gap="large")
-    with left, st.form("x_rule", border=False), st.container(horizontal=True, vertical_alignment="bottom"):
+    rule = history.current
+    with st.container(horizontal=True, vertical_alignment="center", gap="small", key="x_selected"):
+        st.markdown(_title(view, n_selected), width="stretch")
+        with st.container(horizontal=True, gap=None, width="content"):
+            _step("Undo", ":material/undo:", data, SelectionHistory.undo, not history.past, "Ctrl+Z")
+            _step("Redo", ":material/redo:", data, SelectionHistory.redo, not history.future, "Ctrl+Shift+Z")
+            _step("Invert", ":material/invert_colors:", data, _invert, rule is None)
+            _step("Clear", ":material/close:", data, lambda now: now.select(None), rule is None)
+    if rule is None:
+        st.caption("Draw a lasso on a map, pick a group in the legend, or write a rule.")
+    else:
+        st.caption(plain(shorten(describe_rule(rule), 200)))
+    with st.form("x_rule", border=False), st.container(horizontal=True, vertical_alignment="center", gap="small"):
         text = st.text_input(
-            "Rule", placeholder='cell_type == "B" and gene("CD79A") > 1', key="x_query",
+            "Rule", placeholder='Rule, as cell_type == "B" and gene("CD79A") > 1', key="x_query",
+            label_visibility="collapsed", width="stretch",
             help="Columns, numbers, texts and gene(\"…\"), joined by and, or, not; names with spaces in backticks.",
         )  # fmt: skip
-        how = st.selectbox("What it does", list(_HOW), format_func=_HOW.get, key="x_query_how", width=150)
+        how = st.selectbox(
+            "What the rule does", list(_HOW), format_func=_HOW.get, key="x_query_how", width=122,
+            label_visibility="collapsed",
+        )  # fmt: skip
         wants_rule = st.form_submit_button("Select")
-    with right, st.form("x_keep", border=False, clear_on_submit=True):
-        with st.container(horizontal=True, vertical_alignment="bottom"):
-            name = st.text_input("Name", placeholder="Give this selection a name", disabled=history.current is None)
-            wants_name = st.form_submit_button("Keep", disabled=history.current is None)
+    with (
+        st.form("x_keep", border=False, clear_on_submit=True),
+        st.container(horizontal=True, vertical_alignment="center", gap="small"),
+    ):
+        name = st.text_input(
+            "Name", placeholder="Give this selection a name", disabled=rule is None, label_visibility="collapsed",
+            width="stretch",
+        )  # fmt: skip
+        wants_name = st.form_submit_button(
+            "Keep", disabled=rule is None, help="Nothing is selected that could be kept." if rule is None else None
+        )
     with page.guard():  # what is wrong with a rule or a name is said here, and the panels below stay
         if wants_rule and text.strip():
             keep(data, history.select(combine(how, history.current, _checked(Query(text), data))))
@@ -129,6 +151,15 @@ def show(view: View) -> None:
     if history.named:
         with page.guard():
             _show_named(data, history)
+
+
+def _title(view: View, n_selected: int) -> str:
+    if view.history.current is None:
+        return "**Nothing is selected**"
+    n_shown = len(view.data.shown)
+    text = f"**{n_selected:,} of {plural(n_shown, 'cell')}** selected ({100 * n_selected / max(1, n_shown):.3g} %)"
+    n_hidden = int((view.mask & view.hidden).sum()) if view.mask is not None and view.hidden is not None else 0
+    return f"{text}, {n_hidden:,} of them in groups that are switched off" if n_hidden else text
 
 
 def _invert(history: SelectionHistory) -> SelectionHistory:
@@ -152,6 +183,7 @@ def _step(
     # A callback runs before the maps are drawn: they are sent once, not twice.
     st.button(
         label, icon=icon, disabled=disabled, type="tertiary", key=f"x_{label.lower()}", shortcut=shortcut,
+        help=f"{label} ({shortcut})" if shortcut else label,
         on_click=lambda: keep(data, act(selections.load(data.key))),
     )  # fmt: skip
 
@@ -166,9 +198,12 @@ def draw_anew() -> None:
 
 def _show_named(data: Explored, history: SelectionHistory) -> None:
     titles = {kept.name: f"{kept.name} ({kept.n_cells:,} cells)" for kept in reversed(history.named)}
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        name = st.selectbox("Named selections", list(titles), format_func=titles.get, key="x_named")
-        how = st.selectbox("What it does", list(_HOW), format_func=_HOW.get, key="x_named_how", width=150)
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
+        name = st.selectbox("Named selections", list(titles), format_func=titles.get, key="x_named", width="stretch")
+        how = st.selectbox(
+            "What it does", list(_HOW), format_func=_HOW.get, key="x_named_how", width=122,
+            label_visibility="collapsed",
+        )  # fmt: skip
         if st.button("Apply", key="x_apply"):
             keep(data, history.select(combine(how, history.current, _checked(history.find(name).rule, data))))
             draw_anew()

@@ -9,8 +9,11 @@ import { Panel } from "./panel.js";
 import { savePicture } from "./picture.js";
 import { RasterLayer } from "./raster.js";
 import { pointLook } from "./look.js";
+import { shorten } from "./text.js";
 import { Toolbar } from "./toolbar.js";
 import { GlLayer, closeSurface, openSurface } from "./webgl.js";
+
+const LABEL_LETTERS = 28; // of a name on the map
 
 const div = (name, parent, attributes = {}) => {
   const made = document.createElement("div");
@@ -258,6 +261,7 @@ export class CellMap {
     this.cells.hidden = new Set(codes);
     this.setState("hidden", { colors: this.spec.colors.id, codes: [...this.cells.hidden] });
     this.legend.show();
+    this.toolbar.show();
     this.placeLabels();
     this.drawPoints();
   }
@@ -293,7 +297,10 @@ export class CellMap {
     this.panels.forEach((panel, k) => {
       const anchors = this.spec.maps[k].labels ?? [];
       const texts = this.showLabels
-        ? anchors.map((at, code) => ({ at, code, text: colors.names[code] })).filter(({ at, code }) => at && !this.cells.hidden.has(code)).sort((a, b) => colors.counts[b.code] - colors.counts[a.code])
+        ? anchors
+            .map((at, code) => ({ at, code, text: shorten(colors.names[code], LABEL_LETTERS) }))
+            .filter(({ at, code }) => at && !this.cells.hidden.has(code))
+            .sort((a, b) => colors.counts[b.code] - colors.counts[a.code])
         : [];
       panel.setLabels(texts);
       panel.place();

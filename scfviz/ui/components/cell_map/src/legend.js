@@ -1,5 +1,9 @@
 // What the colours mean, with counts. A category can be hidden, shown alone, or selected.
 import { css } from "./colors.js";
+import { shorten } from "./text.js";
+
+const MANY = 14; // groups from which on the legend can be searched
+const LETTERS = 46; // two lines of the legend
 
 const text = (name, content, className) => {
   const made = document.createElement(name);
@@ -16,6 +20,17 @@ export class Legend {
     this.root = document.createElement("div");
     this.root.className = "legend";
     this.root.setAttribute("role", "group");
+    this.sought = "";
+    this.search = document.createElement("input");
+    this.search.type = "search";
+    this.search.className = "search";
+    this.search.placeholder = "Find a group";
+    this.search.setAttribute("aria-label", "Find a group in the legend");
+    this.search.addEventListener("input", () => {
+      this.sought = this.search.value.trim().toLowerCase();
+      this.filter();
+    });
+    this.search.addEventListener("keydown", (event) => event.stopPropagation());
     map.body.append(this.root);
   }
 
@@ -27,8 +42,20 @@ export class Legend {
     const heading = text("div", colors.title, "heading");
     if (colors.unit) heading.append(text("small", colors.unit));
     const content = colors.kind === "labels" ? this.categories() : colors.kind === "values" ? this.scale() : this.blend();
-    this.root.replaceChildren(heading, ...content);
+    const isMany = colors.kind === "labels" && this.present().length >= MANY;
+    if (!isMany) this.sought = this.search.value = "";
+    // The field stays where it is while somebody writes into it.
+    if (isMany && this.search.isConnected) {
+      while (this.search.nextSibling) this.search.nextSibling.remove();
+      this.root.firstChild.replaceWith(heading);
+      this.root.append(...content);
+    } else this.root.replaceChildren(heading, ...(isMany ? [this.search] : []), ...content);
+    this.filter();
     if (focused) this.focus(focused);
+  }
+
+  filter() {
+    for (const row of this.root.querySelectorAll("li[data-name]")) row.hidden = !row.dataset.name.includes(this.sought);
   }
 
   // What can be done with a group is there only while its row has the focus.
@@ -47,6 +74,7 @@ export class Legend {
       const isHidden = map.cells.hidden.has(code);
       const row = document.createElement("li");
       row.classList.toggle("off", isHidden);
+      row.dataset.name = name.toLowerCase();
       const count = colors.selected ? `${colors.selected[code].toLocaleString("en")} / ${colors.counts[code].toLocaleString("en")}` : colors.counts[code].toLocaleString("en");
       const main = this.button(`row${code}`, "row", () => this.toggle(code));
       main.setAttribute("aria-pressed", String(!isHidden));
@@ -54,7 +82,7 @@ export class Legend {
       main.title = `${name}: ${isHidden ? "show" : "hide"}`;
       const swatch = text("span", "", "swatch");
       swatch.style.background = css(map.palette[code]);
-      main.append(swatch, text("span", name, "name"), text("span", count, "n"));
+      main.append(swatch, text("span", shorten(name, LETTERS), "name"), text("span", count, "n"));
       const only = this.button(`only${code}`, "small", () => this.isolate(code));
       only.textContent = this.isAlone(code) ? "all" : "only";
       only.title = this.isAlone(code) ? "Show all again" : `Show only ${name}`;
@@ -109,10 +137,17 @@ export class Legend {
     field.select();
   }
 
+  // Cells, and selected cells, of groups that are not switched off.
+  counted() {
+    const { colors, n, selection } = this.map.spec;
+    const hidden = (counts) => [...this.map.cells.hidden].reduce((sum, code) => sum + (counts?.[code] ?? 0), 0);
+    return { shown: n - hidden(colors.counts), selected: (selection?.n ?? 0) - hidden(colors.selected) };
+  }
+
   // How many cells the map shows, where it is not all of them.
   shownText() {
-    const { colors, n } = this.map.spec;
-    const hidden = [...this.map.cells.hidden].reduce((sum, code) => sum + (colors.counts?.[code] ?? 0), 0);
+    const { n } = this.map.spec;
+    const hidden = n - this.counted().shown;
     return hidden ? `${(n - hidden).toLocaleString("en")} of ${n.toLocaleString("en")} cells shown` : "";
   }
 
@@ -180,7 +215,16 @@ export class Legend {
       row.append(line);
       list.append(row);
     });
-    return [list, text("div", "Colours of genes found together are mixed.", "note")];
+    colors.mixtures.forEach(([names, color]) => {
+      const row = document.createElement("li");
+      const line = text("span", "", "row");
+      const swatch = text("span", "", "swatch");
+      swatch.style.background = color;
+      line.append(swatch, text("span", names, "name"));
+      row.append(line);
+      list.append(row);
+    });
+    return [list, text("div", "Weaker expression is nearer to grey.", "note")];
   }
 
   // What a code stands for, in words: the hover box shows it.

@@ -5,6 +5,7 @@ import { Frame } from "./view.js";
 const SVG = "http://www.w3.org/2000/svg";
 const MAX_VERTICES = 300;
 const CLICK_PIXELS = 4;
+const LINE = 15; // pixels of a name's line
 
 const element = (name, attributes = {}, parent = null) => {
   const made = name.startsWith("svg:") ? document.createElementNS(SVG, name.slice(4)) : document.createElement(name);
@@ -73,21 +74,23 @@ export class Panel {
     this.mark(this.map.hovered);
   }
 
-  // Names come with the largest group first; one that would cover an earlier one waits until the map is closer.
+  // Names come with the largest group first; one that would cover an earlier one moves up or down a line, or waits until the map
+  // is closer. Figures follow the same rule (scfviz/ui/drawing/figure.py).
   placeLabels() {
     const taken = [];
     for (const label of this.labels.children) {
       const [place, y] = this.frame.toScreen(...label.at);
-      const half = label.textContent.length * 3.5;
+      const half = Math.min(label.textContent.length * 3.4, this.frame.width / 2 - 4);
       // A name at the edge moves in as far as it needs to be read.
-      const inside = place > 0 && place < this.frame.width && 2 * half < this.frame.width;
-      const x = inside ? Math.min(this.frame.width - half - 3, Math.max(half + 3, place)) : place;
-      label.place = [x, y];
-      const covered = taken.some((other) => Math.abs(other.x - x) < other.half + half && Math.abs(other.y - y) < 15);
-      label.setAttribute("visibility", covered ? "hidden" : "visible");
-      if (covered) continue;
-      label.setAttribute("transform", `translate(${x.toFixed(1)} ${y.toFixed(1)})`);
-      taken.push({ x, y, half });
+      const inside = place > 0 && place < this.frame.width && y > 0 && y < this.frame.height;
+      const x = Math.min(this.frame.width - half - 3, Math.max(half + 3, place));
+      const free = (at) => at > 10 && at < this.frame.height - 4 && !taken.some((other) => Math.abs(other.x - x) < other.half + half && Math.abs(other.y - at) < LINE);
+      const moved = inside ? [0, LINE, -LINE].map((step) => y + step).find(free) : undefined;
+      label.setAttribute("visibility", moved === undefined ? "hidden" : "visible");
+      if (moved === undefined) continue;
+      label.place = [x, moved];
+      label.setAttribute("transform", `translate(${x.toFixed(1)} ${moved.toFixed(1)})`);
+      taken.push({ x, y: moved, half });
     }
   }
 

@@ -1,6 +1,7 @@
 // The maps as they are on the screen, with legend and caption, as a PNG at twice the size.
 import { css } from "./colors.js";
 import { digits } from "./legend.js";
+import { shorten } from "./text.js";
 
 const SCALE = 2;
 
@@ -20,7 +21,8 @@ async function compose(map) {
   const ink = theme.getPropertyValue("--st-text-color").trim() || "#222";
   const font = theme.fontFamily;
   const [width, height] = [panels[0].frame.width, panels[0].frame.height];
-  const legendWidth = 220;
+  const rowsInColumn = Math.max(1, Math.floor((height + 28 - 18) / 17));
+  const legendWidth = 220 * Math.ceil(legendRows(map).length / rowsInColumn || 1);
   const total = [panels.length * width + legendWidth + 16, height + 56];
   const canvas = document.createElement("canvas");
   canvas.width = total[0] * SCALE;
@@ -37,7 +39,7 @@ async function compose(map) {
     context.fillText(panel.spec.title, k * width + 8, 19);
     drawLabels(context, panel, k * width, 28, ink, font, theme.getPropertyValue("--st-background-color").trim() || "#fff");
   }
-  drawLegend(context, map, panels.length * width + 12, 20, ink, font);
+  drawLegend(context, map, panels.length * width + 12, 20, ink, font, rowsInColumn);
   context.fillStyle = ink;
   context.globalAlpha = 0.75;
   context.font = `12px ${font}`;
@@ -61,7 +63,17 @@ function drawLabels(context, panel, left, top, ink, font, halo) {
   context.textAlign = "left";
 }
 
-function drawLegend(context, map, left, top, ink, font) {
+function legendRows(map) {
+  const { colors } = map.spec;
+  if (colors.kind === "values") return [];
+  const rows =
+    colors.kind === "labels"
+      ? colors.names.map((name, code) => [css(map.palette[code]), name, colors.counts[code], map.cells.hidden.has(code)])
+      : [...colors.genes.map((gene) => [gene.color, gene.name, "", false]), ...colors.mixtures.map(([names, color]) => [color, names, "", false])];
+  return rows.filter(([, , count, hidden]) => count !== 0 && !hidden);
+}
+
+function drawLegend(context, map, left, top, ink, font, rowsInColumn) {
   const { colors } = map.spec;
   context.fillStyle = ink;
   context.font = `600 13px ${font}`;
@@ -80,19 +92,14 @@ function drawLegend(context, map, left, top, ink, font) {
     context.textAlign = "left";
     return;
   }
-  const rows =
-    colors.kind === "labels"
-      ? colors.names.map((name, code) => [css(map.palette[code]), name, colors.counts[code], map.cells.hidden.has(code)])
-      : colors.genes.map((gene) => [gene.color, gene.name, "", false]);
-  rows
-    .filter(([, , count, hidden]) => count !== 0 && !hidden)
-    .forEach(([color, name, count], row) => {
-      const y = top + 18 + row * 17;
-      context.fillStyle = color;
-      context.beginPath();
-      context.arc(left + 5, y - 4, 5, 0, 2 * Math.PI);
-      context.fill();
-      context.fillStyle = ink;
-      context.fillText(`${name}${count === "" ? "" : ` (${count.toLocaleString("en")})`}`, left + 16, y, 190);
-    });
+  legendRows(map).forEach(([color, name, count], row) => {
+    const x = left + 220 * Math.floor(row / rowsInColumn);
+    const y = top + 18 + (row % rowsInColumn) * 17;
+    context.fillStyle = color;
+    context.beginPath();
+    context.arc(x + 5, y - 4, 5, 0, 2 * Math.PI);
+    context.fill();
+    context.fillStyle = ink;
+    context.fillText(`${shorten(name, 26)}${count === "" ? "" : ` (${count.toLocaleString("en")})`}`, x + 16, y, 190);
+  });
 }

@@ -13,10 +13,10 @@ const ICONS = {
   clear: "M6 6l12 12M18 6L6 18",
 };
 const OPERATIONS = [
-  ["replace", "New selection"],
-  ["add", "Add to it"],
-  ["subtract", "Take away"],
-  ["intersect", "Keep common"],
+  ["replace", "New"],
+  ["add", "Add"],
+  ["subtract", "Subtract"],
+  ["intersect", "Intersect"],
 ];
 
 export class Toolbar {
@@ -105,7 +105,10 @@ export class Toolbar {
     this.clear.disabled = this.focus.disabled = !spec.selection;
     this.operation.disabled = !spec.selection;
     if (!spec.selection) this.operation.value = this.map.operation = "replace";
-    const all = spec.n.toLocaleString("en");
-    this.count.textContent = spec.selection ? `${spec.selection.n.toLocaleString("en")} of ${all} cells selected` : `${all} cells`;
+    const { shown, selected } = this.map.legend.counted();
+    const all = shown.toLocaleString("en");
+    const words = document.createElement("span");
+    words.textContent = spec.selection ? " cells selected" : " cells";
+    this.count.replaceChildren(spec.selection ? `${selected.toLocaleString("en")} of ${all}` : all, words);
   }
 }
