@@ -14,7 +14,7 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from scfviz.analysis.selection.rules import Categories, Polygon, Rectangle, SelectionContext, evaluate
-from scfviz.ui.drawing import cell_map, map_layout, quantise, raster
+from scfviz.ui.drawing import cell_map, map_layout, palette, quantise, raster
 from scfviz.ui.drawing.coloring import Values, color_by_labels, color_by_values
 
 APP = Path(__file__).resolve().parents[1] / "apps" / "cell_map_app.py"
@@ -156,6 +156,73 @@ def test_a_name_stands_on_its_group_also_when_it_has_two_parts():
     places = map_layout.label_places(points, np.zeros(1100, np.uint8), 2, ("two", "parts"))
     assert np.abs(np.abs(places[0]) - 5).max() < 1.0
     assert places[1] is None
+
+
+def test_a_name_never_stands_on_another_group():
+    """Guards against the name of a few scattered cells on the island of a large group."""
+    rng = np.random.default_rng(0)
+    large = [rng.normal(centre, 0.3, (500, 2)) for centre in ((0, 0), (6, 0), (0, 6))]
+    few = np.array([[0.1, 0], [6.1, 0.1], [0, 6.2], [6, -0.1]])
+    loner = rng.normal((6, 6), 0.05, (5, 2))
+    xy = np.concatenate([*large, few, loner]).astype(np.float32)
+    codes = np.repeat([0, 1, 2, 3, 4], [500, 500, 500, 4, 5]).astype(np.uint8)
+    places = map_layout.find_places(xy, codes, 5, raster.fit_box(xy))
+    assert places[3] is None, "its cells are everywhere a small part"
+    for code in (0, 1, 2, 4):
+        nearest = np.argsort(((xy - places[code]) ** 2).sum(axis=1))[:5]
+        assert (codes[nearest] == code).all()
+    # Cells without a group of their own, such as "no label", have no name.
+    assert map_layout.find_places(xy, codes, 4, raster.fit_box(xy)) == places[:4]
+
+
+def test_infinite_values_are_counted_at_the_ends():
+    values = np.concatenate([np.linspace(0, 1, 1000), [np.inf] * 37, [-np.inf], [np.nan] * 3]).astype(np.float32)
+    below, above, text = quantise.clip_text(color_by_values("x", "u", values))
+    assert below and above and "38 of them infinite" in text
+    ends = [int(word) for word in text.replace(".", "").split() if word.isdecimal()]
+    assert sum(ends[:2]) == int((values < np.nanpercentile(values[np.isfinite(values)], 1)).sum()) + int(
+        (values > np.nanpercentile(values[np.isfinite(values)], 99)).sum()
+    )
+
+
+def test_any_colour_vision_tells_groups_and_mixtures_apart():
+    """CIELAB distance for normal, protan and deutan vision (Machado 2009): at least 15 of 12 groups, 9 of 60."""
+    for colors in palette.GROUP_COLORS.values():
+        assert len(set(colors)) == 60
+        assert distance(colors[:12]) > 15 and distance(colors) > 9
+    assert distance(palette.MIXTURES[:4]) > 45, "nothing, one gene, the other, both"
+    assert distance(palette.MIXTURES) > 14
+    for ramp in palette.RAMPS.values():
+        for stops in (ramp.on_light, ramp.on_dark):
+            light = [lab(stops, np.eye(3))[:, 0]]
+            assert all((np.diff(each) > 0).all() or (np.diff(each) < 0).all() for each in light), ramp.title
+
+
+VISIONS = (
+    np.eye(3),
+    np.array([[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]),
+    np.array([[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]),
+)
+
+
+def lab(colors, vision) -> np.ndarray:
+    """CIELAB of hexadecimal colours as somebody sees them."""
+    rgb = np.array([[int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)] for color in colors])
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    to_xyz = [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
+    xyz = np.clip(linear @ vision.T, 0, 1) @ np.array(to_xyz).T / [0.95047, 1, 1.08883]
+    f = np.where(xyz > (6 / 29) ** 3, np.cbrt(xyz), xyz / (3 * (6 / 29) ** 2) + 4 / 29)
+    return np.stack([116 * f[:, 1] - 16, 500 * (f[:, 0] - f[:, 1]), 200 * (f[:, 1] - f[:, 2])], axis=1)
+
+
+def distance(colors) -> float:
+    """The smallest between any two, in the vision that tells them apart least."""
+    found = []
+    for vision in VISIONS:
+        seen = lab(colors, vision)
+        apart = np.sqrt(((seen[:, None] - seen[None]) ** 2).sum(axis=2))
+        found.append(apart[np.triu_indices(len(colors), 1)].min())
+    return min(found)
 
 
 def test_an_app_sends_bytes_once_and_a_small_description():

@@ -1,13 +1,13 @@
 """The view in the address: written and restored as a whole, so that Back and Forward never show half of one."""
 
 import pytest
-from app_pages import check, n_selected, open_explorer, spec_of
+from app_pages import check, n_selected, open_explorer, spec_of, text_of
 from datasets import some_genes
 from streamlit.testing.v1 import AppTest
 from test_explorer import FILE, LEFT, act, dataset, open_page  # noqa: F401
 
 from scfviz.ui.drawing import palette
-from scfviz.ui.explorer import address
+from scfviz.ui.explorer import address, layout
 
 
 @pytest.fixture
@@ -106,3 +106,20 @@ def test_whole_numbers_with_few_values_can_be_groups(dataset):  # noqa: F811
     assert names == [*map(str, range(7)), "no label"]
     assert spec_of(open_page(x_label="number"))["colors"]["title"] == "cell_type", "a number of each cell is no group"
     assert spec_of(open_page(x_color="value", x_value="cluster"))["colors"]["kind"] == "values"
+
+
+def test_a_lasso_does_not_take_cells_that_are_switched_off(dataset):  # noqa: F811
+    """Guards against three numbers of shown cells on a page, and against selecting what nobody sees."""
+    app = open_page()
+    colors = spec_of(app)["colors"]
+    hidden = {"colors": colors["id"], "codes": [colors["names"].index("B")]}
+    everywhere = [[-3.0, -3.0], [3.0, -3.0], [3.0, 3.0], [-3.0, 3.0]]
+    event = {"id": "1", "kind": "lasso", "map": "X_umap", "polygon": everywhere, "operation": "replace"}
+    app.session_state[layout.KEY] = {"hidden": hidden, "event": event}
+    check(app.run())
+    assert n_selected(app) == 80 and "80 of 120 cells shown" in text_of(app)
+    app.session_state[layout.KEY] = {"event": event | {"id": "2"}}
+    assert n_selected(check(app.run())) == 120
+    app.session_state[layout.KEY] = {"hidden": hidden}
+    check(app.run())
+    assert "40 of them in groups that are switched off" in text_of(app)

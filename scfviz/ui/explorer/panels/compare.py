@@ -8,7 +8,6 @@ import pandas as pd
 import streamlit as st
 
 from scfviz.analysis.selection.rules import Categories, Rule, to_json
-from scfviz.errors import OptionError
 from scfviz.jobs import JobStatus
 from scfviz.ui.drawing import charts
 from scfviz.ui.explorer.data import title_of
@@ -22,6 +21,7 @@ from scfviz.ui.frame.text import plain, shorten
 _SELECTIONS, _CURRENT, _REST = "\0selections", "\0current", "\0rest"
 _TESTS = {"wilcoxon": "Wilcoxon rank sum", "t-test": "Welch's t-test"}
 _LEVELS = {"cells": "Between cells", "donors": "Between donors (DESeq2 on sums per donor)"}
+_NOTHING = "Nothing is selected: draw a lasso on a map, or choose a label under Groups from."
 _SHOWN_ROWS = 200
 _ORDER = (
     "names", "scores", "logfoldchanges", "pvals_adj", "pct_in", "pct_out", "mean_in", "mean_out", "lfc_se", "base_mean",
@@ -70,23 +70,21 @@ def _choose(view: View) -> str | None:
         "Test", list(_TESTS), format_func=_TESTS.get, key="x_method", persist_state="page",
         help="Of cells. A test between donors is offered beside its result, where the file names donors.",
     )  # fmt: skip
+    rule, other = sides[group].rule, sides[reference].rule
+    is_empty = rule is None or (other is None and reference != _REST)
     with st.container(horizontal=True, vertical_alignment="center"):
-        wants = st.button("Compare", type="primary", icon=":material/compare_arrows:", key="x_compare")
+        wants = st.button(
+            "Compare", type="primary", icon=":material/compare_arrows:", key="x_compare", disabled=is_empty,
+            help=_NOTHING if is_empty else None,
+        )  # fmt: skip
         st.button(
             "Swap sides", icon=":material/swap_horiz:", key="x_swap", disabled=reference in (_REST, None),
             on_click=_swap, args=(group, reference),
             help="The first side becomes the second. All other cells can only be the second.",
         )  # fmt: skip
         job_panel.show_memory(comparison.KIND, {"method": method}, view.data.context.n_obs)
-    if not wants:
+    if not wants or is_empty:
         return None
-    rule, other = sides[group].rule, sides[reference].rule
-    if rule is None or (other is None and reference != _REST):
-        raise OptionError(
-            "Nothing is selected.",
-            "A comparison needs cells.",
-            "Draw a lasso on a map first, or choose a label under 'Groups from'.",
-        )
     options = {
         "dataset": str(view.source.path.resolve()),
         "group": to_json(rule),
@@ -104,9 +102,8 @@ def _sides(view: View, origin: str) -> dict[str, _Side]:
     """What can be compared, by key."""
     rest = {_REST: _Side(comparison.REST, None)}
     if origin == _SELECTIONS:
-        now = "what is selected now" if view.history.current else "what is selected now (nothing yet)"
         named = {kept.name: _Side(f"{kept.name} ({kept.n_cells:,} cells)", kept.rule) for kept in view.history.named}
-        return {_CURRENT: _Side(now, view.history.current)} | rest | named
+        return {_CURRENT: _Side("current selection", view.history.current)} | rest | named
     counts = view.data.column(origin).value_counts()
     groups = [(value, int(n)) for value, n in zip(counts.index, counts, strict=True) if n]
     sides = {}
