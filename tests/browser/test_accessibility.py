@@ -65,11 +65,11 @@ def test_every_page_passes_axe(browser, server, theme):  # noqa: F811
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_every_panel_of_the_explorer_passes_axe(browser, server, theme):  # noqa: F811
     """With a selection, so that the panels have something to show; and what opens above the page."""
-    from scfviz.ui.explorer.layout import PANELS
+    from scfviz.ui.explorer.address import PANELS
 
     visitor = Visitor(browser, server, color_scheme=theme)
     page, faults = visitor.page, {}
-    for name, (title, _question, _draw) in PANELS.items():
+    for name, title in PANELS.items():
         visitor.open(f"{PAGES['explorer']}&x_panel={quote(title)}")
         page.locator("section.map").wait_for()
         page.locator(".stage >> nth=0").focus()

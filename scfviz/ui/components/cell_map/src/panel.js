@@ -87,7 +87,10 @@ export class Panel {
       const free = (at) => at > 10 && at < this.frame.height - 4 && !taken.some((other) => Math.abs(other.x - x) < other.half + half && Math.abs(other.y - at) < LINE);
       const moved = inside ? [0, LINE, -LINE].map((step) => y + step).find(free) : undefined;
       label.setAttribute("visibility", moved === undefined ? "hidden" : "visible");
-      if (moved === undefined) continue;
+      if (moved === undefined) {
+        label.setAttribute("transform", `translate(${place.toFixed(1)} ${y.toFixed(1)})`);
+        continue;
+      }
       label.place = [x, moved];
       label.setAttribute("transform", `translate(${x.toFixed(1)} ${moved.toFixed(1)})`);
       taken.push({ x, y: moved, half });
