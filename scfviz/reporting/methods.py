@@ -69,7 +69,6 @@ def methods_paragraph(record: AnalysisRecord) -> str:
         parts.append(_embedding_sentences(record))
     elif record.named or record.current is not None:
         parts.append("Cells were shown on the maps that the file itself holds.")
-    parts += [task.methods for task in record.tasks if task.methods]
     for column in record.labels.values():
         parts.append(f"{_labelled(column, record.n_obs)}, by hand; every label and change is listed in this report.")
     if record.named:
@@ -116,7 +115,6 @@ def steps(record: AnalysisRecord) -> list[tuple[str, str]]:
         what = "the whole ranking" if enriched.is_ranking else f"its {enriched.report['n_list']:,} top genes"
         text = f"Tested {what} for {enriched.report['n_sets']:,} gene sets ({enriched.sets})"
         timed.append((_time(enriched.finished), text))
-    timed += [(_time(task.finished), task.done) for task in record.tasks]
     timed += [(_last_change(column), _labelled(column, record.n_obs)) for column in record.labels.values()]
     rows += sorted(timed, key=lambda row: row[0])
     if record.current is not None:
@@ -155,8 +153,7 @@ def citations(record: AnalysisRecord) -> list[str]:
     if record.enriched is not None:
         used += ["gsea", "fgsea"] if record.enriched.is_ranking else ["benjamini"]
         used += [] if record.enriched.digest else ["gene ontology", "gene ontology 2021"]
-    found = [text for name, text in CITATIONS.items() if name in used]
-    return list(dict.fromkeys([*found, *(text for task in record.tasks for text in task.cite)]))
+    return [text for name, text in CITATIONS.items() if name in used]
 
 
 def caveats(record: AnalysisRecord) -> list[str]:
@@ -190,7 +187,7 @@ def caveats(record: AnalysisRecord) -> list[str]:
             f"Only {record.genes['model_coverage']:.0f} % of the model's genes were measured; the model knows nothing "
             "of the others in these cells."
         )
-    return [*texts, *(text for task in record.tasks for text in task.caveats)]
+    return texts
 
 
 def versions(record: AnalysisRecord) -> dict[str, str]:

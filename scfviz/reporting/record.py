@@ -8,7 +8,6 @@ import numpy as np
 from scfviz.analysis.labels.labels import Annotation
 from scfviz.analysis.selection.history import NamedSelection
 from scfviz.analysis.selection.rules import Rule
-from scfviz.tasks.fragments import Contribution
 from scfviz.tasks.names import describe, public_names
 
 if TYPE_CHECKING:
@@ -199,8 +198,6 @@ class AnalysisRecord:
         What else was shown: gene sets of a comparison, genes in groups, parts of groups; `None` where it was not.
     colored
         The colours of the maps.
-    tasks
-        What the tasks with a finished result on these cells have to say.
     names
         What the tasks' maps and columns are called here, by the names in their results; see
         `scfviz.tasks.names.public_names`.
@@ -232,7 +229,6 @@ class AnalysisRecord:
     pictured: Pictured | None = None
     composed: Composed | None = None
     colored: Colored | None = None
-    tasks: tuple[Contribution, ...] = ()
     names: dict[str, str] = field(default_factory=public_names)
     embedded_at: float | None = None
 

@@ -39,6 +39,7 @@ def write_report(
     pictures: Pictures,
     *,
     scores: Sequence[dict] = (),
+    more: Sequence[Section] = (),
     author: str = "",
 ) -> str:
     """The whole report as HTML.
@@ -48,6 +49,8 @@ def write_report(
     scores
         What the model is good for, from its own scores: by question `score`, `metric`, `ahead`, `behind`,
         `no clear difference` (numbers of datasets, beside the best of several simple methods).
+    more
+        What tasks found, in the order of the report; it stands before the facts about dataset and model.
     author
         Who exports the report, if they said so.
     """
@@ -61,12 +64,14 @@ def write_report(
             author=author.strip(),
             facts=sections.facts(record),
             caveats=caveats(record),
-            sections=_sections(record, pictures, scores),
+            sections=_sections(record, pictures, scores, more),
         )
     )
 
 
-def _sections(record: AnalysisRecord, pictures: Pictures, scores: Sequence[dict]) -> list[Section]:
+def _sections(
+    record: AnalysisRecord, pictures: Pictures, scores: Sequence[dict], more: Sequence[Section]
+) -> list[Section]:
     done = [(what, f"{when} UTC" if when else "") for when, what in steps(record)]
     found = [Section("Analysis record", [Items(done, is_numbered=True)])]
     if pictures.maps:
@@ -85,9 +90,7 @@ def _sections(record: AnalysisRecord, pictures: Pictures, scores: Sequence[dict]
         found.append(sections.expression(record.pictured, record.n_shown, pictures.pictured))
     if record.composed is not None:
         found.append(sections.composition(record.composed, record.n_shown, pictures.composed))
-    for task in record.tasks:
-        found += task.sections
-    found.append(sections.dataset(record))
+    found += [*more, sections.dataset(record)]
     if record.embed_report is not None:
         found.append(sections.model(record, scores))
     return [

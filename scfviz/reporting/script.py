@@ -41,8 +41,6 @@ def script_cells(record: AnalysisRecord) -> list[Cell]:
         cells.append(_expression(record.pictured, record.names))
     if record.composed is not None:
         cells.append(_composition(record.composed, record.names))
-    for task in record.tasks:
-        cells += task.cells
     return cells
 
 

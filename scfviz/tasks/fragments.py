@@ -108,38 +108,3 @@ class Cell:
 
     text: str
     code: str = ""
-
-
-@dataclass(frozen=True)
-class Contribution:
-    """What a task has to say about one finished result of its own.
-
-    Attributes
-    ----------
-    title
-        Of the task.
-    done
-        What was done, as one line of the analysis record: "Enhanced 700 cells to 10,000 counts".
-    finished
-        When, in seconds since 1970.
-    methods
-        Its sentences in the methods paragraph.
-    sections
-        Of the report.
-    cells
-        Of the script: they find `adata`, `counts`, `kept`, `cells`, `model`, `context`, `takes_part`, `check` and
-        `check_close` defined.
-    cite
-        What to cite, in full.
-    caveats
-        What a reader must know.
-    """
-
-    title: str
-    done: str
-    finished: float | None = None
-    methods: str = ""
-    sections: Sequence[Section] = ()
-    cells: Sequence[Cell] = ()
-    cite: Sequence[str] = ()
-    caveats: Sequence[str] = ()

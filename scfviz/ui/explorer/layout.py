@@ -57,10 +57,11 @@ def _show_all(
     store_job: str,
     task_jobs: tuple[str, ...],
 ) -> None:
-    if store is None and (store := explorer_data.store_folder(job_panel.status_of(store_job))):
-        # Ordered since the page was drawn, which need not run again for it.
-        data = explorer_data.explore(source, embed_job, store, task_jobs)
     with page.guard(), st.container(key="explorer-dock"):
+        sources.resolve(source.ref)  # its owner may have taken it back since the page was drawn
+        if store is None and (store := explorer_data.store_folder(job_panel.status_of(store_job))):
+            # Ordered since the page was drawn, which need not run again for it.
+            data = explorer_data.explore(source, embed_job, store, task_jobs)
         left, right = st.columns([1.6, 1], gap="small")
         with left, st.container(border=True, key="card-explorer"):
             asked = address.restore(data)
