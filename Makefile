@@ -33,6 +33,7 @@ $(VENV)/.installed: requirements.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --requirement requirements.txt
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	$(BIN)/python -c "from scfviz.commands.app import prepare; prepare()"  # else the first map would wait for it
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.installed requirements-dev.txt

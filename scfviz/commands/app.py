@@ -4,11 +4,14 @@ import argparse
 import os
 import subprocess
 import sys
+import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from scfviz.commands.shared import say
-from scfviz.errors import OptionError
+from scfviz.errors import OptionError, ScfvizError
+from scfviz.jobs import Workspace
 
 
 def add_app(commands: Any) -> None:
@@ -43,8 +46,30 @@ def _app(args: argparse.Namespace) -> int:
         environment["SCFVIZ_WORKSPACE"] = str(args.workspace.resolve())
     options = [f"--server.port={args.port}"] if args.port else []
     options += ["--server.headless=true"] if args.headless else []
+    if environment.get("SCFVIZ_DEMO") == "1":
+        threading.Thread(target=_begin_demo, args=(Workspace(args.workspace),), daemon=True).start()
     say("The app opens in the browser; the line below says at which address. Stop it with Ctrl-C.")
     # its configuration (.streamlit) lies beside the script, and Streamlit looks for it in the current folder
     return subprocess.call(
         [sys.executable, "-m", "streamlit", "run", str(script), *options], cwd=script.parent, env=environment
     )
+
+
+def prepare() -> None:
+    """What the first start would wait for: UMAP compiled, and the demo written. Called once after the installation."""
+    import numpy as np
+
+    from scfviz.data.catalog import DEMOS, demo_path
+    from scfviz.tasks.embedding.compute import build_map
+
+    demo_path(DEMOS[0].name, Workspace().datasets)
+    build_map(np.random.default_rng(0).normal(size=(100, 5)))
+
+
+def _begin_demo(workspace: Workspace) -> None:
+    """Write the demo and ask for its map while the server starts, so that both are there soon after the page is."""
+    from scfviz.data.catalog import DEMOS, demo_path
+    from scfviz.jobs import submit
+
+    with suppress(ScfvizError):  # the page says what is wrong
+        submit(workspace, "quick_map", {"dataset": str(demo_path(DEMOS[0].name, workspace.datasets))})

@@ -173,10 +173,14 @@ def demo_path(name: str, cache_dir: str | Path) -> Path:
             "",
             f"Install {module} again (pip install {module}).",
         )
+    from filelock import FileLock
+
     from scfviz.data.write import write_h5ad_with
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_h5ad_with(original, path)
+    with FileLock(path.with_name(f".{name}.lock"), thread_local=False):
+        if not path.exists():  # written meanwhile by whoever had the lock
+            write_h5ad_with(original, path)
     return path
 
 

@@ -74,3 +74,13 @@ def test_a_panel_that_the_model_refuses_has_its_map(data):
     open_explorer("panel.h5ad")
     work_off()
     assert spec_of(open_explorer("panel.h5ad"))["n"] == 90
+
+
+def test_what_is_compiled_for_a_map_is_kept_for_the_next_process():
+    from umap import umap_
+
+    from scfviz.tasks.embedding.compute import build_map
+
+    build_map(np.random.default_rng(0).normal(size=(40, 5)))
+    assert umap_.smooth_knn_dist.stats.cache_path is not None
+    assert sum({**umap_.smooth_knn_dist.stats.cache_hits, **umap_.smooth_knn_dist.stats.cache_misses}.values()) >= 1

@@ -119,11 +119,11 @@ def test_home_shows_the_map_and_what_was_computed(with_result):
     assert app.button(key="home-explorer").label == "Explore the cells"
 
 
-def test_home_offers_the_map_that_is_missing(tmp_path):
+def test_home_draws_a_quick_map_of_a_file_without_one(tmp_path):
     make_adata(40).write_h5ad(tmp_path / "data" / "cells.h5ad")
     app = open_page("home", dataset="folder:0/cells.h5ad", model="test/tiny")
     assert_sound(app)
-    assert not app.get("image") and "No map yet" in text_of(app)
+    assert not app.get("image") and "A map is on its way" in text_of(app)
     assert app.button(key="home-cell_embedding").label == "Compute the model's map"
 
 

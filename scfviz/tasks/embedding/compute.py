@@ -3,6 +3,7 @@ UMAP and clusters.
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -177,6 +178,7 @@ def build_map(embedding: np.ndarray, *, n_neighbors: int = 15, resolution: float
     import anndata as ad
     import scanpy as sc
 
+    _keep_compiled()
     embedding = np.asarray(embedding, dtype=np.float32)
     wrong = np.flatnonzero(~np.isfinite(embedding).all(axis=1))
     if len(wrong):
@@ -203,6 +205,16 @@ def build_map(embedding: np.ndarray, *, n_neighbors: int = 15, resolution: float
     neighbors = sparse.csr_matrix(adata.obsp["connectivities"], dtype=np.float32)
     clusters = cluster_cells(neighbors, resolution=resolution, seed=seed)
     return CellMap(np.asarray(adata.obsm["X_umap"], dtype=np.float32), clusters, neighbors, tuple(notes))
+
+
+def _keep_compiled() -> None:
+    """Let numba keep what it compiles for UMAP: otherwise every process spends 6 to 10 CPU seconds on it again."""
+    from umap import layouts, umap_
+
+    for function in {**vars(umap_), **vars(layouts)}.values():
+        if hasattr(function, "enable_caching"):
+            with suppress(RuntimeError):  # there is no folder that may be written to
+                function.enable_caching()
 
 
 def cluster_cells(neighbors: sparse.spmatrix, *, resolution: float = 1.0, seed: int = 0) -> np.ndarray:

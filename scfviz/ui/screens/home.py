@@ -75,22 +75,32 @@ def _show_welcome() -> None:
 @st.fragment(parallel=True)
 def _show_card(ref: str) -> None:
     """Runs beside the page, so that the page is there at once while a new file is still being read."""
+    from scfviz.ui.explorer.maps import quick
+
     with page.guard():
         waiting = st.skeleton(height=_HEIGHT)
         try:
             source = sources.resolve(ref)
             about = describe.describe(source, state.gene_column())
-            job = embedding.find_job(source)
+            job = embedding.known_job(source)
+            is_done = job is not None and job.state == "done"
+            data, quick_jobs = quick.explore(source, job.id if is_done else None, None)
+            if job is None and data.maps:  # a demo's own maps are computed once there is something to look at
+                job = embedding.find_job(source)
         finally:
             waiting.empty()
         left, right = st.columns([1.25, 1], gap="large")
         with right:
             _show_facts(source, about)
-            _show_computed(source, about, job)
+            _show_computed(source, about, job, bool(quick_jobs))
+            _show_next(job, bool(data.maps))
         with left:
-            has_map = _show_map(source, job)
-        with right:
-            _show_next(job, has_map)
+            if data.maps:
+                _draw_map(data)
+            quick.offer(source, data, job.id if is_done else None, quick_jobs)
+            if job is not None and not is_done:
+                is_demo = source.ref.startswith("demo:")
+                job_panel.show_progress(job.id, "Computing the model's map" + " of the demo" * is_demo)
 
 
 def _show_facts(source: sources.Source, about: dict[str, Any]) -> None:
@@ -110,7 +120,7 @@ def _show_facts(source: sources.Source, about: dict[str, Any]) -> None:
     )
 
 
-def _show_computed(source: sources.Source, about: dict[str, Any], job: JobStatus | None) -> None:
+def _show_computed(source: sources.Source, about: dict[str, Any], job: JobStatus | None, has_quick: bool) -> None:
     """What is there for this dataset, a line each."""
     lines = [f":material/check_circle: Checked: {plural(about['n_obs'], 'cell')}, counts and genes found"]
     if about["n_obs"] and state.filters():
@@ -118,7 +128,9 @@ def _show_computed(source: sources.Source, about: dict[str, Any], job: JobStatus
     if job is not None and job.state == "done":
         lines.append(":material/check_circle: Maps computed: model, baseline and both together")
     elif job is not None and job.is_active:
-        lines.append(":material/pending: Maps are being computed: model, baseline and both together")
+        lines.append(":material/pending: The model's map is being computed")
+    elif has_quick:
+        lines.append(":material/check_circle: Quick map drawn from variable genes, without the model")
     counted = Counter(
         other.kind
         for other in job_panel.visible_jobs()
@@ -129,22 +141,6 @@ def _show_computed(source: sources.Source, about: dict[str, Any], job: JobStatus
     ]
     st.markdown("**What has been computed**")
     st.markdown("  \n".join(lines))
-
-
-def _show_map(source: sources.Source, job: JobStatus | None) -> bool:
-    """The best map there is, else the progress of the computation; returns whether there is a map."""
-    from scfviz.ui.explorer import data as explorer_data
-
-    is_done = job is not None and job.state == "done"
-    data = explorer_data.explore(source, job.id if is_done else None, None)
-    if data.maps:
-        _draw_map(data)
-    if job is not None and not is_done:
-        title = "Computing the maps of the demo" if source.ref.startswith("demo:") else "Computing the maps"
-        job_panel.show_progress(job.id, title)
-    elif not data.maps:
-        page.show_empty("No map yet", "The map of these cells is computed on the page Cell embedding.")
-    return bool(data.maps)
 
 
 def _draw_map(data: "Explored") -> None:

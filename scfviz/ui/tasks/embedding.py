@@ -23,6 +23,15 @@ def find_job(source: sources.Source) -> JobStatus | None:
 
     A demo needs no asking: its computation is started when there is none.
     """
+    job = known_job(source)
+    if job is None and source.ref.startswith("demo:") and not state.wants_anew():
+        start(source)
+        job = job_panel.status_of(state.job())
+    return job
+
+
+def known_job(source: sources.Source) -> JobStatus | None:
+    """The same, but nothing is started."""
     if state.wants_anew():
         return None
     if state.job():
@@ -31,9 +40,6 @@ def find_job(source: sources.Source) -> JobStatus | None:
             return job
     job = job_panel.newest("embedding", request_of(source))
     state.choose_job(job.id if job else None)
-    if job is None and source.ref.startswith("demo:"):
-        start(source)
-        job = job_panel.status_of(state.job())
     return job
 
 
