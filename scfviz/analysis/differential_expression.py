@@ -264,6 +264,13 @@ def adjust(pvals: np.ndarray) -> np.ndarray:
     return false_discovery_control(pvals) if len(pvals) else np.asarray(pvals, dtype=np.float64)
 
 
+def with_measured_changes(table: "pd.DataFrame") -> "pd.DataFrame":
+    """A table of a comparison for reading: no fold change (NaN) of genes that one side has no count of."""
+    if "only_in" not in table:
+        return table
+    return table.assign(logfoldchanges=table["logfoldchanges"].where(table["only_in"] == ""))
+
+
 def to_rank_genes_groups(
     table: "pd.DataFrame",
     *,

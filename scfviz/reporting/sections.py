@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from scfviz.analysis.differential_expression import with_measured_changes
 from scfviz.reporting.methods import TESTS, UNIT, describe_enrichment, describe_filters
 from scfviz.reporting.numbers import as_text
 from scfviz.reporting.record import AnalysisRecord, Compared, Composed, Enriched, Pictured
@@ -15,6 +16,7 @@ _COLUMNS = {
     "names": ("Gene", None),
     "scores": ("Score", "{:.2f}"),
     "logfoldchanges": ("log2 fold change", "{:.2f}"),
+    "only_in": ("Only in", None),
     "pvals": ("p", "p"),
     "pvals_adj": ("Adjusted p", "p"),
     "pct_in": ("In first (%)", "percent"),
@@ -109,9 +111,14 @@ def comparison(compared: Compared, picture: bytes) -> Section:
         ends = (
             f"The {TOP_GENES} genes with the highest scores and the {BOTTOM_GENES} with the lowest, of {len(genes):,}. "
         )
-    rows = [[as_text(gene[name], _COLUMNS[name][1]) for name in columns] for _, gene in shown.iterrows()]
+    rows = [
+        [as_text(gene[name], _COLUMNS[name][1]) for name in columns]
+        for _, gene in with_measured_changes(shown).iterrows()
+    ]
     of_donors = compared.method == "pseudobulk"
     units = f"Means are of {UNIT}, shares of the cells that express the gene." if "mean_in" in columns else ""
+    if "only_in" in columns:
+        units += " A gene that one side has no count of has no fold change; it is only in the other."
     file = "comparison_of_donors" if of_donors else "comparison"
     blocks: list[Block] = [Text(words)]
     if report.get("trust"):

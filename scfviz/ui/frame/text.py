@@ -2,6 +2,7 @@
 
 import html
 import re
+from collections.abc import Sequence
 
 _PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")
 # Streamlit turns these into arrows, dashes and icons after Markdown has removed the backslashes.
@@ -38,6 +39,20 @@ def shorten(text: object, length: int) -> str:
         return line
     head = (length - 1) // 2
     return f"{line[:head]}…{line[len(line) - (length - 1 - head) :]}"
+
+
+def shorten_apart(texts: Sequence[object], length: int) -> list[str]:
+    """Each text shortened; those that would look alike keep as many letters as it takes to tell them apart."""
+    lines = [" ".join(str(text).split()) for text in texts]
+    lengths = [length] * len(lines)
+    while True:
+        short = [shorten(line, n) for line, n in zip(lines, lengths, strict=True)]
+        of: dict[str, set[str]] = {}
+        for line, cut in zip(lines, short, strict=True):
+            of.setdefault(cut, set()).add(line)
+        if all(len(found) == 1 for found in of.values()):
+            return short
+        lengths = [n + 8 * (len(of[cut]) > 1) for n, cut in zip(lengths, short, strict=True)]
 
 
 def number(value: float) -> str:

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from scfviz.analysis.differential_expression import with_measured_changes
 from scfviz.analysis.selection.rules import Categories, Rule, to_json
 from scfviz.jobs import JobStatus
 from scfviz.ui.drawing import charts
@@ -22,10 +23,10 @@ _SELECTIONS, _CURRENT, _REST = "\0selections", "\0current", "\0rest"
 _TESTS = {"wilcoxon": "Wilcoxon rank sum", "t-test": "Welch's t-test"}
 _LEVELS = {"cells": "Between cells", "donors": "Between donors (DESeq2 on sums per donor)"}
 _NOTHING = "Nothing is selected: draw a lasso on a map, or choose a label under Groups from."
-_SHOWN_ROWS = 200
+_SHOWN_ROWS, _NARROW = 200, 76
 _ORDER = (
-    "names", "scores", "logfoldchanges", "pvals_adj", "pct_in", "pct_out", "mean_in", "mean_out", "lfc_se", "base_mean",
-    "pvals",
+    "names", "scores", "logfoldchanges", "only_in", "pvals_adj", "pct_in", "pct_out", "mean_in", "mean_out", "lfc_se",
+    "base_mean", "pvals", "model_gene",
 )  # fmt: skip
 
 
@@ -203,13 +204,16 @@ def _show_result(view: View, result: Result) -> None:
             selection_mode="points", config=charts.toolbar(result_downloads.file_name(result)),
             alt="Volcano plot of the comparison.",
         )  # fmt: skip
-        st.caption("A point is a gene. Click one to see it on the maps.")
+        n_far = int((table["only_in"] != "").sum()) if "only_in" in table else 0
+        far = f" {n_far:,} of them have counts on one side only: they stand at the edges." if n_far else ""
+        st.caption(f"A point is a gene.{far} Click one to see it on the maps.")
     with right:
         ends = pd.concat([table.head(_SHOWN_ROWS // 2), table.tail(_SHOWN_ROWS // 2)])
         shown = table if len(table) <= _SHOWN_ROWS else ends
         st.dataframe(
-            shown, hide_index=True, height=430, key=f"x_table_{job_id}", selection_mode="single-row",
-            on_select=lambda: _choose_from_table(job_id, shown), column_config=_columns(), column_order=_ORDER,
+            with_measured_changes(shown), hide_index=True, height=430, key=f"x_table_{job_id}",
+            selection_mode="single-row", on_select=lambda: _choose_from_table(job_id, shown),
+            column_config=_columns(), column_order=_ORDER,
         )  # fmt: skip
         with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
             st.caption(
@@ -232,7 +236,9 @@ def _columns() -> dict:
     texts = {
         "names": ("Gene", None, "Symbol"),
         "scores": ("Score", "%.2f", "z of the rank sum, t, or Wald statistic: positive means higher in the first side"),
-        "logfoldchanges": ("log2 fold change", "%.2f", "of mean counts per 10,000; between donors, of DESeq2's model"),
+        "logfoldchanges": ("log2 fold", "%.2f", "of mean counts per 10,000; between donors, of DESeq2's model"),
+        "only_in": ("Only in", None, "The other side has no count of it, so no fold change is known"),
+        "model_gene": ("In the model", None, "What the model calls the gene; empty where it does not know it"),
         "lfc_se": ("Its error", "%.2f", "standard error of the log2 fold change"),
         "base_mean": ("Mean count", "%.1f", "mean of the normalised counts per donor and side"),
         "pvals": ("p", "%.2e", "of one gene alone"),
@@ -248,8 +254,10 @@ def _columns() -> dict:
     }
     columns = {}
     for name, (label, form, text) in texts.items():
-        make = st.column_config.TextColumn if form is None else st.column_config.NumberColumn
-        columns[name] = make(label, help=text) if form is None else make(label, format=form, help=text)
+        if form is None:
+            columns[name] = st.column_config.TextColumn(label, help=text)
+        else:  # narrow, so that both sides of a comparison are in view
+            columns[name] = st.column_config.NumberColumn(label, format=form, help=text, width=_NARROW)
     return columns
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from scfviz.analysis.differential_expression import with_measured_changes
 from scfviz.jobs import JobStatus, Workspace, result_dir
 from scfviz.jobs.workspace import read_json
 from scfviz.ui.explorer.data import title_of
@@ -106,11 +107,8 @@ def _show_result(view: View, column: str, folder: Path) -> None:
 def shown_table(table: pd.DataFrame) -> pd.DataFrame:
     """The first rows of a group's table as they are shown: a one-sided gene has no fold change."""
     head = table.head(_ROWS)
-    return head.assign(
-        only=head["only_in"].map(_ONE_SIDED).fillna(""),
-        logfoldchanges=head["logfoldchanges"].where(head["only_in"] == ""),
-        known=head["model_gene"] != "",
-    )
+    only, known = head["only_in"].map(_ONE_SIDED).fillna(""), head["model_gene"] != ""
+    return with_measured_changes(head).assign(only=only, known=known)
 
 
 def _offer_files(view: View, column: str, folder: Path) -> None:

@@ -14,6 +14,7 @@ from scfviz.jobs import Workspace
 from scfviz.ui.explorer.panels import comparison, result_figures
 from scfviz.ui.explorer.panels.comparison import Result
 from scfviz.ui.explorer.view import View
+from scfviz.ui.frame import describe, state
 from scfviz.ui.frame.text import shorten
 from scfviz.ui.tasks.downloads import MAX_BROWSER_BYTES
 
@@ -67,8 +68,10 @@ def dataset_bytes(view: View, result: Result) -> bytes:
     group, reference = comparison.sides_of(result.job)
     groups[evaluate(group, view.data.context) & shown] = first
     groups[shown & (groups != first) if reference is None else evaluate(reference, view.data.context) & shown] = second
+    opened = describe.open_dataset(view.source, state.gene_column())
+    row_names = dict(zip(opened.index.names, opened.file_names, strict=True))  # the file may call its genes otherwise
     stored = to_rank_genes_groups(
-        result.table,
+        result.table.assign(names=result.table["names"].map(lambda gene: row_names.get(gene, gene))),
         group=first,
         reference="rest" if rest else second,
         method=result.report["method"],

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from scfviz.ui.drawing import palette
-from scfviz.ui.frame.text import hover, shorten
+from scfviz.ui.frame.text import hover, shorten, shorten_apart
 
 SMALLEST_P = 1e-300  # p values of 0 are below what a number can hold
 CLEAR_P, CLEAR_CHANGE = 0.01, 1.0
@@ -169,7 +169,7 @@ def draw_bars(table: pd.DataFrame, way: str, n_sets: int):
             f"{bars.legend} %{{customdata[2]:.2g}}<extra></extra>",
         )
     )  # fmt: skip
-    labels = [hover(name, 56) for name in bars.names]
+    labels = [hover(name, len(name)) for name in shorten_apart(bars.names, 56)]
     figure.update_layout(
         height=max(240, 96 + 24 * len(bars.names)), margin={"l": 8, "r": 8, "t": 34, "b": 8}, bargap=0.25,
         xaxis={"title": bars.unit}, clickmode="event+select", dragmode=False,
@@ -186,7 +186,9 @@ def print_bars(table: pd.DataFrame, way: str, n_sets: int, kind: str, caption: s
     def draw(figure) -> None:
         axes = figure.add_axes((0.46, 0.9 / height, 0.5, 1 - 1.1 / height))
         axes.barh(range(len(bars.names)), bars.length, color=_colors(bars), height=0.75)
-        axes.set_yticks(range(len(bars.names)), [_plain(name, 76) for name in bars.names], fontsize=8)
+        axes.set_yticks(
+            range(len(bars.names)), [_plain(name, len(name)) for name in shorten_apart(bars.names, 76)], fontsize=8
+        )
         axes.invert_yaxis()
         axes.set(xlabel=bars.unit)
         axes.spines[["top", "right"]].set_visible(False)
