@@ -347,6 +347,19 @@ def test_a_waiting_computation_says_its_place_and_when_it_starts():
     assert describe_wait([job(None)]).endswith("how long they take is not known yet")
 
 
+def test_hours_are_said_before_they_are_spent(with_result, monkeypatch):
+    app = open_page("cell_embedding", {"scfviz.anew": True}, dataset=f"folder:0/{NASTY_FILE}", model="test/tiny")
+    assert_sound(app)
+    said = text_of(app).replace("\\", "")
+    assert "for 90 cells, judged by the last computation here" in said
+    from scfviz.model.config import PRESETS
+    from scfviz.tasks.embedding.run import expected_seconds
+
+    large = PRESETS["100M"] if "100M" in PRESETS else list(PRESETS.values())[-1]
+    assert sum(expected_seconds(large, 1_000_000, 1000)) > 10 * sum(expected_seconds(large, 50_000, 1000))
+    assert sum(expected_seconds(large, 10_000, 1000, seconds_per_cell=0.7)) > 7_000
+
+
 @pytest.mark.parametrize("name", ["model", "explorer"])
 def test_any_page_opens_the_demo_where_the_server_is_told_to(name, monkeypatch):
     monkeypatch.setenv("SCFVIZ_DEMO", "1")

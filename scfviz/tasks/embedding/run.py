@@ -21,6 +21,7 @@ from scfviz.tasks.steps import Steps
 if TYPE_CHECKING:
     import pandas as pd
 
+    from scfviz.model.config import ModelConfig
     from scfviz.model.infer import CellEmbedding
 
 EMBEDDING = "Embedding the cells with the model"
@@ -90,15 +91,29 @@ def _check_columns(obs: "pd.DataFrame", columns: tuple[str, ...] | None) -> None
         )
 
 
+def expected_seconds(
+    config: "ModelConfig", n_obs: int, tokens_per_cell: float, *, seconds_per_cell: float | None = None
+) -> tuple[float, ...]:
+    """Seconds that the stages will take: the model, the baseline, and the map of each way.
+
+    Parameters
+    ----------
+    tokens_per_cell
+        Genes with counts of a mean cell in the model's list, plus two.
+    seconds_per_cell
+        Of the model, where it was measured on this computer; else two common cores are supposed.
+    """
+    # two operations per weight and token; the gene table is looked up, not multiplied
+    weights = 12 * config.encoder_layers * config.encoder_width**2
+    per_cell = 2 * weights * tokens_per_cell / FLOP_PER_SECOND if seconds_per_cell is None else seconds_per_cell
+    one_map = SECONDS_PER_MAP + SECONDS_PER_MAPPED_CELL * n_obs
+    return per_cell * n_obs + 3.0, 3.0 + 1e-3 * n_obs, *[one_map] * len(FILES)
+
+
 def _shares(cells: OpenedCells) -> tuple[float, ...]:
     """Where on the bar, 0 to 1, start: the model, the baseline, and the map of each way."""
-    # two operations per weight and token; the gene table is looked up, not multiplied
-    config, n_obs = cells.checkpoint.config, cells.aligned.n_obs
-    weights = 12 * config.encoder_layers * config.encoder_width**2
-    tokens = float(np.sum(cells.aligned.n_expressed, dtype=np.float64)) + 2 * n_obs
-    one_map = SECONDS_PER_MAP + SECONDS_PER_MAPPED_CELL * n_obs
-    first = [2 * weights * tokens / FLOP_PER_SECOND + 3.0, 3.0 + 1e-3 * n_obs]
-    seconds = np.array([*first, *[one_map] * len(FILES)])
+    tokens = float(np.mean(cells.aligned.n_expressed)) + 2
+    seconds = np.array(expected_seconds(cells.checkpoint.config, cells.aligned.n_obs, tokens))
     starts = 0.03 + 0.93 * np.concatenate([[0.0], np.cumsum(seconds)[:-1]]) / seconds.sum()
     return tuple(float(start) for start in starts)
 
