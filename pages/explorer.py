@@ -3,7 +3,7 @@
 import streamlit as st
 
 from scfviz.ui.frame import page, routes
-from scfviz.ui.tasks import embedding
+from scfviz.ui.tasks import embedding, request
 
 LEAD = "Colour the cells by anything that is known of them, select some with a lasso, and ask which genes differ."
 
@@ -13,7 +13,7 @@ with page.screen("explorer", LEAD):
 
     job = embedding.find_job(source)
     done = job is not None and job.state == "done"
-    layout.show(source, job.id if done else None)
+    layout.show(source, job.id if done else None, request.finished_jobs(source))
     if not done:
         st.caption("The model's own map of these cells can be added:")
         routes.link("cell_embedding", "Compute it on the page Cell embedding")

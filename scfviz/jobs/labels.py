@@ -14,7 +14,17 @@ from pathlib import Path
 from filelock import FileLock
 
 from scfviz.analysis.labels.labels import Annotation, read_annotation, save_annotation
-from scfviz.analysis.selection.rules import Categories, Difference, Intersection, Invert, Query, Rule, Threshold, Union
+from scfviz.analysis.selection.rules import (
+    Categories,
+    Difference,
+    Intersection,
+    Invert,
+    Polygon,
+    Query,
+    Rule,
+    Threshold,
+    Union,
+)
 from scfviz.analysis.selection.rules import SelectionContext as Context
 from scfviz.errors import DatasetError, JobError, OptionError
 from scfviz.jobs.workspace import Workspace
@@ -57,9 +67,14 @@ def column_version(workspace: Workspace, dataset: str, name: str) -> str:
     return _stamp(_path(workspace, dataset, name))
 
 
+def names_used(rules: Iterable[Rule | None]) -> set[str | None]:
+    """Columns and maps that rules speak of; None is among them where it may be any."""
+    return set().union(*(_columns(rule) for rule in rules if rule is not None))
+
+
 def labels_used(workspace: Workspace, dataset: str, rules: Iterable[Rule | None]) -> dict[str, str]:
     """What the labels hold that selections speak of, as a digest by column: a part of a job's identity."""
-    names = set().union(*(_columns(rule) for rule in rules if rule is not None))
+    names = names_used(rules)
     labels = list_labels(workspace, dataset) if names else {}
     return {name: labels_digest(labels[name]) for name in sorted(labels) if None in names or name in names}
 
@@ -192,7 +207,9 @@ def with_labels(context: Context, labels: Mapping[str, Annotation]) -> Context:
 
 
 def _columns(rule: Rule) -> set[str | None]:
-    """Columns that a rule speaks of; None where it may be any."""
+    """Columns and maps that a rule speaks of; None where it may be any."""
+    if isinstance(rule, Polygon):
+        return {rule.map}
     if isinstance(rule, Categories):
         return {rule.column}
     if isinstance(rule, Threshold):

@@ -8,7 +8,7 @@ from scfviz.tasks.spec import Task, Written
 _EMBEDDING = Task(
     name="embedding",
     title="Cell embedding",
-    verb="Embed the cells",
+    verb="Compare the maps",
     question="The model's map of the cells beside the standard one, coloured by label, gene or quality.",
     options="scfviz.tasks.embedding.options:EmbeddingOptions",
     run="scfviz.tasks.embedding.run:run",

@@ -101,13 +101,13 @@ def test_router_shows_every_page():
     for name in PAGES[1:]:
         app.switch_page(f"pages/{name}.py").run()
         assert_sound(app)
-        assert app.title[0].value == routes.ROUTES[name].title
+        assert app.title[0].value == routes.all_routes()[name].title
 
 
 def test_every_page_has_a_route_with_title_icon_and_section():
-    assert {path.stem for path in (ROOT / "pages").glob("*.py")} == set(routes.ROUTES)
-    assert all(route.title and route.icon for route in routes.ROUTES.values())
-    assert all(route.section for name, route in routes.ROUTES.items() if name != "home")
+    assert {path.stem for path in (ROOT / "pages").glob("*.py")} == set(routes.all_routes())
+    assert all(route.title and route.icon for route in routes.all_routes().values())
+    assert all(route.section for name, route in routes.all_routes().items() if name != "home")
 
 
 def test_home_shows_the_map_and_what_was_computed(with_result):

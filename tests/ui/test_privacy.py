@@ -56,7 +56,7 @@ def leaks(app: AppTest) -> bool:
     return "very_private" in "\n".join(parts) or bool(app.get("download_button")) or bool(app.get("bidi_component"))
 
 
-@pytest.mark.parametrize("name", sorted(set(routes.ROUTES) - {"model", "workspace"}))
+@pytest.mark.parametrize("name", sorted(set(routes.all_routes()) - {"model", "workspace"}))
 def test_no_page_opens_an_upload_for_others_until_it_is_shared(name, content):
     """An upload that was never shared opened, and downloaded, for anyone who had its address."""
     ref = uploads.save_upload(BytesIO(content), "cells.h5ad", ANNA)

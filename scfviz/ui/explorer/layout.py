@@ -33,13 +33,13 @@ PANELS: dict[str, tuple[str, Callable[[View], None]]] = {
 }
 
 
-def show(source: sources.Source, embed_job: str | None) -> None:
+def show(source: sources.Source, embed_job: str | None, task_jobs: tuple[str, ...] = ()) -> None:
     """Maps, the selection on them, and the panels."""
     job = explorer_data.store_job(source)
     store = explorer_data.store_folder(job)
-    data, task_jobs = quick.explore(source, embed_job, store)
+    data = explorer_data.explore(source, embed_job, store, task_jobs)
     lineage.show(data.lineage)
-    quick.offer(source, data, embed_job, task_jobs)
+    quick.offer(source, data, embed_job)
     if not data.maps:
         return
     tour.show()

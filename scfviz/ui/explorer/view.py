@@ -5,10 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from scfviz.analysis.selection.history import SelectionHistory
+from scfviz.analysis.selection.rules import Rule
+from scfviz.jobs.labels import names_used
 from scfviz.ui.explorer.data import Explored
 from scfviz.ui.explorer.maps import colored_maps
 from scfviz.ui.explorer.maps.colors import Chosen
 from scfviz.ui.frame import sources
+from scfviz.ui.tasks.results import load_result
 
 
 @dataclass(frozen=True)
@@ -45,3 +48,13 @@ class View:
     def caption(self) -> str:
         """One line that says what the maps show, for figures."""
         return colored_maps.caption(self.source, self.data, self.chosen)
+
+    def task_jobs_of(self, *rules: Rule | None) -> list[str]:
+        """Ids of the finished tasks, without the embedding, whose columns or maps rules speak of."""
+        names = names_used(rules)
+        found = []
+        for job_id in self.task_jobs:
+            result = load_result(job_id)
+            if None in names or names & {*result.cells.columns, *result.arrays}:
+                found.append(job_id)
+        return found

@@ -216,5 +216,4 @@ def _show_stopped(job: JobStatus, place: str, on_leave: Callable[[], None] | Non
 
 
 def _ask_anew() -> None:
-    state.choose_job(None)
     state.ask_anew()

@@ -26,14 +26,14 @@ def screen(name: str, lead: str, *, title: str | None = None) -> Iterator[None]:
     Parameters
     ----------
     name
-        The page's name in `routes.ROUTES`.
+        The page's name in `routes.all_routes`.
     lead
         One sentence that says what the page is for.
     title
         Heading, where it isn't the name in the menu.
     """
     _enter_by_router()
-    route = routes.ROUTES[name]
+    route = routes.all_routes()[name]
     configure(f"{route.title} · scfviz")
     st.html(_HERE / "style.css")
     st.logo(_HERE / "logo.svg", icon_image=_HERE / "icon.svg", size="large")

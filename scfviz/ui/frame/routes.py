@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import streamlit as st
 
+from scfviz.tasks.registry import TASKS
 from scfviz.ui.frame import state
 
 _FOLDER = Path(__file__).resolve().parents[3] / "pages"
@@ -16,21 +17,37 @@ class Route(NamedTuple):
     icon: str
 
 
-ROUTES = {
+_FIRST = {
     "home": Route("", "Home", ":material/home:"),
     "dataset": Route("Data", "Dataset", ":material/database:"),
-    "cell_embedding": Route("Analyse", "Cell embedding", ":material/scatter_plot:"),
+}
+_LAST = {
     "explorer": Route("Analyse", "Explorer", ":material/travel_explore:"),
     "model": Route("Reference", "Model", ":material/neurology:"),
     "workspace": Route("Reference", "Workspace", ":material/inventory_2:"),
 }
 
 
+def all_routes() -> dict[str, Route]:
+    """The pages by name, in the order of the menu: those of the tasks follow from their lines."""
+    of_tasks = {task.page: Route(task.section, task.title, task.icon) for task in TASKS.values() if task.page}
+    return _FIRST | of_tasks | _LAST
+
+
 def page_of(name: str) -> st.Page:
-    """The Streamlit page called `name`, whether or not the router has registered it."""
-    route = ROUTES[name]
+    """The Streamlit page called `name`, whether or not the router has registered it.
+
+    A task without a file of its own in `pages/` gets the generic page.
+    """
+    route, path = all_routes()[name], _FOLDER / f"{name}.py"
+
+    def show_task() -> None:
+        from scfviz.ui.tasks import page
+
+        page.show(next(task for task in TASKS.values() if task.page == name))
+
     return st.Page(
-        _FOLDER / f"{name}.py",
+        path if path.exists() else show_task,
         title=route.title,
         icon=route.icon,
         default=name == "home",
@@ -41,7 +58,7 @@ def page_of(name: str) -> st.Page:
 def sections() -> dict[str, list]:
     """The pages by section, in the order of the menu."""
     pages: dict[str, list] = {}
-    for name, route in ROUTES.items():
+    for name, route in all_routes().items():
         pages.setdefault(route.section, []).append(page_of(name))
     return pages
 

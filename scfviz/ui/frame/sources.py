@@ -168,8 +168,21 @@ def find_content(dataset: str, size: int, title: str, visitor: str) -> str | Non
     title
         What it was called elsewhere: a demo of this name is written first if it was never opened.
     """
-    from scfviz.data.catalog import DEMOS
     from scfviz.data.source import dataset_id, take_fingerprint
+
+    for ref in list_references(visitor, title):
+        try:
+            path = resolve(ref).path
+            if take_fingerprint(path).size == size and dataset_id(path) == dataset:
+                return ref
+        except (ScfvizError, OSError):  # unreadable, or gone meanwhile
+            continue
+    return None
+
+
+def list_references(visitor: str, title: str = "") -> list[str]:
+    """References of the datasets that a visitor may open; of demos those that were opened once, and `title`."""
+    from scfviz.data.catalog import DEMOS
     from scfviz.jobs.uploads import list_uploads
 
     written = {demo.name for demo in DEMOS if (Workspace().datasets / f"{demo.name}.h5ad").exists()}
@@ -179,14 +192,7 @@ def find_content(dataset: str, size: int, title: str, visitor: str) -> str | Non
         refs += [f"folder:{number}/{name}" for name in list_files(number)[0]]
     gallery = Workspace().gallery
     refs += [f"gallery:{path.relative_to(gallery).as_posix()}" for path in sorted(gallery.glob("*")) if path.is_file()]
-    for ref in refs:
-        try:
-            path = resolve(ref).path
-            if take_fingerprint(path).size == size and dataset_id(path) == dataset:
-                return ref
-        except (ScfvizError, OSError):  # unreadable, or gone meanwhile
-            continue
-    return None
+    return refs
 
 
 def _names_in(folder: Path) -> list[str]:

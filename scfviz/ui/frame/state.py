@@ -11,10 +11,12 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from scfviz.errors import OptionError
 from scfviz.jobs.access import owner_of
+from scfviz.tasks.registry import TASKS
 
-_DATASET, _JOB, _FILTERS, _MODEL = "scfviz.dataset", "scfviz.job", "scfviz.filters", "scfviz.model"
+_DATASET, _JOBS, _FILTERS, _MODEL = "scfviz.dataset", "scfviz.jobs", "scfviz.filters", "scfviz.model"
 _GENES, _ANEW = "scfviz.genes", "scfviz.anew"
-_NAMES = ("dataset", "job", "model", "genes")
+_NAMES = ("dataset", "model", "genes")
+FIRST_TASK = "embedding"  # the address calls its computation `job`, that of another task `job_TASK`
 _OF_DATASET = ("sel", "comparison")  # parts of the address that mean nothing for another dataset
 _VISITOR, _COOKIE, _KEY = "scfviz.visitor", "scfviz_visitor", re.compile(r"[0-9a-f]{32}")
 _FORGOTTEN_AFTER_SECONDS = 24 * 3600.0
@@ -32,8 +34,9 @@ def restore() -> None:
     asked = st.query_params
     if "dataset" in asked and asked["dataset"] != dataset():
         choose_dataset(asked["dataset"], keep_address=True)
-    if "job" in asked:
-        st.session_state[_JOB] = asked["job"]
+    for task in TASKS:
+        if _parameter(task) in asked:
+            st.session_state[_JOBS] = jobs() | {task: asked[_parameter(task)]}
     if "genes" in asked:
         st.session_state[_GENES] = asked["genes"]
     if "model" in asked:
@@ -53,7 +56,7 @@ def dataset() -> str | None:
 def choose_dataset(ref: str | None, *, keep_address: bool = False) -> None:
     """Use another dataset; results and filters of the last one are let go."""
     st.session_state[_DATASET] = ref
-    for key in (_JOB, _FILTERS, _GENES):
+    for key in (_JOBS, _FILTERS, _GENES):
         st.session_state.pop(key, None)
     if not keep_address:
         for name in _OF_DATASET:
@@ -62,26 +65,33 @@ def choose_dataset(ref: str | None, *, keep_address: bool = False) -> None:
         _write_address()
 
 
-def job() -> str | None:
-    """The id of the computation whose result is on screen."""
-    return st.session_state.get(_JOB)
+def jobs() -> dict[str, str]:
+    """By task: the id of the computation whose result is on screen."""
+    return dict(st.session_state.get(_JOBS) or {})
 
 
-def choose_job(job_id: str | None) -> None:
-    """Show another computation."""
-    st.session_state[_JOB] = job_id
-    st.session_state.pop(_ANEW, None)
+def job(task: str = FIRST_TASK) -> str | None:
+    """The id of a task's computation whose result is on screen."""
+    return jobs().get(task)
+
+
+def choose_job(job_id: str | None, task: str = FIRST_TASK) -> None:
+    """Show another computation of a task."""
+    chosen = jobs() | ({task: job_id} if job_id else {})
+    st.session_state[_JOBS] = {name: other for name, other in chosen.items() if job_id or name != task}
+    st.session_state[_ANEW] = {name for name in st.session_state.get(_ANEW) or () if name != task}
     _write_address()
 
 
-def ask_anew() -> None:
+def ask_anew(task: str = FIRST_TASK) -> None:
     """The visitor wants to choose options again although there is a computation with the last ones."""
-    st.session_state[_ANEW] = True
+    choose_job(None, task)
+    st.session_state[_ANEW] = {*(st.session_state.get(_ANEW) or ()), task}
 
 
-def wants_anew() -> bool:
+def wants_anew(task: str = FIRST_TASK) -> bool:
     """Whether `ask_anew` was called since a computation was chosen."""
-    return st.session_state.get(_ANEW, False)
+    return task in (st.session_state.get(_ANEW) or ())
 
 
 def filters() -> dict[str, float]:
@@ -92,7 +102,7 @@ def filters() -> dict[str, float]:
 def choose_filters(values: dict[str, float]) -> None:
     """Use other cell filters; a result computed with the last ones is let go."""
     st.session_state[_FILTERS] = values
-    st.session_state.pop(_JOB, None)
+    st.session_state.pop(_JOBS, None)
     _write_address()
 
 
@@ -104,7 +114,7 @@ def gene_column() -> str | None:
 def choose_gene_column(column: str | None) -> None:
     """Take gene names from another column; a result computed with the last one is let go."""
     st.session_state[_GENES] = column
-    st.session_state.pop(_JOB, None)
+    st.session_state.pop(_JOBS, None)
     _write_address()
 
 
@@ -116,7 +126,7 @@ def model() -> str:
 def choose_model(ref: str) -> None:
     """Use another checkpoint; a result computed with the last one is let go."""
     st.session_state[_MODEL] = ref
-    st.session_state.pop(_JOB, None)
+    st.session_state.pop(_JOBS, None)
     _write_address()
 
 
@@ -156,7 +166,7 @@ class Use(NamedTuple):
     seen_at: float
     owner: str
     dataset: str | None
-    job: str | None
+    jobs: frozenset[str]
 
 
 def uses() -> dict[str, Use]:
@@ -177,7 +187,7 @@ def visit() -> str:
 
 def _note_use() -> None:
     known, now, context = _uses(), time.time(), get_script_run_ctx()
-    known[visit()] = Use(context.session_id if context else "", now, owner(), dataset(), job())
+    known[visit()] = Use(context.session_id if context else "", now, owner(), dataset(), frozenset(jobs().values()))
     for old in [name for name, use in list(known.items()) if now - use.seen_at > _FORGOTTEN_AFTER_SECONDS]:
         known.pop(old, None)
 
@@ -191,19 +201,23 @@ def _uses() -> dict[str, Use]:
 def address() -> dict[str, str]:
     """What the address has to hold to restore dataset, result and filters."""
     model_ref = model() if model() != "default" else None
-    parts = {"dataset": dataset(), "job": job(), "model": model_ref, "genes": gene_column()} | {
-        name: f"{value:g}" for name, value in filters().items()
-    }
+    parts = {"dataset": dataset(), "model": model_ref, "genes": gene_column()}
+    parts |= {_parameter(task): job_id for task, job_id in jobs().items()}
+    parts |= {name: f"{value:g}" for name, value in filters().items()}
     return {name: value for name, value in parts.items() if value}
 
 
 def _write_address() -> None:
     wanted = address()
-    for name in (*_NAMES, *FILTER_TYPES):
+    for name in (*_NAMES, *map(_parameter, TASKS), *FILTER_TYPES):
         if name in wanted and st.query_params.get(name) != wanted[name]:
             st.query_params[name] = wanted[name]
         elif name not in wanted and name in st.query_params:
             del st.query_params[name]
+
+
+def _parameter(task: str) -> str:
+    return "job" if task == FIRST_TASK else f"job_{task}"
 
 
 def _filter_value(name: str, text: str) -> float:

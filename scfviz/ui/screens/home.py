@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from scfviz.jobs import JobStatus
+from scfviz.tasks.registry import TASKS
 from scfviz.ui.frame import describe, job_panel, lineage, page, routes, sources, state
 from scfviz.ui.frame.text import number, plain, plural, shorten, size
 from scfviz.ui.tasks import embedding
@@ -17,10 +18,6 @@ _STEPS = {
     "dataset": (
         "Check the dataset",
         "What was found in the file, how its genes were matched, and which cells to leave out.",
-    ),
-    "cell_embedding": (
-        "Compare the maps",
-        "The model's map of the cells beside the standard one, coloured by label, gene or quality.",
     ),
     "explorer": (
         "Explore the cells",
@@ -50,11 +47,18 @@ def show_dataset() -> None:
 
 def show_steps() -> None:
     """A card for each page with what it is for."""
-    for column, (name, (title, text)) in zip(st.columns(len(_STEPS), gap="small"), _STEPS.items(), strict=True):
+    cards = _cards()
+    for column, (name, (title, text)) in zip(st.columns(len(cards), gap="small"), cards.items(), strict=True):
         with column.container(border=True, height="stretch", key=f"card-next-{name}"):
-            st.markdown(f"{routes.ROUTES[name].icon} **{title}**")
+            st.markdown(f"{routes.all_routes()[name].icon} **{title}**")
             st.markdown(text)
             routes.link(name)
+
+
+def _cards() -> dict[str, tuple[str, str]]:
+    """Title and text of each page that is a next step; those of tasks follow from their lines."""
+    of_tasks = {task.page: (task.verb, task.question) for task in TASKS.values() if task.page}
+    return {name: (_STEPS | of_tasks)[name] for name in routes.all_routes() if name in _STEPS | of_tasks}
 
 
 def _show_welcome() -> None:
@@ -170,7 +174,7 @@ def _show_next(job: JobStatus | None, has_map: bool) -> None:
         steps = ["cell_embedding", "explorer" if has_map else "dataset"]
     with st.container(horizontal=True):
         for number_of, name in enumerate(steps):
-            title = "Compute the model's map" if name == "cell_embedding" and job is None else _STEPS[name][0]
+            title = "Compute the model's map" if name == "cell_embedding" and job is None else _cards()[name][0]
             kind = "secondary" if number_of else "primary"
-            if st.button(title, type=kind, icon=routes.ROUTES[name].icon, key=f"home-{name}"):
+            if st.button(title, type=kind, icon=routes.all_routes()[name].icon, key=f"home-{name}"):
                 routes.go(name)

@@ -303,7 +303,7 @@ def _is_in_use(job: JobStatus, others: list[JobStatus]) -> bool:
     if any(other.is_active and job.id in other.jobs for other in others):
         return True
     uses = _uses_of_job(job)
-    return any(use.job == job.id or str(_path_of(use.dataset)) in job.datasets for use in uses)
+    return any(job.id in use.jobs or str(_path_of(use.dataset)) in job.datasets for use in uses)
 
 
 def _uses_of_job(job: JobStatus) -> list[state.Use]:

@@ -5,50 +5,27 @@ from typing import Any
 import streamlit as st
 
 from scfviz.jobs import JobStatus
+from scfviz.tasks.registry import get_task
 from scfviz.ui.frame import describe, job_panel, models, sources, state
 from scfviz.ui.frame.text import duration, plain, plural
+from scfviz.ui.tasks import request
 
 _LONG_SECONDS = 3600.0
 
-
-def request_of(source: sources.Source) -> dict[str, Any]:
-    """The part of an embedding's options that the dataset and model in use decide."""
-    return {
-        "dataset": str(source.path.resolve()),
-        "checkpoint": str(models.folder_of(state.model()).resolve()),
-        "filters": state.filters() or None,
-        "gene_column": state.gene_column(),
-    }
+TASK = get_task("embedding")
 
 
 def find_job(source: sources.Source) -> JobStatus | None:
-    """The computation to show: the one in the address, else the newest that fits dataset, model and filters.
-
-    A demo needs no asking: its computation is started when there is none.
-    """
+    """The computation to show, see `request.find_job`; that of a demo is started when there is none."""
     job = known_job(source)
     if job is None and source.ref.startswith("demo:") and not state.wants_anew():
-        start(source)
-        job = job_panel.status_of(state.job())
+        job = request.start(TASK, source)
     return job
 
 
 def known_job(source: sources.Source) -> JobStatus | None:
     """The same, but nothing is started."""
-    if state.wants_anew():
-        return None
-    if state.job():
-        job = job_panel.status_of(state.job())
-        if job.kind == "embedding" and job_panel.is_of(job, source.path):
-            return job
-    job = job_panel.newest("embedding", request_of(source))
-    state.choose_job(job.id if job else None)
-    return job
-
-
-def start(source: sources.Source, **options: Any) -> None:
-    """Ask for the embedding of the dataset in use and show it from now on."""
-    state.choose_job(job_panel.ask("embedding", request_of(source) | options))
+    return request.find_job(TASK, source)
 
 
 def describe_time(about: dict[str, Any]) -> str:
@@ -122,7 +99,7 @@ def show_request(source: sources.Source) -> None:
                 captions=("what is fast and safe here", "exact, slower", "rounded, faster"),
             )
         _show_time(about)
-        job_panel.show_memory("embedding", request_of(source), n_obs)
+        job_panel.show_memory("embedding", request.options_of(TASK, source), n_obs)
         if st.button("Compute the map", type="primary", icon=":material/play_arrow:"):
-            start(source, target_depth=target, depth_fold=fold, pooling=pooling, precision=precision)
+            request.start(TASK, source, target_depth=target, depth_fold=fold, pooling=pooling, precision=precision)
             st.rerun()

@@ -4,7 +4,6 @@ from typing import Any
 
 import streamlit as st
 
-from scfviz.ui.explorer import data as explorer_data
 from scfviz.ui.explorer.data import Explored
 from scfviz.ui.frame import job_panel, page, routes, sources, state
 
@@ -12,16 +11,9 @@ KIND = "quick_map"
 _PICTURES = ("umap", "tsne", "spatial", "draw", "phate", "trimap", "densmap", "fa2")
 
 
-def explore(source: sources.Source, embed_job: str | None, store: str | None) -> tuple[Explored, tuple[str, ...]]:
-    """The dataset with its maps, the quick one among them where it is done; and the ids of what was computed for it."""
-    done = job_panel.newest(KIND, _options(source))
-    jobs = (done.id,) if done is not None and done.state == "done" else ()
-    return explorer_data.explore(source, embed_job, store, jobs), jobs
-
-
-def offer(source: sources.Source, data: Explored, embed_job: str | None, jobs: tuple[str, ...]) -> None:
+def offer(source: sources.Source, data: Explored, embed_job: str | None) -> None:
     """Compute the quick map of a dataset that has none, and show how far it is."""
-    if embed_job is not None or jobs or any(word in name.lower() for name in data.maps for word in _PICTURES):
+    if embed_job is not None or any(word in name.lower() for name in data.maps for word in _PICTURES):
         return
     job = job_panel.ask_once(KIND, _options(source))
     if job.state == "done":  # just now

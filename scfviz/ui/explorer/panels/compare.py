@@ -92,7 +92,7 @@ def _choose(view: View) -> str | None:
         "reference": None if other is None else to_json(other),
         "method": method,
         "embed_job": view.embed_job,
-        "task_jobs": list(view.task_jobs),
+        "task_jobs": view.task_jobs_of(rule, other),
         "gene_column": state.gene_column(),
         "gene_store": view.store,
     }

@@ -26,7 +26,7 @@ from scfviz.ui.explorer.selection import selections
 from scfviz.ui.explorer.view import View
 from scfviz.ui.frame import job_panel, models, routes, sources, state
 from scfviz.ui.frame.text import plain, plural, shorten
-from scfviz.ui.tasks import embedding
+from scfviz.ui.tasks import embedding, request
 
 _RULE_ID = re.compile(r"[0-9a-f]{12}")
 _MOST_RULES = 5_000  # of one dataset; the oldest links go first
@@ -264,7 +264,7 @@ def _begin(saved: SavedSession, target: sources.Source, *, compute: bool = False
         if done is not None:
             state.choose_job(done.id)
         elif compute:
-            embedding.start(target, **saved.embedding["options"])
+            request.start(embedding.TASK, target, **saved.embedding["options"])
     if not compute:
         _restore_labels(saved, access.content_key(Workspace(), target.path))
         st.session_state[_PENDING] = saved
