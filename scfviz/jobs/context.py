@@ -81,7 +81,8 @@ def read_context(
         Opens its expression, once, when the first rule asks for a gene: aligning the genes of a large file takes long.
     results
         Result folders of tasks: each adds its maps and the columns of its cells that the file doesn't have. Cells that
-        were filtered out have no position and no value there. Those that the first result left out take no part.
+        were filtered out have no position and no value there. Where the first result has maps, those that it left out
+        take no part.
     workspace
         Where user-defined labels lie: those of this dataset become columns of the table, too.
 
@@ -105,8 +106,9 @@ def read_context(
     maps = {str(key): np.asarray(value)[:, :2] for key, value in adata.obsm.items() if _is_map(value)}
     for number, result in enumerate(map(read_result, results)):
         place = _place(result, n_obs)
-        takes_part = place >= 0 if number == 0 else takes_part
-        for name in (entry.name for entry in written("obsm") if entry.is_map and entry.name in result.arrays):
+        found = [entry.name for entry in written("obsm") if entry.is_map and entry.name in result.arrays]
+        takes_part = place >= 0 if found and number == 0 else takes_part
+        for name in found:
             positions = np.full((n_obs, 2), np.nan, dtype=np.float32)
             positions[result.kept] = result.arrays[name]
             maps[name] = positions

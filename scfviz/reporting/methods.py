@@ -69,6 +69,7 @@ def methods_paragraph(record: AnalysisRecord) -> str:
         parts.append(_embedding_sentences(record))
     elif record.named or record.current is not None:
         parts.append("Cells were shown on the maps that the file itself holds.")
+    parts += [task.methods for task in record.tasks if task.methods]
     for column in record.labels.values():
         parts.append(f"{_labelled(column, record.n_obs)}, by hand; every label and change is listed in this report.")
     if record.named:
@@ -107,6 +108,7 @@ def steps(record: AnalysisRecord) -> list[tuple[str, str]]:
         (kept.created_at[:19].replace("T", " "), f"Named the selection '{kept.name}': {record.words(kept.rule)}")
         for kept in record.named
     ]
+    timed += [(_time(task.finished), task.done) for task in record.tasks]
     timed += [
         (_time(compared.finished), f"Compared {compared.sides} with {TESTS[compared.method]}")
         for compared in record.comparisons
@@ -153,7 +155,8 @@ def citations(record: AnalysisRecord) -> list[str]:
     if record.enriched is not None:
         used += ["gsea", "fgsea"] if record.enriched.is_ranking else ["benjamini"]
         used += [] if record.enriched.digest else ["gene ontology", "gene ontology 2021"]
-    return [text for name, text in CITATIONS.items() if name in used]
+    found = [text for name, text in CITATIONS.items() if name in used]
+    return list(dict.fromkeys([*found, *(CITATIONS.get(text, text) for task in record.tasks for text in task.cite)]))
 
 
 def caveats(record: AnalysisRecord) -> list[str]:
@@ -187,7 +190,7 @@ def caveats(record: AnalysisRecord) -> list[str]:
             f"Only {record.genes['model_coverage']:.0f} % of the model's genes were measured; the model knows nothing "
             "of the others in these cells."
         )
-    return texts
+    return [*texts, *(text for task in record.tasks for text in task.caveats)]
 
 
 def versions(record: AnalysisRecord) -> dict[str, str]:

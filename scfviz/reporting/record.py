@@ -8,6 +8,7 @@ import numpy as np
 from scfviz.analysis.labels.labels import Annotation
 from scfviz.analysis.selection.history import NamedSelection
 from scfviz.analysis.selection.rules import Rule
+from scfviz.tasks.fragments import Contribution
 from scfviz.tasks.names import describe, public_names
 
 if TYPE_CHECKING:
@@ -184,8 +185,6 @@ class AnalysisRecord:
         The column of gene names, where a person chose it.
     labels
         User-defined labels, by column, with their history.
-    quick_map
-        Whether the quick map of the file was there.
     embed_options, embed_report
         Of the finished embedding; `None` where none is shown.
     named, n_now
@@ -198,6 +197,8 @@ class AnalysisRecord:
         What else was shown: gene sets of a comparison, genes in groups, parts of groups; `None` where it was not.
     colored
         The colours of the maps.
+    tasks
+        What the other tasks with a finished result on these cells have to say.
     names
         What the tasks' maps and columns are called here, by the names in their results; see
         `scfviz.tasks.names.public_names`.
@@ -217,7 +218,6 @@ class AnalysisRecord:
     genes: dict[str, Any]
     gene_column: str | None = None
     labels: dict[str, Annotation] = field(default_factory=dict)
-    quick_map: bool = False
     embed_options: dict[str, Any] | None = None
     embed_report: dict[str, Any] | None = None
     named: tuple[NamedSelection, ...] = ()
@@ -229,6 +229,7 @@ class AnalysisRecord:
     pictured: Pictured | None = None
     composed: Composed | None = None
     colored: Colored | None = None
+    tasks: tuple[Contribution, ...] = ()
     names: dict[str, str] = field(default_factory=public_names)
     embedded_at: float | None = None
 

@@ -90,6 +90,8 @@ def _sections(
         found.append(sections.expression(record.pictured, record.n_shown, pictures.pictured))
     if record.composed is not None:
         found.append(sections.composition(record.composed, record.n_shown, pictures.composed))
+    for task in record.tasks:
+        found += task.sections
     found += [*more, sections.dataset(record)]
     if record.embed_report is not None:
         found.append(sections.model(record, scores))

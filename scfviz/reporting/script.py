@@ -26,6 +26,8 @@ def script_cells(record: AnalysisRecord) -> list[Cell]:
     cells = [_introduction(record), _open(record)]
     if record.embed_report is not None:
         cells += [_embed(record), _maps(record)]
+    for task in record.tasks:
+        cells += task.first
     cells.append(_context(record))
     if record.colored is not None:
         cells.append(_coloring(record.colored, record.names))
@@ -41,6 +43,8 @@ def script_cells(record: AnalysisRecord) -> list[Cell]:
         cells.append(_expression(record.pictured, record.names))
     if record.composed is not None:
         cells.append(_composition(record.composed, record.names))
+    for task in record.tasks:
+        cells += task.cells
     return cells
 
 
@@ -200,14 +204,8 @@ def _context(record: AnalysisRecord) -> Cell:
 obs = counts.obs.join(table[[name for name in table if name not in counts.obs]])
 takes_part = np.isin(np.arange(counts.n_obs), kept)
 """
+    code += "".join(task.columns for task in record.tasks)
     own = sorted(_maps_in([to_json(rule) for rule in _rules(record)]) - set(record.names.values()))
-    if record.quick_map:
-        umap, clusters = record.names["umap_quick"], record.names["clusters_quick"]
-        code += f"""\
-quick = scfviz.draw_quick_map(counts)  # over all genes of the file
-maps[{umap!r}], table = quick.umap, qc_metrics(counts).set_index(counts.obs.index)
-obs = obs.join(table[[name for name in table if name not in obs]]).assign(**{{{clusters!r}: quick.clusters}})
-"""
     if own:
         code += f"maps |= {{name: np.asarray(adata.obsm[name])[:, :2] for name in {own!r}}}\n"
     for name, column in record.labels.items():

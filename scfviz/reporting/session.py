@@ -24,6 +24,7 @@ MAX_BYTES = 50_000_000
 MAX_TEXT = 10_000
 MAX_LABELS = 5_000
 _ID, _JOB = re.compile(r"[0-9a-f]{16}"), re.compile(r"[0-9a-f]{16}")
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,59}")
 _VIEW = {
     "maps": list, "genes": list, "color": str, "label": str, "value": str, "gene": str, "set_source": str, "set": str,
     "set_genes": str, "palette": str, "ramp": str, "panel": str,
@@ -54,6 +55,9 @@ class SavedSession:
         How the cells were filtered, and which column names the genes.
     embedding
         The computation of the maps: `job`, `options`, `checkpoint` (name and hash); `None` where there was none.
+    tasks
+        The computations of the other tasks by name: `job`, `options` (`None`: they name files that are not in the
+        session), `checkpoint` (name and hash, or `None`).
     selections
         The current selection and the named ones; no steps to undo.
     labels
@@ -72,6 +76,7 @@ class SavedSession:
     filters: dict[str, float] = field(default_factory=dict)
     gene_column: str | None = None
     embedding: dict[str, Any] | None = None
+    tasks: dict[str, dict[str, Any]] = field(default_factory=dict)
     selections: SelectionHistory = SelectionHistory()
     labels: list[dict[str, Any]] = field(default_factory=list)
     comparison: dict[str, Any] | None = None
@@ -90,6 +95,7 @@ class SavedSession:
             "filters": self.filters,
             "gene_column": self.gene_column,
             "embedding": self.embedding,
+            "tasks": self.tasks,
             "selections": present.as_dict(),
             "labels": [entry | {"codes": pack_codes(entry["codes"])} for entry in self.labels],
             "comparison": self.comparison,
@@ -134,6 +140,7 @@ def read_session(content: bytes) -> SavedSession:
             filters={name: _number(fields["filters"][name]) for name in _FILTERS if name in fields["filters"]},
             gene_column=None if fields["gene_column"] is None else _text(fields["gene_column"]),
             embedding=_read_embedding(fields["embedding"]),
+            tasks=_read_tasks(fields.get("tasks") or {}),
             selections=replace(read_history(fields["selections"]), past=(), future=()),
             labels=[_read_labels(entry, about["n_obs"]) for entry in _list(fields["labels"], 200)],
             comparison=_read_comparison(fields["comparison"]),
@@ -224,6 +231,28 @@ def _read_embedding(given: dict[str, Any] | None) -> dict[str, Any] | None:
             options[name] = read(value)
     checkpoint = {"name": _text(given["checkpoint"]["name"]), "hash": _matching(given["checkpoint"]["hash"], _ID)}
     return {"job": _matching(given["job"], _JOB), "options": options, "checkpoint": checkpoint}
+
+
+def _read_tasks(given: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """What is no task here is left for who reads it; options are checked again when they are used."""
+    tasks = {}
+    for name in _list(list(given), 50):
+        entry, checkpoint = given[name], given[name]["checkpoint"]
+        if checkpoint is not None:
+            checkpoint = {"name": _text(checkpoint["name"]), "hash": _matching(checkpoint["hash"], _ID)}
+        options = entry["options"]
+        if options is not None:
+            options = {_matching(key, _NAME): _plain(options[key]) for key in _list(list(options), 100)}
+        job = _matching(entry["job"], _JOB)
+        tasks[_matching(name, _NAME)] = {"job": job, "options": options, "checkpoint": checkpoint}
+    return tasks
+
+
+def _plain(value: Any) -> Any:
+    """A text, a number, true or false, or a list of texts."""
+    if isinstance(value, list):
+        return [_text(part) for part in _list(value, 10_000)]
+    return value if isinstance(value, bool) else _text(value) if isinstance(value, str) else _number(value)
 
 
 def _read_comparison(given: dict[str, Any] | None) -> dict[str, Any] | None:

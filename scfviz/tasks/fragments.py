@@ -108,3 +108,44 @@ class Cell:
 
     text: str
     code: str = ""
+
+
+@dataclass(frozen=True)
+class Contribution:
+    """What a task has to say about one finished result of its own.
+
+    Attributes
+    ----------
+    title
+        Of the task.
+    done
+        What was done, as one line of the analysis record: "Enhanced 700 cells to 10,000 counts".
+    finished
+        When, in seconds since 1970.
+    methods
+        Its sentences in the methods paragraph.
+    sections
+        Of the report.
+    first
+        Cells of the script that come before selections are evaluated: they find `DATASET`, `RESULTS`, `adata`,
+        `counts`, `check` and `check_close` defined.
+    columns
+        Code that adds its columns to `obs` and its maps to `maps`, so that selections can speak of them.
+    cells
+        Cells at the end: they find `kept`, `cells`, `model`, `context` and `takes_part` defined, too.
+    cite
+        What to cite, in full or as keys of `scfviz.reporting.methods.CITATIONS`.
+    caveats
+        What a reader must know.
+    """
+
+    title: str
+    done: str
+    finished: float | None = None
+    methods: str = ""
+    sections: Sequence[Section] = ()
+    first: Sequence[Cell] = ()
+    columns: str = ""
+    cells: Sequence[Cell] = ()
+    cite: Sequence[str] = ()
+    caveats: Sequence[str] = ()

@@ -11,13 +11,21 @@ from small_cells import make_cells
 from streamlit.testing.v1 import AppTest
 
 from scfviz import jobs
+from scfviz.analysis.selection.history import SelectionHistory
 from scfviz.analysis.selection.rules import Threshold, to_json
 from scfviz.data.vocabulary import MITOCHONDRIAL_PREFIX, load_vocabulary
+from scfviz.errors import OptionError
 from scfviz.jobs import queue
 from scfviz.jobs.kinds import title_of_kind
+from scfviz.reporting import script
+from scfviz.reporting.session import read_session
 from scfviz.tasks.registry import TASKS
+from scfviz.ui.drawing import coloring
 from scfviz.ui.explorer import data as explorer_data
-from scfviz.ui.frame import routes, sources
+from scfviz.ui.explorer.maps.colors import Chosen, Request
+from scfviz.ui.explorer.reporting import report, session
+from scfviz.ui.explorer.view import View
+from scfviz.ui.frame import routes, sources, state
 from scfviz.ui.screens import home
 from scfviz.ui.tasks import request, result, results
 
@@ -124,6 +132,66 @@ def test_the_explorer_colours_selects_and_exports_by_what_it_found(tmp_path):
 def request_ids(app: AppTest, source: sources.Source) -> tuple[str, ...]:
     """What the page found, asked again in the same workspace."""
     return request.finished_jobs(source)
+
+
+def view_of(job_id: str) -> View:
+    source = sources.resolve(f"folder:0/{FILE}")
+    data = explorer_data.explore(source, None, None, (job_id,))
+    history = SelectionHistory().select(Threshold("column", "pct_mito", ">", 8.0))
+    labels = coloring.color_by_labels("mito_level", data.column("mito_level"))
+    chosen = Chosen(["X_umap"], labels, "mito_level", Request("label", "mito_level"))
+    return View(source, data, None, None, chosen, history, data.mask(history.current), (job_id,))
+
+
+def test_report_methods_and_script_say_what_was_done_and_give_the_same_numbers(tmp_path, monkeypatch):
+    view = view_of(computed(threshold=8.0, filters={"min_counts": 1450}))
+    handed = report.take(view)
+    text = report.report_html(view, handed)
+    found = results.load_result(view.task_jobs[0])
+    for words in ("Share of mitochondrial counts (% of counts)", MITO_SHARE.baseline, "threshold 8 % of counts",
+                  "Least counts of a cell that takes part".lower(), "Some tissues have much by nature",
+                  f"{found.cells['pct_mito'].mean():,.4g}", "mito_share_levels.csv"):  # fmt: skip
+        assert words in text, words
+    assert f"Mitochondrial share: {len(found.kept)} cells" in text, "it stands in the record"
+    cells = script.script_cells(report.gather(view, handed))
+    code = script.as_python(cells)
+    assert "scfviz.run_task('mito_share', dataset=DATASET" in code and str(tmp_path) not in code
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "script", "exec"), {"__name__": "script"})  # it stops where a number differs
+    assert (tmp_path / "scfviz_results" / "mito_share_cells.csv").is_file()
+    wrong = code.replace("mito_share.cells['pct_mito'].mean(), ", "99.0, ")
+    assert wrong != code
+    with pytest.raises(SystemExit, match="mean of pct_mito"):
+        exec(compile(wrong, "script", "exec"), {"__name__": "script"})
+
+
+def test_a_session_restores_it_elsewhere(tmp_path, monkeypatch):
+    view = view_of(computed(threshold=8.0))
+    saved = read_session(session.save(view, None).to_bytes())
+    assert saved.tasks[NAME]["options"]["threshold"] == 8.0 and "dataset" not in saved.tasks[NAME]["options"]
+    monkeypatch.setenv("SCFVIZ_WORKSPACE", str(tmp_path / "elsewhere"))
+    target = sources.resolve(f"folder:0/{FILE}")
+    assert MITO_SHARE.title in session._missing_results(saved, target) and session._can_compute(saved)
+    chosen = {}
+    monkeypatch.setattr(state, "choose_job", lambda job_id, task: chosen.update({task: job_id}))
+    for name in ("choose_dataset", "choose_filters", "choose_gene_column"):
+        monkeypatch.setattr(state, name, lambda *_: None)
+    monkeypatch.setattr(routes, "go", lambda *_: None)
+    session._begin(saved, target, compute=True)
+    work_off()
+    assert session._missing_results(saved, target) == ""
+    session._begin(saved, target)
+    assert chosen == {NAME: view.task_jobs[0]} and request.finished_jobs(target) == view.task_jobs
+    monkeypatch.delitem(TASKS, NAME)
+    assert "not known here" in session._missing_results(saved, target)
+
+
+def test_a_session_file_of_a_task_is_checked():
+    saved = session.save(view_of(computed()), None).to_bytes()
+    for old, new in ((b'"mito_share"', b'"../x"'), (b'"threshold": 5.0', b'"threshold": {"a": 1}')):
+        assert old in saved
+        with pytest.raises(OptionError, match="damaged"):
+            read_session(saved.replace(old, new))
 
 
 def test_its_download_is_the_file_with_the_result():

@@ -6,12 +6,11 @@ import numpy as np
 
 from scfviz.analysis.selection.history import SelectionHistory
 from scfviz.analysis.selection.rules import Rule
-from scfviz.jobs.labels import names_used
 from scfviz.ui.explorer.data import Explored
 from scfviz.ui.explorer.maps import colored_maps
 from scfviz.ui.explorer.maps.colors import Chosen
 from scfviz.ui.frame import sources
-from scfviz.ui.tasks.results import load_result
+from scfviz.ui.tasks.results import jobs_used
 
 
 @dataclass(frozen=True)
@@ -51,10 +50,4 @@ class View:
 
     def task_jobs_of(self, *rules: Rule | None) -> list[str]:
         """Ids of the finished tasks, without the embedding, whose columns or maps rules speak of."""
-        names = names_used(rules)
-        found = []
-        for job_id in self.task_jobs:
-            result = load_result(job_id)
-            if None in names or names & {*result.cells.columns, *result.arrays}:
-                found.append(job_id)
-        return found
+        return jobs_used(self.task_jobs, rules)

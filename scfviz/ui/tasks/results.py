@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from scfviz.analysis.selection.rules import Rule
 from scfviz.jobs import Workspace, result_dir
+from scfviz.jobs.labels import names_used
 from scfviz.tasks.embedding.run import FILES
 from scfviz.tasks.registry import get_task
 from scfviz.tasks.result import Result, read_graph, read_result
@@ -96,6 +98,16 @@ def load_result(job_id: str) -> Result:
     """
     folder = result_dir(Workspace(), job_id)
     return _load(str(folder), (folder / "report.json").stat().st_mtime_ns)
+
+
+def jobs_used(job_ids: Iterable[str], rules: Iterable[Rule | None]) -> list[str]:
+    """Of finished tasks, those whose columns or maps rules speak of."""
+    names, found = names_used(rules), []
+    for job_id in job_ids if names else ():
+        result = load_result(job_id)
+        if None in names or names & {*result.cells.columns, *result.arrays}:
+            found.append(job_id)
+    return found
 
 
 def clusters_of(result: EmbeddingResult, way: str, resolution: float) -> np.ndarray:

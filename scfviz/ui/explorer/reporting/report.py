@@ -17,6 +17,8 @@ from scfviz.reporting.report import Pictures, write_report
 from scfviz.reporting.script import as_notebook, as_python, script_cells
 from scfviz.reporting.session import SavedSession
 from scfviz.tasks.names import public_names
+from scfviz.tasks.registry import get_task
+from scfviz.tasks.reporting import Answered
 from scfviz.ui.drawing import coloring, figure
 from scfviz.ui.explorer.panels import comparison, result_figures
 from scfviz.ui.explorer.reporting import report_panels, session
@@ -24,6 +26,7 @@ from scfviz.ui.explorer.view import View
 from scfviz.ui.frame import describe, job_panel, models, sharing, state
 from scfviz.ui.frame.text import plural
 from scfviz.ui.screens import scores
+from scfviz.ui.tasks.results import load_result
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ class Export:
     comparisons: tuple[JobStatus, ...]
     looks: report_panels.Looks
     session: SavedSession
+    tasks: tuple[Answered, ...] = ()
 
 
 def show(view: View) -> None:
@@ -98,7 +102,9 @@ def take(view: View) -> Export:
         if job is not None and job.state == "done" and (job.options["embed_job"], job.options["gene_column"]) == same
     )  # fmt: skip
     looks = report_panels.take(view)
-    return Export(state.gene_column(), state.model(), embed_job, finished, looks, session.save(view, last))
+    done = map(job_panel.status_of, view.task_jobs)
+    tasks = tuple(Answered(get_task(job.kind), load_result(job.id), job.finished_at) for job in done)
+    return Export(state.gene_column(), state.model(), embed_job, finished, looks, session.save(view, last), tasks)
 
 
 def report_html(view: View, asked: Export, author: str = "") -> str:
@@ -137,6 +143,7 @@ def gather(view: View, asked: Export) -> AnalysisRecord:
 def _gather(view: View, asked: Export, pictured: Pictured | None, composed: Composed | None) -> AnalysisRecord:
     data, history, embed_job = view.data, view.history, asked.embed_job
     about = describe.describe(view.source, asked.gene_column)
+    names = public_names(_own_names(view))
     return AnalysisRecord(
         title=view.source.title,
         dataset=data.dataset,
@@ -150,7 +157,6 @@ def _gather(view: View, asked: Export, pictured: Pictured | None, composed: Comp
         genes=about["genes"],
         gene_column=asked.gene_column,
         labels=list_labels(Workspace(), data.key),
-        quick_map=bool(view.task_jobs),
         embed_options=None if embed_job is None else embed_job.options,
         embed_report=None if embed_job is None else _report_of(embed_job),
         embedded_at=None if embed_job is None else embed_job.finished_at,
@@ -165,7 +171,8 @@ def _gather(view: View, asked: Export, pictured: Pictured | None, composed: Comp
         pictured=pictured,
         composed=composed,
         colored=_colored(view),
-        names=public_names(_own_names(view)),
+        names=names,
+        tasks=tuple(answered.contribute(names) for answered in asked.tasks),
     )
 
 

@@ -18,6 +18,8 @@ from scfviz.jobs import JobStatus, Workspace, access, result_dir
 from scfviz.jobs.labels import free_column_name, labels_digest, list_labels, start_labels
 from scfviz.jobs.workspace import read_json, write_json
 from scfviz.reporting.session import COMPARISON, EMBEDDING, SavedSession, merge_named, read_session
+from scfviz.tasks.registry import TASKS
+from scfviz.tasks.spec import fields_of
 from scfviz.ui.explorer import address
 from scfviz.ui.explorer.data import Explored
 from scfviz.ui.explorer.panels import composition, gene_sets, plots
@@ -27,6 +29,7 @@ from scfviz.ui.explorer.view import View
 from scfviz.ui.frame import job_panel, models, routes, sources, state
 from scfviz.ui.frame.text import plain, plural, shorten
 from scfviz.ui.tasks import embedding, request
+from scfviz.ui.tasks.results import jobs_used, load_result
 
 _RULE_ID = re.compile(r"[0-9a-f]{12}")
 _MOST_RULES = 5_000  # of one dataset; the oldest links go first
@@ -165,6 +168,7 @@ def save(view: View, comparison: JobStatus | None) -> SavedSession:
         filters=state.filters(),
         gene_column=state.gene_column(),
         embedding=_embedding_of(view.embed_job),
+        tasks=dict(map(_task_of, map(job_panel.status_of, view.task_jobs))),
         selections=view.history,
         comparison=None if comparison is None else {name: comparison.options.get(name) for name in COMPARISON},
         panels={name: choices for name in _PANELS if (choices := shown.recall(data, name)) is not None},
@@ -209,13 +213,13 @@ def show_open(source: sources.Source | None, dataset: str | None) -> None:
             )
         target = sources.resolve(found)
         st.caption(f"It belongs to another dataset than the one that is open; {plain(target.title)} will be opened.")
-    missing = _missing_maps(saved)
+    missing = _missing_results(saved, target)
     if missing:
         st.warning(plain(missing), icon=":material/scatter_plot:")
     with st.container(horizontal=True):
         if st.button("Restore this view", type="primary", icon=":material/restore:", key="restore-session"):
             _begin(saved, target)
-        if missing and _model_of(saved) and st.button("Compute its maps first", key="compute-session"):
+        if missing and _can_compute(saved) and st.button("Compute what is missing first", key="compute-session"):
             _begin(saved, target, compute=True)
 
 
@@ -256,20 +260,24 @@ def _begin(saved: SavedSession, target: sources.Source, *, compute: bool = False
         state.choose_dataset(target.ref)
     state.choose_gene_column(saved.gene_column)
     state.choose_filters(saved.filters)
+    if (model := _model_of(saved)) is not None:
+        state.choose_model(model)
     if saved.embedding is not None:
-        model = _model_of(saved)
-        if model is not None:
-            state.choose_model(model)
         done = _job_of(saved)
         if done is not None:
             state.choose_job(done.id)
         elif compute:
             request.start(embedding.TASK, target, **saved.embedding["options"])
+    for name, entry in saved.tasks.items():
+        if (found := _task_job(name, entry, target)) is not None:
+            state.choose_job(found.id, name)
+        elif compute and name in TASKS and entry["options"] is not None:
+            request.start(TASKS[name], target, **entry["options"])
     if not compute:
         _restore_labels(saved, access.content_key(Workspace(), target.path))
         st.session_state[_PENDING] = saved
         st.session_state[f"{_PENDING}.n"] = st.session_state.get(f"{_PENDING}.n", 0) + 1
-    routes.go("cell_embedding" if compute else "explorer")
+    routes.go("cell_embedding" if compute and saved.embedding is not None else "explorer")
 
 
 def _restore_labels(saved: SavedSession, key: str) -> None:
@@ -315,8 +323,50 @@ def _is_same(job: JobStatus, saved: SavedSession) -> bool:
     )
 
 
+def _task_of(job: JobStatus) -> tuple[str, dict[str, Any]]:
+    """A finished task as a session holds it: files beside the dataset itself cannot go along."""
+    chosen, needs_files = {}, False
+    for field in fields_of(TASKS[job.kind].options_type):
+        value = job.options.get(field.name)
+        if field.metadata["kind"] == "dataset":
+            needs_files |= field.name != "dataset" and value is not None
+        elif field.metadata["kind"] not in ("checkpoint", "filters", "gene_column") and value is not None:
+            chosen[field.name] = value
+    checkpoint = load_result(job.id).report["checkpoint"]
+    kept = None if checkpoint is None else {name: checkpoint[name] for name in ("name", "hash")}
+    return job.kind, {"job": job.id, "options": None if needs_files else chosen, "checkpoint": kept}
+
+
+def _task_job(name: str, entry: dict[str, Any], target: sources.Source) -> JobStatus | None:
+    """The finished computation of a session's task: the same one, or one on the same content with the same options."""
+    same = {"dataset": str(target.path.resolve()), **(entry["options"] or {})}
+    done = [job for job in job_panel.visible_jobs() if job.state == "done" and job.kind == name and name in TASKS]
+    by_id = next((job for job in done if job.id == entry["job"]), None)
+    if by_id is not None or entry["options"] is None:
+        return by_id
+    found = job_panel.newest(name, same)
+    return found if found is not None and found.state == "done" and name in TASKS else None
+
+
+def _missing_results(saved: SavedSession, target: sources.Source) -> str:
+    """What of the session is not computed here, in sentences."""
+    missing = [name for name, entry in saved.tasks.items() if _task_job(name, entry, target) is None]
+    titles = [TASKS[name].title if name in TASKS else f"{name} (not known here)" for name in missing]
+    texts = [_missing_maps(saved)]
+    if titles:
+        texts.append(f"Not computed here yet: {', '.join(titles)}; without it, its columns are left out.")
+    return " ".join(text for text in texts if text)
+
+
+def _can_compute(saved: SavedSession) -> bool:
+    """Whether the models and options that the missing results need are here."""
+    needs_model = saved.embedding is not None or any(entry["checkpoint"] for entry in saved.tasks.values())
+    return not needs_model or _model_of(saved) is not None
+
+
 def _model_of(saved: SavedSession) -> str | None:
-    wanted = (saved.embedding or {}).get("checkpoint", {}).get("hash")
+    checkpoints = [entry["checkpoint"] for entry in (saved.embedding, *saved.tasks.values()) if entry]
+    wanted = next((checkpoint["hash"] for checkpoint in checkpoints if checkpoint), None)
     for ref in models.references():
         try:
             if models.info_of(ref).hash == wanted:
@@ -357,7 +407,9 @@ def _compare_counts(data: Explored, saved: SavedSession) -> None:
 def _ask_comparison(saved: dict[str, Any], source: sources.Source, data: Explored, jobs: dict[str, Any]) -> None:
     """Ask for the session's comparison; where it was computed before, its result is found again."""
     options = {name: saved[name] for name in COMPARISON if saved[name] is not None}
+    rules = [from_json(saved[side]) for side in ("group", "reference") if saved[side] is not None]
     options |= {"dataset": str(source.path.resolve()), **jobs}
+    options["task_jobs"] = jobs_used(jobs["task_jobs"], rules)
     try:
         job_id = job_panel.ask("differential_expression", options | {"gene_column": state.gene_column()})
     except ScfvizError as error:
