@@ -1,10 +1,11 @@
 """Bring the counts of a file into the model's gene order, block by block."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from time import monotonic
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,9 @@ from scfviz.data.genes import GeneMatch, GeneReport, match_genes
 from scfviz.data.repeats import resolve_repeats
 from scfviz.data.source import Fingerprint, refuse_changed
 from scfviz.errors import OptionError
+
+if TYPE_CHECKING:
+    from anndata import AnnData
 
 SECONDS_BETWEEN_FOLDER_CHECKS = 1.0
 N_CELL_NAMES = 3
@@ -51,7 +55,7 @@ class AlignedCounts:
 
     def __init__(
         self,
-        matrix,
+        matrix: mx.Matrix,
         match: GeneMatch,
         obs: pd.DataFrame,
         counts_report: CountsReport,
@@ -115,7 +119,7 @@ class AlignedCounts:
             mitochondrial[:] = np.nan
         return totals, expressed, mitochondrial, known
 
-    def blocks(self, rows: int | None = None):
+    def blocks(self, rows: int | None = None) -> Iterator[tuple[int, sp.csr_matrix]]:
         """(first cell, counts) over all cells in order, in blocks of bounded size."""
         rows = rows or mx.block_rows(self._matrix)
         for start in range(0, self.n_obs, rows):
@@ -211,7 +215,7 @@ class AlignedCounts:
 
 
 def align_genes(
-    adata,
+    adata: "AnnData",
     *,
     genes: Sequence[str] | None = None,
     counts: CountsReport | str | None = None,
@@ -278,7 +282,7 @@ def with_unique_names(obs: pd.DataFrame) -> pd.DataFrame:
     return named
 
 
-def watched(adata, matrix) -> tuple[Path, Fingerprint] | None:
+def watched(adata: "AnnData", matrix: mx.Matrix) -> tuple[Path, Fingerprint] | None:
     """The file to keep an eye on while a matrix is read from it; None once it is in memory."""
     origin = adata.uns.get("scfviz_source")
     if origin is None or not mx.is_on_disk(matrix):

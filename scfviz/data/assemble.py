@@ -5,14 +5,13 @@ from itertools import chain
 
 import numpy as np
 import scipy.sparse as sp
+from anndata.abc import CSRDataset
 
 from scfviz.data import matrix as mx
-from scfviz.data.sidecar import write_sidecar
-
-Chunk = tuple[np.ndarray, np.ndarray, np.ndarray]
+from scfviz.data.sidecar import Chunk, write_sidecar
 
 
-def assemble(chunks: Iterable[Chunk], shape: tuple[int, int], notes: list[str]):
+def assemble(chunks: Iterable[Chunk], shape: tuple[int, int], notes: list[str]) -> sp.csr_matrix | CSRDataset:
     """A cells x genes matrix from (rows, columns, values) chunks in any order; repeated entries are added.
 
     Returns

@@ -1,6 +1,7 @@
 """The matrices of a dataset that might hold its counts, each judged by some of its cells."""
 
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,9 @@ from scfviz.data import matrix as mx
 from scfviz.data.features import Features, as_metadata, find_features, strangers
 from scfviz.data.parts import PLUS, part_layers
 from scfviz.data.recovery import MAX_LOGGED, Recovery, find_recovery, find_rounded, misfit_columns
+
+if TYPE_CHECKING:
+    from anndata import AnnData
 
 # Names under which counts are kept; other layers of whole numbers come after X and raw.
 COUNT_LAYERS = ("counts", "raw_counts", "count", "raw", "umi", "umis", "umi_counts", "X_counts", "matrix")
@@ -26,7 +30,7 @@ class Candidate:
     """A matrix that might hold the counts, and what a sample of its cells looks like."""
 
     location: str
-    matrix: object
+    matrix: mx.Matrix
     verdict: str  # one of VERDICTS, or the reason against it
     features: Features
     sample: sp.csr_matrix | None = field(default=None, repr=False)  # some cells, without what is no gene
@@ -54,7 +58,7 @@ def layer_of(location: str) -> str:
     return location.removeprefix("layers['").removesuffix("']") if location.startswith("layers['") else ""
 
 
-def count_matrix(adata, location: str):
+def count_matrix(adata: "AnnData", location: str) -> mx.Matrix:
     """The matrix at a location of a report: "X", "raw.X", "layers['NAME']", or a sum of layers between " + "."""
     if PLUS in location:
         return mx.SummedMatrix([count_matrix(adata, part) for part in location.split(PLUS)])
@@ -63,17 +67,17 @@ def count_matrix(adata, location: str):
     return adata.raw.X if location == "raw.X" else adata.layers[layer_of(location)]
 
 
-def count_var(adata, location: str) -> pd.DataFrame:
+def count_var(adata: "AnnData", location: str) -> pd.DataFrame:
     """The table of genes that belongs to the matrix at a location."""
     return adata.raw.var if location == "raw.X" else adata.var
 
 
-def parts_location(adata) -> str:
+def parts_location(adata: "AnnData") -> str:
     """The sum of the parts (spliced, unspliced) that the layers hold; "" when they hold none."""
     return PLUS.join(f"layers['{k}']" for k in part_layers(adata.layers))
 
 
-def locations(adata) -> list[str]:
+def locations(adata: "AnnData") -> list[str]:
     """Every place that may hold counts, the usual ones first, the sum of parts last."""
     parts = part_layers(adata.layers)
     layers = sorted(k for k in adata.layers if k not in parts)
@@ -86,7 +90,7 @@ def locations(adata) -> list[str]:
     ]
 
 
-def find_candidates(adata) -> list[Candidate]:
+def find_candidates(adata: "AnnData") -> list[Candidate]:
     """All matrices of a dataset, judged."""
     known: dict[bool, Features] = {}
     found = []
@@ -99,7 +103,7 @@ def find_candidates(adata) -> list[Candidate]:
     return found
 
 
-def classify(location: str, matrix, var: pd.DataFrame, features: Features) -> Candidate:
+def classify(location: str, matrix: mx.Matrix, var: pd.DataFrame, features: Features) -> Candidate:
     """Judge a matrix by some cells from its beginning, middle and end."""
     if np.dtype(matrix.dtype).kind not in "biuf":
         return Candidate(location, matrix, "it holds text", features)
@@ -179,7 +183,7 @@ def rounded(block: sp.csr_matrix) -> sp.csr_matrix:
     return sp.csr_matrix((np.rint(block.data), block.indices, block.indptr), shape=block.shape)
 
 
-def sample_cells(matrix) -> sp.csr_matrix:
+def sample_cells(matrix: mx.Matrix) -> sp.csr_matrix:
     """Up to 400 cells from four places."""
     n_obs = matrix.shape[0]
     if n_obs <= SAMPLE_CELLS:

@@ -1,7 +1,8 @@
 """Find raw counts in a dataset, prove that they are counts, and say so in plain words."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +15,9 @@ from scfviz.data.recovery import Recovery
 from scfviz.data.scan import Scan, refuse_unlike, scan
 from scfviz.data.tables_of_genes import refuse_gene_table
 from scfviz.errors import DatasetError, OptionError
+
+if TYPE_CHECKING:
+    from anndata import AnnData
 
 # Counts of a selection of genes give way to counts recovered for this many times as many genes.
 WORTH_RECOVERING = 2
@@ -75,7 +79,7 @@ class CountsReport:
 Match = Callable[[object, Features], GeneMatch]
 
 
-def check_counts(adata, *, counts: str | None = None) -> CountsReport:
+def check_counts(adata: "AnnData", *, counts: str | None = None) -> CountsReport:
     """Find the raw counts of a dataset and check every value of them.
 
     Whole numbers that look like counts in their cells are preferred, the matrix with more genes first; then values from
@@ -144,7 +148,7 @@ def check_and_match(
 
 
 def read(
-    adata, chosen: Candidate, name: str, match: Match | None, *, trusted: bool = False
+    adata: "AnnData", chosen: Candidate, name: str, match: Match | None, *, trusted: bool = False
 ) -> tuple[Scan, GeneMatch | None]:
     """Match the genes of the chosen matrix and read all its values; what the user chose need not look like counts."""
     matched = match(count_var(adata, chosen.location), chosen.features) if match else None
@@ -162,7 +166,7 @@ def read(
     return found, matched
 
 
-def source_name(adata) -> str:
+def source_name(adata: "AnnData") -> str:
     """What to call the dataset in messages."""
     from pathlib import Path
 
@@ -276,7 +280,7 @@ def refuse_all(candidates: list[Candidate], name: str) -> None:
     )
 
 
-def explain(adata, chosen: Candidate, candidates: list[Candidate], report: CountsReport):
+def explain(adata: "AnnData", chosen: Candidate, candidates: list[Candidate], report: CountsReport) -> Iterator[Notice]:
     """All decisions as sentences."""
     for note in adata.uns.get("scfviz_source", {}).get("notes", ()):
         yield Notice("info", note)
@@ -308,7 +312,7 @@ def explain(adata, chosen: Candidate, candidates: list[Candidate], report: Count
     yield from warn(adata, chosen, report)
 
 
-def warn(adata, chosen: Candidate, report: CountsReport):
+def warn(adata: "AnnData", chosen: Candidate, report: CountsReport) -> Iterator[Notice]:
     """What a user should know before going on."""
     found = report.scan
     if chosen.is_doubtful:

@@ -81,6 +81,7 @@ class Corpus:
 
     @property
     def fingerprint(self) -> str:
+        """16 hex digits that stand for the genes and the cells kept of every source."""
         identity = [self.genes, [(s["name"], s["sha256"], s["is_held_out"], s["n_kept"]) for s in self.sources]]
         return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
 

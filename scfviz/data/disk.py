@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 from pathlib import Path
+from typing import BinaryIO
 
 from filelock import FileLock, Timeout
 
@@ -57,7 +58,7 @@ def reserve(path: Path, size: int) -> None:
             raise disk_error(f"The disk has {in_words(free)} left", f"'{path.name}' needs {in_words(size)}") from error
 
 
-def _allocate(file, size: int) -> None:
+def _allocate(file: BinaryIO, size: int) -> None:
     if hasattr(os, "posix_fallocate"):
         try:
             os.posix_fallocate(file.fileno(), 0, size)

@@ -4,6 +4,7 @@ import gzip
 import tarfile
 import zipfile
 from pathlib import Path
+from typing import BinaryIO
 
 from scfviz.data.formats import FORMATS, HDF5_SUFFIXES, is_dataset_file, is_hidden, shorten
 from scfviz.data.source import GZIP_MAGIC
@@ -166,7 +167,7 @@ def refuse_tar(path: Path) -> None:
 class Limited:
     """A stream that ends early: a few packed kilobytes can unpack to more than a disk holds."""
 
-    def __init__(self, stream, n_bytes: int):
+    def __init__(self, stream: BinaryIO, n_bytes: int):
         self.stream, self.left = stream, n_bytes
 
     def read(self, n: int = -1) -> bytes:

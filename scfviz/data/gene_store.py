@@ -196,7 +196,7 @@ def build_gene_store(
 class _Watch:
     """Progress over two passes, and whether to stop."""
 
-    def __init__(self, n_obs: int, progress, should_stop):
+    def __init__(self, n_obs: int, progress: Callable[[float], None] | None, should_stop: Callable[[], bool] | None):
         self.n_obs, self.progress, self.should_stop, self.before = n_obs, progress, should_stop, 0
 
     def __call__(self, cells: int, passes: int) -> None:

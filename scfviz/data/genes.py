@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -166,7 +166,7 @@ def name_columns(var: pd.DataFrame, column: str | None) -> dict[str, np.ndarray]
     return columns
 
 
-def as_text(values) -> np.ndarray:
+def as_text(values: pd.Series | pd.Index | np.ndarray) -> np.ndarray:
     """Names as an object array of stripped str; missing ones are ""."""
     series = pd.Series(np.asarray(values, dtype=object))
     return series.where(series.notna(), "").map(lambda v: str(v).strip()).to_numpy(dtype=object)
@@ -222,7 +222,7 @@ def make_report(
     return GeneReport(**{**vars(report), "notices": tuple(write_notices(report, features))})
 
 
-def write_notices(report: GeneReport, features: Features):
+def write_notices(report: GeneReport, features: Features) -> Iterator[str]:
     """Plain sentences about everything that a reader of the report should know."""
     kind = "Ensembl IDs" if report.id_type == "ensembl" else "symbols"
     yield f"Genes are read from {column_words(report.column)} as {report.organism} {kind}."
@@ -328,7 +328,7 @@ def refuse_too_few(
     raise GeneError(" ".join(found), needs, advice)
 
 
-def share_known(names) -> float:
+def share_known(names: Iterable[str]) -> float:
     """Share of names (0 to 1) that are genes of the model, human or mouse."""
     vocabulary = load_vocabulary()
     bare = [clean(str(name).strip()) for name in names]

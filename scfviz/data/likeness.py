@@ -63,7 +63,7 @@ def judge_cells(block: sp.csr_matrix, *, is_whole: bool = True) -> Judgement:
         return Judgement(why, is_judged, unit)
     filled = per_cell > 0
 
-    def per(function, entries: np.ndarray) -> np.ndarray:
+    def per(function: np.ufunc, entries: np.ndarray) -> np.ndarray:
         found = np.zeros(len(per_cell))
         found[filled] = function.reduceat(entries, indptr[:-1][filled])
         return found

@@ -23,7 +23,7 @@ class SummedMatrix:
         self.shape = tuple(parts[0].shape)
         self.dtype = np.result_type(*(np.dtype(part.dtype) for part in parts))
 
-    def __getitem__(self, rows) -> sp.csr_matrix:
+    def __getitem__(self, rows: slice | np.ndarray) -> sp.csr_matrix:
         if isinstance(rows, slice):
             start, stop, _ = rows.indices(self.shape[0])
             blocks = [read_rows(part, start, stop) for part in self.parts]
@@ -32,14 +32,18 @@ class SummedMatrix:
         return sum(blocks[1:], start=blocks[0])
 
 
-def is_on_disk(matrix) -> bool:
+# Cells x genes, in memory or in a file; an array of zarr reads like an h5py.Dataset.
+Matrix = np.ndarray | sp.spmatrix | sp.sparray | CSRDataset | CSCDataset | h5py.Dataset | SummedMatrix
+
+
+def is_on_disk(matrix: Matrix) -> bool:
     """Whether the values of a matrix are still in a file."""
     if isinstance(matrix, SummedMatrix):
         return any(map(is_on_disk, matrix.parts))
     return not (sp.issparse(matrix) or isinstance(matrix, np.ndarray))
 
 
-def size_in_memory(matrix) -> int:
+def size_in_memory(matrix: Matrix) -> int:
     """Bytes that the values of a matrix take: of a sparse one its stored entries, of a dense one all of them."""
     if isinstance(matrix, SummedMatrix):
         return sum(map(size_in_memory, matrix.parts))
@@ -51,7 +55,7 @@ def size_in_memory(matrix) -> int:
     return int(np.prod(matrix.shape)) * matrix.dtype.itemsize
 
 
-def block_rows(matrix) -> int:
+def block_rows(matrix: Matrix) -> int:
     """How many rows to ask for at once so that a block stays near 48 MB."""
     n_rows = max(matrix.shape[0], 1)
     if isinstance(matrix, CSRDataset | CSCDataset | SummedMatrix) or sp.issparse(matrix):
@@ -61,7 +65,7 @@ def block_rows(matrix) -> int:
     return int(np.clip(BLOCK_BYTES / max(per_row, 1), 1, MAX_ROWS))
 
 
-def read_rows(matrix, start: int, stop: int) -> sp.csr_matrix:
+def read_rows(matrix: Matrix, start: int, stop: int) -> sp.csr_matrix:
     """Rows `start` to `stop` as CSR in the matrix's own dtype; nothing else is read."""
     stop = min(stop, matrix.shape[0])
     if isinstance(matrix, CSRDataset):
@@ -70,7 +74,7 @@ def read_rows(matrix, start: int, stop: int) -> sp.csr_matrix:
     return block.tocsr() if sp.issparse(block) else sp.csr_matrix(computable(np.asarray(block)))
 
 
-def read_csr_rows(group, n_columns: int, start: int, stop: int) -> sp.csr_matrix:
+def read_csr_rows(group: h5py.Group, n_columns: int, start: int, stop: int) -> sp.csr_matrix:
     """Rows of a CSR matrix on disk, straight from its three arrays."""
     indptr = np.asarray(group["indptr"][start : stop + 1]).astype(np.int64)
     low, high = int(indptr[0]), int(indptr[-1])
@@ -96,7 +100,7 @@ def computable(values: np.ndarray) -> np.ndarray:
     return values if values.dtype.isnative else values.astype(values.dtype.newbyteorder("="))
 
 
-def take_rows(matrix, rows: np.ndarray) -> sp.csr_matrix:
+def take_rows(matrix: Matrix, rows: np.ndarray) -> sp.csr_matrix:
     """Any rows, in the order asked for. On disk, neighbouring rows are read together."""
     rows = np.asarray(rows)
     if len(rows) == 0:
@@ -119,7 +123,7 @@ def keep_columns(block: sp.csr_matrix, keep: np.ndarray) -> sp.csr_matrix:
     return sp.csr_matrix((block.data[kept], block.indices[kept], indptr), shape=block.shape)
 
 
-def row_blocks(matrix, rows: int | None = None) -> Iterator[tuple[int, sp.csr_matrix]]:
+def row_blocks(matrix: Matrix, rows: int | None = None) -> Iterator[tuple[int, sp.csr_matrix]]:
     """(first row, block) over the whole matrix, in order."""
     rows = rows or block_rows(matrix)
     for start in range(0, matrix.shape[0], rows):

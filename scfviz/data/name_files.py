@@ -1,8 +1,11 @@
 """Files that name the cells or genes of a matrix: with or without a header, one column or several, tabs or commas."""
 
 import csv
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import BinaryIO
 
+import numpy as np
 import pandas as pd
 
 from scfviz.data.formats import PACKED, shorten
@@ -81,12 +84,12 @@ class Names:
         return var
 
 
-def index_of(names) -> pd.Index:
+def index_of(names: Iterable[str]) -> pd.Index:
     """Names as row names."""
     return pd.Index([str(name) for name in names], dtype=object)
 
 
-def numbers_if_all(values: tuple[str, ...]):
+def numbers_if_all(values: tuple[str, ...]) -> np.ndarray | list[str]:
     """Numbers where all values are, else the texts."""
     try:
         return pd.to_numeric(pd.Series(values)).to_numpy()
@@ -138,7 +141,7 @@ def read_genes(files: list[tuple[str, object]], label: str) -> Names:
     return Names(rows, is_genes=True)
 
 
-def read_fields(name: str, stream) -> list[list[str]]:
+def read_fields(name: str, stream: BinaryIO) -> list[list[str]]:
     """Fields of a file of names, between tabs or (in .csv) commas, without the quotes that R writes."""
     with stream:
         content = stream.read(MAX_NAMES_BYTES + 1)

@@ -26,6 +26,7 @@ class Naming:
 
     @property
     def score(self) -> tuple[int, int, int]:
+        """Genes named, names matched as they are, and whether row names: the larger is the better column."""
         known = {s for s in self.symbols if s}
         # Row names go before other columns, and those before numbers of rows.
         preference = 0

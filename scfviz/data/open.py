@@ -4,10 +4,11 @@ import json
 import os
 import tempfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -25,6 +26,9 @@ from scfviz.data.repeats import resolve_repeats
 from scfviz.data.scan import Scan
 from scfviz.data.source import dataset_id
 from scfviz.errors import GeneError
+
+if TYPE_CHECKING:
+    from anndata import AnnData
 
 REPORT_VERSION = 2  # of kept reports: raise it when the same file would be judged otherwise
 # Words in the titles of columns that speak to a reader, the likeliest first.
@@ -65,7 +69,7 @@ class OpenDataset:
         No row is a gene, or there is no such column.
     """
 
-    def __init__(self, adata, *, column: str | None = None, counts: CountsReport | str | None = None):
+    def __init__(self, adata: "AnnData", *, column: str | None = None, counts: CountsReport | str | None = None):
         self.adata, self.column = adata, column
 
         def match(var: pd.DataFrame, features: Features) -> GeneMatch:
@@ -127,7 +131,7 @@ def open_dataset(
     column: str | None = None,
     counts: str | None = None,
     reports: Path | None = None,
-    adata=None,
+    adata: "AnnData | None" = None,
 ) -> OpenDataset:
     """Read a file and find its counts and genes.
 
@@ -186,7 +190,7 @@ def write_report(path: Path, report: CountsReport) -> None:
         raise
 
 
-def read_report(path: Path, adata) -> CountsReport | None:
+def read_report(path: Path, adata: "AnnData") -> CountsReport | None:
     """A report that was kept; None where there is none, or it is not of this dataset."""
     try:
         with np.load(path, allow_pickle=False) as kept:
@@ -206,7 +210,7 @@ def read_report(path: Path, adata) -> CountsReport | None:
     return report if shape == (report.n_obs, report.n_vars) and len(report.gene_totals) == report.n_vars else None
 
 
-def _plain(value):
+def _plain(value: np.generic) -> bool | int | float | str:
     """A number of numpy as one of Python."""
     return value.item()
 
@@ -250,5 +254,5 @@ def _is_code(name: str) -> bool:
     return not name or is_ensembl(name) or name.isdigit()
 
 
-def _share(names: np.ndarray, holds) -> float:
+def _share(names: np.ndarray, holds: Callable[[str], bool]) -> float:
     return sum(map(holds, names)) / max(len(names), 1)

@@ -5,6 +5,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from scfviz.data import source
 from scfviz.data.choices import no_such_part
@@ -20,11 +21,14 @@ from scfviz.data.formats import (
 )
 from scfviz.errors import DatasetError, ScfvizError
 
+if TYPE_CHECKING:
+    from anndata import AnnData
+
 ZIP_MAGIC = b"PK\x03\x04"
 TURNED = "Rows were genes and columns were cells; the table was turned."
 
 
-def read_dataset(path: str | Path, *, folders: Sequence[Path] | None = None):
+def read_dataset(path: str | Path, *, folders: Sequence[Path] | None = None) -> "AnnData":
     """Open a dataset in any supported format.
 
     What the file is follows from its content, not its name. Matrices are sparse; when they are larger than about
@@ -92,7 +96,7 @@ def read_dataset(path: str | Path, *, folders: Sequence[Path] | None = None):
     return adata
 
 
-def open_by_content(path: Path, part: str, notes: list[str]):
+def open_by_content(path: Path, part: str, notes: list[str]) -> tuple[str, "AnnData"]:
     """(format, AnnData) of a file or folder, or of a part of it, decided by what is in it."""
     if path.is_dir():
         return open_folder(path, part, notes)
@@ -143,7 +147,7 @@ def table_suffix(path: Path) -> str:
     return Path(path.stem).suffix.lower() if path.suffix.lower() == PACKED else path.suffix.lower()
 
 
-def open_folder(path: Path, part: str, notes: list[str]):
+def open_folder(path: Path, part: str, notes: list[str]) -> tuple[str, "AnnData"]:
     """A .zarr store, or a folder of matrices with their names."""
     from scfviz.data.read_mtx import describe_below, read_mtx_folder
 
@@ -156,7 +160,7 @@ def open_folder(path: Path, part: str, notes: list[str]):
     raise describe_below(path)
 
 
-def open_zip(path: Path, part: str, notes: list[str]):
+def open_zip(path: Path, part: str, notes: list[str]) -> tuple[str, "AnnData"]:
     """A .zarr store or matrices with their names, in a .zip; anything else is refused with what is inside."""
     names = [n for n in open_zip_names(path) if not n.endswith("/")]
     visible = [n for n in names if "__MACOSX" not in n.split("/") and not source.is_macos_companion(Path(n).name)]
@@ -171,7 +175,7 @@ def open_zip(path: Path, part: str, notes: list[str]):
     raise zip_error(path, visible)
 
 
-def refuse_empty(adata, name: str) -> None:
+def refuse_empty(adata: "AnnData", name: str) -> None:
     """Refuse a dataset without cells or without genes."""
     for n, what in ((adata.n_obs, "cells"), (adata.n_vars, "genes")):
         if n == 0:
@@ -182,7 +186,7 @@ def refuse_empty(adata, name: str) -> None:
             )
 
 
-def looks_transposed(adata) -> bool:
+def looks_transposed(adata: "AnnData") -> bool:
     """Whether the names of the rows are genes and those of the columns are not."""
     from scfviz.data.genes import share_known
 
@@ -190,7 +194,7 @@ def looks_transposed(adata) -> bool:
     return share_known(names) > 0.2 and share_known(adata.var_names[:20_000]) < 0.02 and len(names) >= 50
 
 
-def transpose(adata, name: str):
+def transpose(adata: "AnnData", name: str) -> "AnnData":
     """Turn a genes x cells dataset, if it is in memory."""
     from scfviz.data.matrix import is_on_disk
 

@@ -5,7 +5,9 @@ from collections.abc import Iterator
 import h5py
 import numpy as np
 import pandas as pd
+import scipy.sparse as sp
 from anndata import AnnData
+from anndata.abc import CSRDataset
 
 from scfviz.data import matrix as mx
 from scfviz.data.assemble import assemble
@@ -68,7 +70,7 @@ def read_features(group: h5py.Group, n_features: int, notes: list[str]) -> pd.Da
     return var
 
 
-def open_csr(group: h5py.Group, shape: tuple[int, int], notes: list[str]):
+def open_csr(group: h5py.Group, shape: tuple[int, int], notes: list[str]) -> sp.csr_matrix | CSRDataset:
     """The matrix as cells x features, in memory or streamed into a temporary file.
 
     10x stores features x cells by columns, which is cells x features by rows.

@@ -1,6 +1,8 @@
 """Read AnnData's own formats, .h5ad and .zarr, leaving large matrices on disk."""
 
 import warnings
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import h5py
 import numpy as np
@@ -14,11 +16,17 @@ from scfviz.data import matrix as mx
 from scfviz.data.sidecar import write_sidecar
 from scfviz.errors import DatasetError
 
+if TYPE_CHECKING:
+    import zarr
+
+    Group = h5py.Group | zarr.Group
+    Array = h5py.Dataset | zarr.Array
+
 MAX_EXTRA_BYTES = 64 * 2**20
 SPARSE = ("csr_matrix", "csc_matrix", "csr_array", "csc_array")
 
 
-def read_anndata_file(root, name: str, notes: list[str]) -> AnnData:
+def read_anndata_file(root: "Group", name: str, notes: list[str]) -> AnnData:
     """Build an AnnData from an open .h5ad file or .zarr group.
 
     Tables are in memory; matrices are sparse in memory, or stay on disk.
@@ -72,7 +80,7 @@ def read_anndata_file(root, name: str, notes: list[str]) -> AnnData:
         )
 
 
-def read_frame(root, key: str, name: str, notes: list[str]) -> pd.DataFrame:
+def read_frame(root: "Group", key: str, name: str, notes: list[str]) -> pd.DataFrame:
     """The table of cells or genes, in today's layout or the one before anndata 0.7."""
     kind = {"obs": "cells", "var": "genes", "raw.var": "genes"}[key]
     if key not in root:
@@ -91,7 +99,7 @@ def read_frame(root, key: str, name: str, notes: list[str]) -> pd.DataFrame:
     return frame
 
 
-def read_columns(group, notes: list[str]) -> pd.DataFrame:
+def read_columns(group: "Group", notes: list[str]) -> pd.DataFrame:
     """A stored table; columns that cannot be read are left out and named, the names of the rows must be there."""
     try:
         return read_elem(group)
@@ -107,7 +115,7 @@ def read_columns(group, notes: list[str]) -> pd.DataFrame:
         return pd.DataFrame(columns, index=index)
 
 
-def read_compound(elem, root, key: str, name: str) -> pd.DataFrame:
+def read_compound(elem: "Array", root: "Group", key: str, name: str) -> pd.DataFrame:
     """A table stored as one compound array, in HDF5 or zarr; its category names are in uns."""
     if elem.dtype.names is None:
         raise DatasetError(
@@ -135,7 +143,7 @@ def decode(values: np.ndarray) -> np.ndarray:
     return np.array([v.decode("utf-8", "replace") if isinstance(v, bytes) else str(v) for v in values], dtype=object)
 
 
-def open_matrix(elem, key: str, name: str):
+def open_matrix(elem: "Group | Array", key: str, name: str) -> mx.Matrix:
     """A matrix on disk, sparse or dense, refused if it does not hold numbers."""
     if hasattr(elem, "keys"):
         attrs = dict(elem.attrs)
@@ -169,7 +177,7 @@ def refuse_non_numbers(dtype: np.dtype, key: str, name: str) -> None:
     )
 
 
-def settle(opened, key: str, stay_on_disk: bool, notes: list[str]):
+def settle(opened: mx.Matrix, key: str, stay_on_disk: bool, notes: list[str]) -> mx.Matrix:
     """Load a matrix as CSR, or leave it on disk in a form that can be read by rows."""
     if not stay_on_disk:
         if isinstance(opened, CSCDataset):
@@ -196,7 +204,7 @@ def settle(opened, key: str, stay_on_disk: bool, notes: list[str]):
     return opened
 
 
-def csc_chunks(matrix: CSCDataset):
+def csc_chunks(matrix: CSCDataset) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """(rows, columns, values) of a CSC matrix on disk, in runs of columns."""
     group, budget = matrix.group, mx.BLOCK_BYTES // 8
     indptr = np.asarray(group["indptr"][:]).astype(np.int64)
@@ -206,7 +214,7 @@ def csc_chunks(matrix: CSCDataset):
         yield np.asarray(group["indices"][low:high]), columns, np.asarray(group["data"][low:high])
 
 
-def read_extras(root, key: str, notes: list[str], n_obs: int | None = None) -> dict:
+def read_extras(root: "Group", key: str, notes: list[str], n_obs: int | None = None) -> dict:
     """What can be read of `obsm` or `uns`; an element that cannot, or is very large, stays in the file and is named."""
     group = root[key] if key in root else None
     if not hasattr(group, "keys"):
@@ -227,7 +235,7 @@ def read_extras(root, key: str, notes: list[str], n_obs: int | None = None) -> d
     return found
 
 
-def stored_bytes(elem) -> int:
+def stored_bytes(elem: "Group | Array") -> int:
     """Bytes of an element of a file, with everything below it."""
     if hasattr(elem, "keys"):
         return sum(stored_bytes(elem[name]) for name in elem)

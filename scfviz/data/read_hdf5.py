@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import h5py
+from anndata import AnnData
 
 from scfviz.data import choices, read_10x, read_anndata, read_loom
 from scfviz.data.formats import shorten
@@ -27,7 +28,7 @@ LAYOUTS = (
 )
 
 
-def open_hdf5(path: Path, part: str, notes: list[str]):
+def open_hdf5(path: Path, part: str, notes: list[str]) -> tuple[str, AnnData]:
     """(format, AnnData) of an HDF5 file, by the groups inside.
 
     Parameters
@@ -108,10 +109,10 @@ def look_through(file: h5py.File, name: str) -> None:
     """
     filters: set[int] = set()
 
-    def check_link(key: str, link) -> bool | None:
+    def check_link(key: str, link: h5py.HardLink | h5py.SoftLink | h5py.ExternalLink) -> bool | None:
         return True if isinstance(link, h5py.ExternalLink) else None
 
-    def check_object(key: str, elem) -> bool | None:
+    def check_object(key: str, elem: h5py.Group | h5py.Dataset) -> bool | None:
         if not isinstance(elem, h5py.Dataset):
             return None
         if elem.chunks:

@@ -1,7 +1,7 @@
 """Long tables: one line for each gene of each cell (gene, cell, count), as umi_tools, BD Rhapsody and others write."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,12 +101,12 @@ def first_of(*choices: list[int]) -> int | None:
     return next((found[0] for found in choices if found), None)
 
 
-def share_of(pattern: re.Pattern, values) -> float:
+def share_of(pattern: re.Pattern, values: Sequence[str]) -> float:
     """Share of values of a form."""
     return sum(pattern.fullmatch(v) is not None for v in values) / len(values)
 
 
-def repeats(genes, cells) -> bool:
+def repeats(genes: Sequence[str], cells: Sequence[str]) -> bool:
     """Whether pairs of gene and cell are distinct while genes or cells come again, as they do in no matrix."""
     fewer = min(len(set(genes)), len(set(cells)))
     return fewer < len(genes) and len(set(zip(genes, cells, strict=True))) > 0.5 * len(genes)

@@ -9,10 +9,13 @@ import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pandas as pd
+import scipy.sparse as sp
 from anndata import AnnData
+from anndata.abc import CSRDataset
 
 from scfviz.data import choices
 from scfviz.data.assemble import assemble
@@ -202,7 +205,7 @@ def load(
     value: int = 0,
     first_gene: int = 0,
     cell_places: np.ndarray | None = None,
-):
+) -> sp.csr_matrix | CSRDataset:
     """The cells x genes matrix of a file, or of a part of its columns.
 
     Parameters
@@ -227,13 +230,13 @@ def load(
     return assemble(chunks(), shape, notes)
 
 
-def unpack(handle) -> io.BufferedIOBase:
+def unpack(handle: BinaryIO) -> io.BufferedIOBase:
     """A stream of plain bytes, unpacked when it is gzip."""
     buffered = io.BufferedReader(handle) if not hasattr(handle, "peek") else handle
     return gzip.open(buffered, "rb") if buffered.peek(2)[:2] == GZIP_MAGIC else buffered
 
 
-def read_mtx_header(stream, label: str) -> tuple[int, int, int]:
+def read_mtx_header(stream: BinaryIO, label: str) -> tuple[int, int, int]:
     """Rows, columns and entries from the head of a Matrix Market file; the stream is left at the first entry."""
     first = stream.readline(2**16).decode("ascii", "replace").lower().split()
     if len(first) < 4 or first[0] != "%%matrixmarket":
@@ -267,7 +270,7 @@ def read_mtx_header(stream, label: str) -> tuple[int, int, int]:
 
 
 def mtx_entries(
-    stream, turned: bool, head: Head, value: int = 0
+    stream: BinaryIO, turned: bool, head: Head, value: int = 0
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """(cells, genes, values) chunks of a Matrix Market body, which must be complete."""
     n_read, shape, label = 0, head.shape, head.label

@@ -79,7 +79,7 @@ def without_gene_columns(layout: Layout) -> Layout:
     return replace(layout, others=others, columns=[c for c, _ in left], kept=[i for _, i in left], above=above)
 
 
-def typed(values: list[str]):
+def typed(values: list[str]) -> np.ndarray:
     """A column of text, as numbers where all are."""
     try:
         return pd.to_numeric(pd.Series(values)).to_numpy()

@@ -4,6 +4,7 @@ import re
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from scfviz.data import choices
 from scfviz.data.formats import ZARR_METADATA, shorten
@@ -11,13 +12,17 @@ from scfviz.data.read_anndata import read_anndata_file
 from scfviz.data.source import dataset_files
 from scfviz.errors import DatasetError
 
+if TYPE_CHECKING:
+    import zarr
+    from anndata import AnnData
+
 PICKLE = re.compile(r'"(?:numcodecs\.)?pickle"')
 ARRAY_METADATA = (".zarray", ".zmetadata", "zarr.json")
 # A member of a .zip is read as a whole: a few packed kilobytes can unpack to more than memory holds.
 MAX_MEMBER_BYTES = 2**31
 
 
-def open_zarr_folder(path: Path, part: str, notes: list[str]):
+def open_zarr_folder(path: Path, part: str, notes: list[str]) -> tuple[str, "AnnData"]:
     """(format, AnnData) of a .zarr folder."""
     import zarr
 
@@ -28,7 +33,7 @@ def open_zarr_folder(path: Path, part: str, notes: list[str]):
     return open_root(zarr.open_group(path, mode="r"), path, part, notes)
 
 
-def open_zarr_zip(path: Path, part: str, notes: list[str]):
+def open_zarr_zip(path: Path, part: str, notes: list[str]) -> tuple[str, "AnnData"]:
     """(format, AnnData) of a .zarr store in a .zip, at its top or in a folder of it."""
     import zarr
 
@@ -70,7 +75,7 @@ def refuse_pickles(metadata: Iterable[tuple[str, str]], name: str) -> None:
             )
 
 
-def open_root(root, path: Path, part: str, notes: list[str]):
+def open_root(root: "zarr.Group", path: Path, part: str, notes: list[str]) -> tuple[str, "AnnData"]:
     """(format, AnnData) of an open store: itself, a modality of MuData, or a table of SpatialData."""
     name = shorten(path.name)
     keys = list(root)

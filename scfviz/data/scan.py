@@ -1,6 +1,7 @@
 """Read every value of the chosen matrix once: refuse what is no count, and keep what later steps need to know."""
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.sparse as sp
@@ -11,6 +12,9 @@ from scfviz.data.candidates import MIN_WHOLE_OF_ESTIMATES, Candidate, count_var,
 from scfviz.data.genes import GeneMatch
 from scfviz.data.recovery import count_failing
 from scfviz.errors import DatasetError
+
+if TYPE_CHECKING:
+    from anndata import AnnData
 
 MAX_FAILING_CELLS = 0.05
 N_NAMES = 3
@@ -38,7 +42,7 @@ class Scan:
     foreign: np.ndarray = field(default_factory=lambda: np.empty(0))  # (n_obs,) counts on genes of another species
 
 
-def scan(adata, chosen: Candidate, name: str, match: GeneMatch | None = None) -> Scan:
+def scan(adata: "AnnData", chosen: Candidate, name: str, match: GeneMatch | None = None) -> Scan:
     """Read the chosen matrix in blocks of cells.
 
     Parameters
@@ -124,7 +128,7 @@ def refuse_unlike(found: Scan, chosen: Candidate, name: str) -> None:
         )
 
 
-def refuse_bad_values(adata, chosen: Candidate, start: int, block: sp.csr_matrix, name: str) -> None:
+def refuse_bad_values(adata: "AnnData", chosen: Candidate, start: int, block: sp.csr_matrix, name: str) -> None:
     """Refuse missing, infinite and negative values, naming the first cell and gene that has one."""
     if block.nnz == 0:
         return

@@ -13,13 +13,16 @@ from pathlib import Path
 import h5py
 import numpy as np
 import scipy.sparse as sp
+from anndata.abc import CSRDataset
 from anndata.io import sparse_dataset
 
 N_BUCKETS = 128
+# Rows, columns and values of some entries.
+Chunk = tuple[np.ndarray, np.ndarray, np.ndarray]
 ENTRY = np.dtype([("row", "<i4"), ("column", "<i4"), ("value", "<f4")])
 
 
-def write_sidecar(chunks: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]], shape: tuple[int, int]):
+def write_sidecar(chunks: Iterable[Chunk], shape: tuple[int, int]) -> CSRDataset:
     """Store (rows, columns, values) chunks as a float32 CSR matrix on disk, deleted when no longer used.
 
     Returns
@@ -41,7 +44,7 @@ def write_sidecar(chunks: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]], s
     return matrix
 
 
-def fill_buckets(chunks, folder: Path, per_bucket: int) -> list[Path]:
+def fill_buckets(chunks: Iterable[Chunk], folder: Path, per_bucket: int) -> list[Path]:
     """Append every entry to the file of its bucket of rows."""
     paths = [folder / f"bucket{i}" for i in range(N_BUCKETS)]
     handles = [open(path, "wb") for path in paths]

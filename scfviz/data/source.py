@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TextIO
 
 from scfviz.data.formats import ZARR_METADATA, is_matrix_file, shorten
 from scfviz.errors import DatasetError
@@ -221,7 +222,7 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
-def open_text(path: Path):
+def open_text(path: Path) -> TextIO:
     """A text file for reading, unpacked on the way when it is a gzip file.
 
     The text is UTF-8, or UTF-16 where the file says so; bytes that are neither become replacement characters.

@@ -2,11 +2,15 @@
 
 import re
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from scfviz.data import matrix as mx
 from scfviz.errors import DatasetError
+
+if TYPE_CHECKING:
+    from anndata import AnnData
 
 # Names of columns that describe genes: featureCounts, annotation, statistics of genes, results of tests.
 ANNOTATION = re.compile(
@@ -38,7 +42,7 @@ def describes_genes(names: Sequence[str]) -> np.ndarray:
     return np.array([ANNOTATION.match(str(name).strip()) is not None for name in names], dtype=bool)
 
 
-def refuse_gene_table(adata, name: str) -> None:
+def refuse_gene_table(adata: "AnnData", name: str) -> None:
     """Refuse a dataset whose few "cells" are columns about genes.
 
     Raises
@@ -68,7 +72,7 @@ def refuse_gene_table(adata, name: str) -> None:
             )
 
 
-def numbers_genes(adata) -> bool:
+def numbers_genes(adata: "AnnData") -> bool:
     """Whether the only row counts the genes: 0, 1, 2, ... in their order, or the other way round."""
     if adata.n_obs != 1 or adata.X is None or np.dtype(adata.X.dtype).kind not in "biuf":
         return False

@@ -6,6 +6,7 @@ values are follows from their size, or is said by the caller.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,9 @@ from scfviz.data import matrix as mx
 from scfviz.data.align import with_unique_names
 from scfviz.data.genes import GeneReport, match_genes
 from scfviz.errors import DatasetError, OptionError
+
+if TYPE_CHECKING:
+    from anndata import AnnData
 
 KINDS = ("counts", "tpm", "log")
 LARGEST_LOG = 50.0  # no logarithm of an expression value is as large, to whatever base
@@ -55,7 +59,7 @@ class AlignedValues:
 
 
 def align_values(
-    adata,
+    adata: "AnnData",
     genes: Sequence[str] | None = None,
     *,
     kind: str | None = None,

@@ -2,6 +2,7 @@
 
 import csv
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -131,7 +132,7 @@ def load_vocabulary() -> GeneVocabulary:
     )
 
 
-def unshared(pairs) -> dict[str, str]:
+def unshared(pairs: Iterable[tuple[str, Iterable[str]]]) -> dict[str, str]:
     """Name to symbol from (symbol, names) pairs; a name that two symbols have maps to `AMBIGUOUS`."""
     found: dict[str, str] = {}
     for symbol, names in pairs:

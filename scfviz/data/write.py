@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import anndata
 import h5py
@@ -30,6 +31,7 @@ MAX_GRAPH_BYTES = 2**28
 NO_COLOR = "#8f999b"
 WRITE_ROWS = 8192
 Progress = Callable[[float], None]
+Rows = TypeVar("Rows", np.ndarray, sp.spmatrix, pd.DataFrame)
 
 
 @dataclass(frozen=True)
@@ -209,7 +211,7 @@ def refuse_other_lengths(additions: dict[str, dict], n_obs: int, n_vars: int) ->
                 )
 
 
-def is_current_h5ad(path: Path, adata) -> bool:
+def is_current_h5ad(path: Path, adata: anndata.AnnData) -> bool:
     """Whether the file can be copied and added to: an .h5ad whose tables have today's layout."""
     if adata.uns["scfviz_source"]["format"] != "h5ad" or was_turned(adata):
         return False
@@ -217,7 +219,7 @@ def is_current_h5ad(path: Path, adata) -> bool:
         return all(file[k].attrs.get("encoding-type") == "dataframe" for k in ("obs", "var"))
 
 
-def rewrite_whole(path: Path, adata, partial: Path) -> bool:
+def rewrite_whole(path: Path, adata: anndata.AnnData, partial: Path) -> bool:
     """Write a .zarr or an old .h5ad anew with everything in it; False where anndata cannot, or should not (size)."""
     origin = adata.uns["scfviz_source"]
     if origin["format"] not in ("h5ad", "zarr") or was_turned(adata) or reads_from_disk(adata):
@@ -232,12 +234,14 @@ def rewrite_whole(path: Path, adata, partial: Path) -> bool:
     return True
 
 
-def was_turned(adata) -> bool:
+def was_turned(adata: anndata.AnnData) -> bool:
     """Whether the reader turned the table, so that its cells are the file's columns."""
     return TURNED in adata.uns["scfviz_source"]["notes"]
 
 
-def write_converted(adata, path: Path, cells: np.ndarray | None = None, progress: Progress | None = None) -> None:
+def write_converted(
+    adata: anndata.AnnData, path: Path, cells: np.ndarray | None = None, progress: Progress | None = None
+) -> None:
     """Write a dataset as .h5ad, all cells or some; matrices that are on disk go over in blocks of cells."""
     source = adata.uns.pop("scfviz_source")
     obs, uns = (adata.obs, dict(adata.uns)) if cells is None else narrow(adata.obs, dict(adata.uns), cells)
@@ -245,7 +249,7 @@ def write_converted(adata, path: Path, cells: np.ndarray | None = None, progress
     sizes = [0 if matrix is None else mx.size_in_memory(matrix) for matrix in matrices]
     done = iter(np.cumsum([0, *sizes]) / max(1, sum(sizes)))
 
-    def write(group: h5py.Group, key: str, matrix) -> None:
+    def write(group: h5py.Group, key: str, matrix: mx.Matrix) -> None:
         before, share = float(next(done)), mx.size_in_memory(matrix) / max(1, sum(sizes))
         write_matrix(group, key, matrix, cells, progress and (lambda part: progress(before + share * part)))
 
@@ -273,7 +277,7 @@ def write_converted(adata, path: Path, cells: np.ndarray | None = None, progress
     adata.uns["scfviz_source"] = source
 
 
-def take_rows(value, cells: np.ndarray):
+def take_rows(value: Rows, cells: np.ndarray) -> Rows:
     """Some rows of an array or a table."""
     return value.iloc[cells] if isinstance(value, pd.DataFrame) else value[cells]
 
@@ -316,7 +320,7 @@ def carry_over(path_in: Path, partial: Path, cells: np.ndarray) -> None:
 
 
 def write_matrix(
-    group: h5py.Group, key: str, matrix, cells: np.ndarray | None = None, progress: Progress | None = None
+    group: h5py.Group, key: str, matrix: mx.Matrix, cells: np.ndarray | None = None, progress: Progress | None = None
 ) -> None:
     """Store a matrix, or some rows of it, as CSR, block by block."""
     target = group.create_group(key)
@@ -341,7 +345,7 @@ def write_matrix(
     target.create_dataset("indptr", data=indptr)
 
 
-def chosen_blocks(matrix, cells: np.ndarray) -> Iterator[tuple[int, sp.csr_matrix]]:
+def chosen_blocks(matrix: mx.Matrix, cells: np.ndarray) -> Iterator[tuple[int, sp.csr_matrix]]:
     """(first of `cells`, their rows) in order. The matrix is read from its beginning to its end, where they lie."""
     rows = mx.block_rows(matrix)
     bounds = np.searchsorted(cells, np.arange(0, matrix.shape[0] + rows, rows))
@@ -414,7 +418,7 @@ def free_key(key: str, taken: set[str]) -> str:
     return free
 
 
-def add_column(obs: h5py.Group, name: str, values) -> None:
+def add_column(obs: h5py.Group, name: str, values: np.ndarray | pd.Series | pd.Categorical) -> None:
     """Append a column to a stored table."""
     values = values.array if isinstance(values, pd.Series) else values
     if not isinstance(values, pd.api.extensions.ExtensionArray):
