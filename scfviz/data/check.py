@@ -8,7 +8,7 @@ import numpy as np
 
 from scfviz.data.candidates import VERDICTS, Candidate, count_var, find_candidates, layer_of
 from scfviz.data.features import Features
-from scfviz.data.genes import GeneMatch
+from scfviz.data.genes import MIN_MODEL_GENES, GeneMatch
 from scfviz.data.likeness import FAR, WHY
 from scfviz.data.parts import PLUS, equals_part, is_same
 from scfviz.data.recovery import Recovery
@@ -155,8 +155,9 @@ def read(
     found = scan(adata, chosen, name, matched)
     if not trusted:
         refuse_unlike(found, chosen, name)
-    knows_none = matched is not None and not (matched.target >= 0).any()
-    if not found.totals.any() or (found.n_empty == found.n_obs and not knows_none):
+    # So few genes that only what needs no model can go on: then counts on any gene will do.
+    is_panel = matched is not None and matched.report.n_measured < min(MIN_MODEL_GENES, -(-len(matched.genes) // 5))
+    if not found.totals.any() or (found.n_empty == found.n_obs and not is_panel):
         where = "the genes that the model knows" if match else f"{chosen.location}"
         raise DatasetError(
             f"No cell of {name} has a single count in {where}.",

@@ -44,6 +44,9 @@ def test_two_genes_can_be_looked_at_and_only_the_model_refuses():
     assert len(opened.index) == 2 and opened.refusal is not None and opened.gene_report.n_measured == 1
     with pytest.raises(GeneError, match="At least 200"):
         opened.align()
+    adata = make_adata(names=["FOXP3", "MALAT1"])
+    adata.X = np.stack([np.zeros(60), np.arange(60) % 3 + 1], axis=1).astype(np.float32)
+    assert len(OpenDataset(adata).index) == 2, "counts on any gene will do"
     unknown = opened_with([f"probe_{i}" for i in range(30)])
     assert len(unknown.index) == 30 and not unknown.index.is_known.any() and unknown.refusal is not None
 

@@ -69,8 +69,8 @@ def test_a_file_with_a_map_of_its_own_needs_none(data):
 
 
 def test_a_panel_that_the_model_refuses_has_its_map(data):
-    cells = make_cells(90)
-    ad.AnnData(cells.X[:, :30], cells.obs, cells.var.iloc[:30]).write_h5ad(data / "panel.h5ad")
+    cells = make_cells(90, depth=400)
+    ad.AnnData(cells.X[:, :100], cells.obs, cells.var.iloc[:100]).write_h5ad(data / "panel.h5ad")
     open_explorer("panel.h5ad")
     work_off()
     assert spec_of(open_explorer("panel.h5ad"))["n"] == 90
