@@ -3,7 +3,7 @@
 Every set of group colours begins with published ones: Okabe and Ito's six that show on white and on dark alike (black
 and yellow do not), and Paul Tol's "bright" and "muted" without their greys. The others were chosen one by one, each the
 farthest from all before it in CIELAB for normal, protan and deutan vision (Machado 2009). Of the first 12 any two are
-at least 15 units apart in every vision, of all 60 at least 9.
+at least 15 units apart in every vision, of all 60 at least 8.
 """
 
 import re
@@ -28,10 +28,10 @@ _BRIGHT = _colors(
     "c05430 0054d8 cc903c 009cf0 786c90 782484 3c6ce4 a86054 90e4fc 3c90cc 788490 483c00 785490 601854 3c5430"
 )
 _MUTED = _colors(
-    "332288 88ccee 44aa99 117733 999933 ddcc77 cc6677 882255 aa4499 fce400 0060fc 249cfc 90f0c0 243c18 2418b4 "
-    "d8b424 0060cc 6c0060 c09c6c 78f0e4 5490cc a82400 ccf060 f04800 90b4fc e40048 849cc0 3c78cc fcb49c 5478fc "
-    "0c3c30 90309c 3c7854 30606c 54cccc c02478 1848cc fc9054 006030 e4e49c 00cc84 84849c 3030a8 90d8c0 78f0fc "
-    "3c600c 788454 00cc54 482478 483c78 e4cc18 003cd8 004848 e4e478 780018 4878e4 78b4e4 244830 5478a8 846084"
+    "332288 88ccee 44aa99 117733 999933 ddcc77 cc6677 882255 aa4499 4890fc 90f0c0 3c3018 3c9cd8 541860 c09c6c "
+    "78f0e4 1860c0 843000 f0d860 849cc0 307854 846c00 fcb49c 24606c 183c3c 78c0fc c0b43c 543c90 54cccc 249c48 "
+    "48a8fc 0078c0 b45490 006030 e4e49c 5484b4 90d8c0 78f0fc 544878 30cc84 b4b454 489078 3c3000 542454 3c3c30 "
+    "e46c54 00600c fc6c9c 3c78d8 540c6c a85454 b4780c 0048a8 9048a8 e4e478 84c0b4 78a8b4 9c7830 0c5454 6ca8d8"
 )
 OTHER = "#8f999b"
 FAINT = "rgba(128, 140, 143, 0.28)"
