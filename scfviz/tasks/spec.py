@@ -146,10 +146,10 @@ class Task:
     add_command
         `module:function` that adds the command, where it does not follow from the options.
     page, screen
-        Route of its page, and `module` that shows request and result. No page: the task is used from Python and the
-        command line. No screen: the generic one.
+        Route of its page, and `module` with `show_request(source)` or `show_result(job, source)`, or both. No page: the
+        task is used from Python and the command line. No screen: the generic one.
     reporting
-        `module` with what reports and scripts say of it, see `scfviz.reporting.fragments`; none: what follows from
+        `module` with what reports and scripts say of it, see `scfviz.tasks.reporting`; none: what follows from
         this line.
     """
 

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from scfviz.tasks.spec import Task
+from scfviz.tasks.spec import Task, load
 from scfviz.ui.frame import job_panel, page, sources, state
 from scfviz.ui.tasks import request
 
@@ -16,14 +16,19 @@ def show(task: Task) -> None:
 
 
 def show_task(task: Task, source: sources.Source) -> None:
-    """Request, progress or result, whichever it is time for."""
+    """Request, progress or result, whichever it is time for; functions of its screen go first."""
+    own = None if task.screen is None else load(task.screen)
     job = request.find_job(task, source)
-    if job is None:
+    if job is None and hasattr(own, "show_request"):
+        own.show_request(source)
+    elif job is None:
         request.show(task, source)
     elif job.state != "done":
         job_panel.show_progress(
             job.id, task.title, place=f"-{task.name}", on_leave=lambda: state.ask_anew(task.name)
         )  # fmt: skip
+    elif hasattr(own, "show_result"):
+        own.show_result(job, source)
     else:
         from scfviz.ui.tasks import result
 
