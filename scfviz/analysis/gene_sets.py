@@ -3,9 +3,10 @@
 import functools
 import re
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 
@@ -198,7 +199,7 @@ def choose_controls(
     return np.array(sorted(chosen), dtype=np.int64)
 
 
-def _limited_lines(file):
+def _limited_lines(file: TextIO) -> Iterator[str]:
     """Lines of a text file, none of which can fill the memory."""
     while line := file.readline(MAX_TEXT + MAX_GENES_PER_SET * 61):
         yield line

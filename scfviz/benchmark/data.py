@@ -3,12 +3,16 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from scfviz.analysis.baselines import Cells
 from scfviz.data.formats import DATASET_SUFFIXES, is_hidden
 from scfviz.errors import DatasetError, OptionError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 LABEL_COLUMNS = ("cell_type", "celltype", "CellType", "cell.type", "cell_ontology_class")
 FEWEST_FOR_FOLDS, FEWEST_MASKED = 30, 8
@@ -235,7 +239,7 @@ def load_cells(path: Path, genes: Sequence[str], max_cells: int, *, seed: int = 
     )
 
 
-def known_labels(obs) -> np.ndarray:
+def known_labels(obs: "pd.DataFrame") -> np.ndarray:
     """Cell types, object (n_obs,), `None` where unknown; from the first column that is called like one."""
     column = next((name for name in LABEL_COLUMNS if name in obs.columns), None)
     if column is None:

@@ -22,6 +22,7 @@ from scfviz.benchmark.data import (
     SEEN_PAIRS,
     Budget,
     Pair,
+    Side,
     choose_embedded,
     count_masked,
     find_datasets,
@@ -234,7 +235,7 @@ class _Run:
         cells = load_cells(path, self.genes, MAX_REFERENCE_CELLS, seed=self.seed)
         self.embedded(name, only_shared_labels(cells))
 
-    def _across(self, train, test, pair: Pair, score: str) -> list[Comparison]:
+    def _across(self, train: Side, test: Side, pair: Pair, score: str) -> list[Comparison]:
         sides = []
         for side in (train, test):
             cells, (rows, embeddings) = self._cells[side.dataset], self._embedded[side.dataset]

@@ -15,6 +15,7 @@ from scfviz.jobs import Workspace
 
 
 def add_app(commands: Any) -> None:
+    """Add the command `app`."""
     parser = commands.add_parser("app", help="open the app in the browser")
     parser.add_argument("--port", type=int, help="port of the server; the first free one from 8501 when left out")
     parser.add_argument("--data", type=Path, action="append", metavar="DIR", help="folder whose files may be opened")

@@ -9,6 +9,7 @@ from scfviz.commands.shared import add_json, add_threads, show_report
 
 
 def add_benchmark(commands: Any) -> None:
+    """Add the command `benchmark`."""
     parser = commands.add_parser("benchmark", help="score a checkpoint beside simple methods")
     parser.add_argument("--checkpoint", type=Path, required=True, metavar="DIR", help="checkpoint folder to score")
     parser.add_argument("--compare", type=Path, metavar="DIR", help="another checkpoint, scored on the same cells")

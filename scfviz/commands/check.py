@@ -7,6 +7,7 @@ from scfviz.commands.shared import add_file, show_report
 
 
 def add_check(commands: Any) -> None:
+    """Add the command `check`."""
     parser = commands.add_parser("check", help="say what a file holds and whether the model can use it")
     add_file(parser)
     parser.set_defaults(run=_check)

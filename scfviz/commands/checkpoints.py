@@ -8,6 +8,7 @@ from scfviz.commands.shared import add_json, show_report
 
 
 def add_import_checkpoint(commands: Any) -> None:
+    """Add the command `import-checkpoint`."""
     parser = commands.add_parser(
         "import-checkpoint", help="turn the official models.ckpt into checkpoint folders (cell, gene, rde)"
     )

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 
 def add_embed(commands: Any) -> None:
+    """Add the command `embed`."""
     parser = commands.add_parser("embed", help="embed each cell, or bulk sample")
     add_inference(parser, "OUT.h5ad", "a new file: yours with obsm['X_scfoundation']; or OUT.npy, the numbers alone")
     add_published_input(parser)
@@ -42,6 +43,7 @@ def _embed(args: argparse.Namespace) -> int:
 
 
 def add_embed_genes(commands: Any) -> None:
+    """Add the command `embed-genes`."""
     parser = commands.add_parser("embed-genes", help="embedding of each gene: its mean over cells, or in each cell")
     add_inference(parser, "OUT.h5ad", "a new file: yours with the means in varm; with --per-cell OUT.npy")
     parser.add_argument("--group-by", metavar="COLUMN", help="column of obs: one mean for each of its values")
@@ -107,6 +109,7 @@ def _embed_genes_per_cell(args: argparse.Namespace) -> int:
 
 
 def add_expression(commands: Any) -> None:
+    """Add the command `expression`."""
     parser = commands.add_parser("expression", help="predict the expression of all genes of the model in each cell")
     add_inference(parser, "OUT.h5ad", "a new file: cells x genes of the model, ln(1 + counts per 10,000); or OUT.npy")
     parser.set_defaults(run=_expression)

@@ -9,6 +9,7 @@ from typing import Any
 
 
 def add_file(parser: argparse.ArgumentParser) -> None:
+    """Add the file to read, where its genes and counts are, and `--json`."""
     parser.add_argument("file", type=Path, metavar="FILE", help="h5ad, zarr, 10x h5 or mtx, loom, csv, tsv")
     parser.add_argument("--gene-column", metavar="COLUMN", help="column of var with the genes; found when left out")
     parser.add_argument(
@@ -18,14 +19,17 @@ def add_file(parser: argparse.ArgumentParser) -> None:
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
+    """Add `--json`."""
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
 
 def add_threads(parser: argparse.ArgumentParser) -> None:
+    """Add `--threads`."""
     parser.add_argument("--threads", type=int, metavar="N", help="threads that compute; all cores that may be used")
 
 
 def add_unfinished(parser: argparse.ArgumentParser) -> None:
+    """Add `--resume` and `--start-over`, of which one may be given."""
     unfinished = parser.add_mutually_exclusive_group()
     unfinished.add_argument("--resume", action="store_true", help="go on where an interrupted run stopped")
     unfinished.add_argument("--start-over", action="store_true", help="delete what an interrupted run has computed")
@@ -37,6 +41,7 @@ def say(line: str) -> None:
 
 
 def show_report(args: argparse.Namespace, text: list[str], report: dict[str, Any]) -> None:
+    """Print a report: its text, or with `--json` all of it."""
     print(json.dumps(report, indent=1, default=str) if args.json else "\n".join(text))
 
 
@@ -47,6 +52,7 @@ class Progress:
         self.things, self._start, self._first = things, 0.0, -1
 
     def __call__(self, done: int, total: int) -> None:
+        """Show how many are done, and the time left at the pace so far."""
         if not sys.stderr.isatty():
             return
         now = time.monotonic()

@@ -106,7 +106,7 @@ def check_counts(adata: "AnnData", *, counts: str | None = None) -> CountsReport
 
 
 def check_and_match(
-    adata, *, counts: str | None = None, match: Match | None = None
+    adata: "AnnData", *, counts: str | None = None, match: Match | None = None
 ) -> tuple[CountsReport, GeneMatch | None]:
     """`check_counts`, and what `match` says to the genes of the chosen matrix: its table of genes and its features.
 

@@ -18,6 +18,8 @@ from scfviz.tasks.registry import written
 from scfviz.tasks.result import Result, read_result
 
 if TYPE_CHECKING:
+    from anndata import AnnData
+
     from scfviz.analysis.expression import Expression
     from scfviz.data.align import AlignedCounts
     from scfviz.data.open import OpenDataset
@@ -65,7 +67,7 @@ def open_expression(counts: "AlignedCounts", store: str | Path | None) -> "Expre
 
 
 def read_context(
-    adata,
+    adata: "AnnData",
     expression: "Callable[[], Expression]",
     results: Sequence[Path] = (),
     *,
@@ -132,6 +134,6 @@ def _place(result: Result, n_obs: int) -> np.ndarray:
     return place
 
 
-def _is_map(value) -> bool:
+def _is_map(value: object) -> bool:
     shape = getattr(value, "shape", ())
     return len(shape) == 2 and shape[1] >= 2 and np.issubdtype(getattr(value, "dtype", object), np.number)

@@ -8,6 +8,7 @@ import json
 import math
 import pprint
 import textwrap
+from collections.abc import Iterable
 from typing import Any
 
 from scfviz.analysis.selection.rules import Rule, from_json, to_json
@@ -419,7 +420,7 @@ table.to_csv(RESULTS / "composition.csv")"""
     return Cell("What groups are made of: numbers of cells, in composition.csv.", code)
 
 
-def _numbers(values) -> str:
+def _numbers(values: Iterable[float]) -> str:
     """Numbers in six digits as Python text."""
     texts = [f"{value:.6g}" if math.isfinite(value) else f"float('{value}')" for value in map(float, values)]
     return "[" + textwrap.fill(", ".join(texts), _LINE) + "]"

@@ -2,12 +2,15 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from scfviz.tasks.result import Result
 from scfviz.tasks.spec import Task
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _ABOUT = ("version", "options", "provenance", "checkpoint", "genes", "n_obs", "n_removed")
 
@@ -44,7 +47,7 @@ def about(task: Task, result: Result) -> dict[str, Any]:
     return found | {"options": options} | extra
 
 
-def spread(column, place: np.ndarray, index=None):
+def spread(column: "pd.Series", place: np.ndarray, index: "pd.Index | None" = None) -> "pd.Series":
     """A column of the kept cells on all cells of the file, missing for the others."""
     import pandas as pd
 

@@ -61,6 +61,7 @@ class Polygon:
     vertices: tuple[tuple[float, float], ...]
 
     def mask(self, context: SelectionContext) -> np.ndarray:
+        """Which cells the rule chooses: bool (n_obs,)."""
         from matplotlib.path import Path
 
         xy, line = _map(context, self.map), np.array(self.vertices, dtype=np.float64)
@@ -71,6 +72,7 @@ class Polygon:
         return inside
 
     def describe(self) -> str:
+        """The rule in words."""
         return f"a lasso of {len(self.vertices)} points on the map '{self.map}'"
 
 
@@ -83,11 +85,13 @@ class Rectangle:
     y: tuple[float, float]
 
     def mask(self, context: SelectionContext) -> np.ndarray:
+        """Which cells the rule chooses: bool (n_obs,)."""
         xy = _map(context, self.map)
         low, high = (self.x[0], self.y[0]), (self.x[1], self.y[1])
         return ((xy >= low) & (xy <= high)).all(axis=1)
 
     def describe(self) -> str:
+        """The rule in words."""
         return f"a box on the map '{self.map}' (x {self.x[0]:g} to {self.x[1]:g}, y {self.y[0]:g} to {self.y[1]:g})"
 
 
@@ -99,6 +103,7 @@ class Categories:
     values: tuple[str | float | bool | None, ...]
 
     def mask(self, context: SelectionContext) -> np.ndarray:
+        """Which cells the rule chooses: bool (n_obs,)."""
         column = _column(context, self.column)
         vector = read_column(column)
         chosen = np.zeros(context.n_obs, dtype=bool)
@@ -112,6 +117,7 @@ class Categories:
         return chosen
 
     def describe(self) -> str:
+        """The rule in words."""
         values = ", ".join("missing" if v is None else str(v) for v in self.values[:6])
         more = f" and {len(self.values) - 6} more" if len(self.values) > 6 else ""
         return f"{self.column} is {values}{more}"
@@ -138,6 +144,7 @@ class Threshold:
     value: float
 
     def mask(self, context: SelectionContext) -> np.ndarray:
+        """Which cells the rule chooses: bool (n_obs,)."""
         if self.kind == "gene":
             if context.read_gene is None:
                 raise OptionError("Genes cannot be asked for here.", "", "Use columns of the table of cells.")
@@ -154,6 +161,7 @@ class Threshold:
             return OPERATORS[self.op](values, self.value) & known
 
     def describe(self) -> str:
+        """The rule in words."""
         unit = " (ln of 1 + counts per 10,000)" if self.kind == "gene" else ""
         return f"{self.name} {self.op} {self.value:g}{unit}"
 
@@ -165,9 +173,11 @@ class Query:
     text: str
 
     def mask(self, context: SelectionContext) -> np.ndarray:
+        """Which cells the rule chooses: bool (n_obs,)."""
         return evaluate_query(self.text, context.obs, context.read_gene)
 
     def describe(self) -> str:
+        """The rule in words."""
         return f"the query {self.text.strip()}"
 
 
@@ -178,9 +188,11 @@ class Cells:
     names: tuple[str, ...]
 
     def mask(self, context: SelectionContext) -> np.ndarray:
+        """Which cells the rule chooses: bool (n_obs,)."""
         return np.asarray(context.obs.index.astype(str).isin(set(self.names)))
 
     def describe(self) -> str:
+        """The rule in words."""
         return f"a list of {len(self.names):,} cells"
 
 
@@ -191,9 +203,11 @@ class Union:
     parts: tuple["Rule", ...]
 
     def mask(self, context: SelectionContext) -> np.ndarray:
+        """Which cells the rule chooses: bool (n_obs,)."""
         return np.logical_or.reduce([part.mask(context) for part in self.parts])
 
     def describe(self) -> str:
+        """The rule in words."""
         return " or ".join(f"({part.describe()})" for part in self.parts)
 
 
@@ -204,9 +218,11 @@ class Intersection:
     parts: tuple["Rule", ...]
 
     def mask(self, context: SelectionContext) -> np.ndarray:
+        """Which cells the rule chooses: bool (n_obs,)."""
         return np.logical_and.reduce([part.mask(context) for part in self.parts])
 
     def describe(self) -> str:
+        """The rule in words."""
         return " and ".join(f"({part.describe()})" for part in self.parts)
 
 
@@ -218,9 +234,11 @@ class Difference:
     right: "Rule"
 
     def mask(self, context: SelectionContext) -> np.ndarray:
+        """Which cells the rule chooses: bool (n_obs,)."""
         return self.left.mask(context) & ~self.right.mask(context)
 
     def describe(self) -> str:
+        """The rule in words."""
         return f"({self.left.describe()}) without ({self.right.describe()})"
 
 
@@ -231,9 +249,11 @@ class Invert:
     part: "Rule"
 
     def mask(self, context: SelectionContext) -> np.ndarray:
+        """Which cells the rule chooses: bool (n_obs,)."""
         return ~self.part.mask(context)
 
     def describe(self) -> str:
+        """The rule in words."""
         return f"everything but ({self.part.describe()})"
 
 

@@ -54,11 +54,17 @@ ShouldStop = Callable[[], bool]
 class Kind(Protocol):
     """What the module of a kind offers."""
 
-    def prepare(self, options: dict[str, Any], workspace: Workspace) -> tuple[dict[str, Any], dict[str, Any]]: ...
+    def prepare(self, options: dict[str, Any], workspace: Workspace) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Complete and check the options; returns them, and what identifies the job."""
+        ...
 
-    def datasets(self, options: dict[str, Any]) -> tuple[str, ...]: ...
+    def datasets(self, options: dict[str, Any]) -> tuple[str, ...]:
+        """Every dataset that the options name."""
+        ...
 
-    def run(self, folder: Path, options: dict[str, Any], report: Report, should_stop: ShouldStop) -> None: ...
+    def run(self, folder: Path, options: dict[str, Any], report: Report, should_stop: ShouldStop) -> None:
+        """Compute and write the result files into `folder`; raises `Stopped` once `should_stop` says so."""
+        ...
 
 
 def get_kind(name: str) -> Kind:

@@ -7,7 +7,7 @@ rules, notes, `trust`: which test to believe, `donor_columns`: columns that can 
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,12 @@ from scfviz.jobs.kinds import Report, ShouldStop, check_job_ids, fill_options, n
 from scfviz.jobs.memory import Need, refuse_what_cannot_fit
 from scfviz.jobs.workspace import Workspace, read_json, write_json
 from scfviz.tasks.names import describe as describe_rule
+
+if TYPE_CHECKING:
+    from scfviz.analysis.differential_expression import Comparison
+    from scfviz.analysis.expression import Expression
+    from scfviz.analysis.pseudobulk import PseudobulkComparison
+    from scfviz.data.align import AlignedCounts
 
 TITLE = "Comparison"
 VERSION = 2  # part of the identity: raise it when the same options give other results
@@ -133,14 +139,14 @@ def run(folder: Path, options: dict[str, Any], report: Report, should_stop: Shou
 
 
 def _compare(
-    counts,
-    expression,
+    counts: "AlignedCounts",
+    expression: "Expression",
     group: np.ndarray,
     reference: np.ndarray,
     options: dict[str, Any],
     report: Report,
     should_stop: ShouldStop,
-):
+) -> "Comparison | PseudobulkComparison":
     from scfviz.analysis.differential_expression import compare_cells
     from scfviz.analysis.pseudobulk import compare_donors
 

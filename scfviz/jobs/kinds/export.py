@@ -23,8 +23,10 @@ from scfviz.tasks.registry import get_task, written
 from scfviz.tasks.result import Result, read_result
 
 if TYPE_CHECKING:
+    from anndata import AnnData
+
     from scfviz.analysis.labels.labels import Annotation
-    from scfviz.analysis.selection.rules import SelectionContext
+    from scfviz.analysis.selection.rules import Rule, SelectionContext
 
 TITLE = "Export"
 VERSION = 2  # part of the identity: raise it when the same options give other results
@@ -146,14 +148,14 @@ def write_dataset(
 
 
 def write_file(
-    adata,
+    adata: "AnnData",
     path: Path,
     source: Mapping[str, Any],
     *,
     labels: Mapping[str, "Annotation"],
     named: Sequence[tuple[str, Any]] = (),
     context: "SelectionContext | None" = None,
-    rule=None,
+    rule: "Rule | None" = None,
     cells: np.ndarray | None = None,
     results: Sequence[Path] = (),
     colors: Mapping[str, Mapping[str, str]] | None = None,
@@ -249,7 +251,7 @@ def read_lineage(uns: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def extend_lineage(
-    lineage: list[dict[str, Any]], source: Mapping[str, Any], rule, cells: np.ndarray, n_obs: int
+    lineage: list[dict[str, Any]], source: Mapping[str, Any], rule: "Rule", cells: np.ndarray, n_obs: int
 ) -> list[dict[str, Any]]:
     """The lineage of some cells of a dataset whose own lineage is known."""
     import scfviz

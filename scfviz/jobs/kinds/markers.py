@@ -6,7 +6,7 @@ highest scores first); `report.json` (method, cells of each group, notes, second
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from scfviz.jobs.kinds import Report, ShouldStop, check_job_ids, fill_options, n
 from scfviz.jobs.kinds.differential_expression import BYTES_PER_CELL, FIXED_BYTES
 from scfviz.jobs.memory import Need, refuse_what_cannot_fit
 from scfviz.jobs.workspace import Workspace, read_json, write_json
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 TITLE = "Markers of groups"
 VERSION = 1  # part of the identity: raise it when the same options give other results
@@ -111,7 +114,7 @@ def _rule(options: dict[str, Any]):
     return Categories(str(options["column"]), (None,))
 
 
-def _as_groups(column):
+def _as_groups(column: "pd.Series") -> "pd.Series":
     """Whole numbers that were stored with a decimal point lose it."""
     known = column.dropna()
     if column.dtype.kind == "f" and len(known) and (known == np.rint(known)).all():

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from io import BytesIO
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -9,6 +10,9 @@ from scfviz.ui.drawing import map_layout, quantise, raster
 from scfviz.ui.drawing.coloring import Labels, Values
 from scfviz.ui.drawing.quantise import Coloring
 from scfviz.ui.frame.text import shorten
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _SIDE, _LEGEND, _DPI = 4.4, 2.6, 300  # inches, inches, dots per inch
 _INK = "#16282c"
@@ -70,7 +74,7 @@ def draw_maps(
     return out.getvalue()
 
 
-def _draw_map(axes, title: str, xy: np.ndarray, cells: raster.Cells, coloring: Coloring) -> None:
+def _draw_map(axes: "Axes", title: str, xy: np.ndarray, cells: raster.Cells, coloring: Coloring) -> None:
     pixels = int(_SIDE * _DPI)
     box = raster.widen(raster.fit_box(xy), pixels, pixels)
     points = _SIDE * 72  # the size of a cell is chosen for the printed size, then drawn with all its dots
@@ -101,7 +105,7 @@ def _draw_map(axes, title: str, xy: np.ndarray, cells: raster.Cells, coloring: C
         _write_labels(axes, [(coloring.names[code], places[code]) for code in shown if places[code] is not None])
 
 
-def _write_labels(axes, labels: list[tuple[str, tuple[float, float]]]) -> None:
+def _write_labels(axes: "Axes", labels: list[tuple[str, tuple[float, float]]]) -> None:
     """Names of groups inside the map and beside each other; the first go first, and what finds no room is left out."""
     from matplotlib.patheffects import withStroke
 
@@ -125,7 +129,7 @@ def _write_labels(axes, labels: list[tuple[str, tuple[float, float]]]) -> None:
             text.remove()
 
 
-def _draw_legend(axes, coloring: Coloring, cells: raster.Cells) -> None:
+def _draw_legend(axes: "Axes", coloring: Coloring, cells: raster.Cells) -> None:
     axes.set(xlim=(0, 1), ylim=(0, 1))
     axes.axis("off")
     axes.text(0, 1, _plain(coloring.title, 40), fontweight="bold", va="top", color=_INK)

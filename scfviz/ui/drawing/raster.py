@@ -133,7 +133,15 @@ def to_png(picture: np.ndarray) -> bytes:
     return out.getvalue()
 
 
-def _add_layer(picture, pixel, codes, colors, shape, radius, strength) -> None:
+def _add_layer(
+    picture: np.ndarray,
+    pixel: np.ndarray,
+    codes: np.ndarray,
+    colors: np.ndarray,
+    shape: tuple[int, int],
+    radius: float,
+    strength: float,
+) -> None:
     """Lay discs over a picture of premultiplied colours."""
     if not len(pixel):
         return

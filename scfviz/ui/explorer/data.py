@@ -218,7 +218,7 @@ def _with_labels(
     )  # fmt: skip
 
 
-def _order(maps) -> list[str]:
+def _order(maps: Mapping[str, np.ndarray]) -> list[str]:
     """Maps of tasks, then the file's own: those made for looking at before principal components."""
     ours = _map_titles()
     own = [name for name in maps if name not in ours]

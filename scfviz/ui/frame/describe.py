@@ -11,6 +11,10 @@ from scfviz.jobs.workspace import read_json, write_json
 from scfviz.ui.frame import sources
 
 if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from anndata import AnnData
+
     from scfviz.analysis.expression import Expression
     from scfviz.data.open import OpenDataset
 
@@ -74,7 +78,7 @@ def expression(path: str, gene_column: str | None, store: str | None) -> "Expres
     return open_expression(open_path(path, gene_column).counts, store)
 
 
-def quality(source: sources.Source, gene_column: str | None):
+def quality(source: sources.Source, gene_column: str | None) -> "pd.DataFrame":
     """Counts, genes and mitochondrial share of every cell over all genes of the file; one row per cell."""
     return _quality(str(source.path), sources.stamp(source.path), gene_column)
 
@@ -90,7 +94,7 @@ def gene_columns(source: sources.Source) -> list[str]:
     return _gene_columns(str(source.path), sources.stamp(source.path))
 
 
-def gene_values(source: sources.Source, gene_column: str | None, gene: str):
+def gene_values(source: sources.Source, gene_column: str | None, gene: str) -> "np.ndarray":
     """A gene, by the name that is shown, in every cell of the file: float32 (n_obs,), ln(1 + counts per 10,000).
 
     NaN for a cell without counts.
@@ -163,7 +167,7 @@ def _gene_values(path: str, stamp: str, gene_column: str | None, gene: str):
     return np.where(counts.total_counts > 0, values, np.float32(np.nan))
 
 
-def _plain_source(adata) -> dict[str, Any]:
+def _plain_source(adata: "AnnData") -> dict[str, Any]:
     kept = adata.uns.get("scfviz_source", {})
     return {
         "format": str(kept.get("format", "")),
@@ -172,7 +176,7 @@ def _plain_source(adata) -> dict[str, Any]:
     }
 
 
-def own_colors(adata) -> dict[str, list[str]]:
+def own_colors(adata: "AnnData") -> dict[str, list[str]]:
     """`uns["<column>_colors"]` of the file, where it is a list of text."""
     colors = {}
     for name in adata.obs.columns:

@@ -1,9 +1,15 @@
 """Checkpoints that the app can use: the default one and those imported into the workspace."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from scfviz.errors import CheckpointError
 from scfviz.jobs import Workspace
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from scfviz.model.checkpoint import CheckpointInfo
 
 DEFAULT = "default"
 
@@ -42,14 +48,14 @@ def folder_of(ref: str) -> Path:
     return folder_of_all() / ref
 
 
-def info_of(ref: str):
-    """What the checkpoint says about itself; a `CheckpointInfo`."""
+def info_of(ref: str) -> "CheckpointInfo":
+    """What the checkpoint says about itself."""
     from scfviz.model.checkpoint import checkpoint_info
 
     return checkpoint_info(folder_of(ref))
 
 
-def training_log(folder: Path):
+def training_log(folder: Path) -> "pd.DataFrame | None":
     """The pretraining curve of a checkpoint, a data frame with `step` and other columns of numbers, or `None`.
 
     A run that goes on keeps its newest log beside the checkpoint folder; a checkpoint by itself has it inside.

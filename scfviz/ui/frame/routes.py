@@ -12,6 +12,8 @@ _FOLDER = Path(__file__).resolve().parents[3] / "pages"
 
 
 class Route(NamedTuple):
+    """Where a page stands in the menu, what it is called, and its icon."""
+
     section: str
     title: str
     icon: str

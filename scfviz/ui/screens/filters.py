@@ -1,12 +1,16 @@
 """Quality of the cells in three figures, and limits with a preview of what they remove."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import streamlit as st
 
 from scfviz.ui.frame import describe, sources, state
 from scfviz.ui.frame.text import plural
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from streamlit.delta_generator import DeltaGenerator
 
 # Column of the metrics, title, axis, logarithmic axis, the limit that acts on it.
 _MEASURES = (
@@ -80,7 +84,7 @@ def _describe_genes(about: dict[str, Any]) -> str:
     )
 
 
-def _limits(places, metrics, ref: str) -> dict[str, float]:
+def _limits(places: "list[DeltaGenerator]", metrics: "pd.DataFrame", ref: str) -> dict[str, float]:
     used, chosen = state.filters(), {}
     settings = (
         ("min_counts", "At least … counts", 1.0, metrics["total_counts"]),

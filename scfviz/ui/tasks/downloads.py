@@ -111,5 +111,5 @@ def dataset_bytes(result: EmbeddingResult, source: sources.Source, resolution: f
         return path.read_bytes()
 
 
-def _ordered(clusters) -> pd.Categorical:
+def _ordered(clusters: np.ndarray) -> pd.Categorical:
     return pd.Categorical(clusters, categories=sorted(set(clusters), key=lambda group: (len(group), group)))

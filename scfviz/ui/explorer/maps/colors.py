@@ -1,5 +1,6 @@
 """How maps are coloured: controls for a label, a gene, a gene set, a value or several genes, and for the colours."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -167,7 +168,7 @@ def _choose_look() -> None:
     st.caption("All of them can be told apart with any colour vision.")
 
 
-def _show_strip(colors) -> None:
+def _show_strip(colors: Sequence[str]) -> None:
     stops = ", ".join(colors)
     st.html(f'<div style="height:0.8rem;border-radius:0.25rem;background:linear-gradient(to right, {stops})"></div>')
 

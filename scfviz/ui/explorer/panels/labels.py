@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from scfviz.analysis.labels.labels import MAX_LABEL, Annotation, as_label, start_annotation
+from scfviz.analysis.labels.labels import MAX_LABEL, Annotation, Change, as_label, start_annotation
 from scfviz.analysis.labels.tables import import_labels, label_columns, labels_to_csv
 from scfviz.analysis.selection.rules import Categories
 from scfviz.errors import OptionError
@@ -345,7 +345,7 @@ def _seen(view: View, name: str) -> str:
     return f"scfviz.labels.seen.{view.data.dataset}.{name}"
 
 
-def _in_words(change) -> str:
+def _in_words(change: Change) -> str:
     by = f" by {change.author}" if change.author else ""
     return f"{change.action} ({number(len(change.cells))} cells{by}, {change.at[:16].replace('T', ' ')} UTC)"
 

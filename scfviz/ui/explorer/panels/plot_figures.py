@@ -296,7 +296,7 @@ def _width(n: int, pixels: int) -> int | None:
     return None if n >= _WIDE * COLUMN / pixels else 420 + pixels * n
 
 
-def _dot_size(share):
+def _dot_size(share: float | np.ndarray) -> np.ndarray:
     return np.where(np.asarray(share) > 0, np.maximum(1.5, _DOT * np.sqrt(share)), 0.0)
 
 

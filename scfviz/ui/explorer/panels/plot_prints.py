@@ -3,6 +3,7 @@
 import textwrap
 from collections.abc import Callable, Sequence
 from io import BytesIO
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,6 +11,11 @@ from scfviz.analysis.groups import Composition, GroupSummary, Violin
 from scfviz.analysis.selection.crossfilter import Bins
 from scfviz.ui.explorer.panels import plot_figures
 from scfviz.ui.frame.text import shorten
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.figure import Figure
 
 MIME = {"svg": "image/svg+xml", "png": "image/png"}
 _INK, _FAINT = "#16282c", "#c9d2d2"
@@ -30,7 +36,7 @@ def print_grid(
     n_groups, n_genes = values.shape
     low, high = plot_figures.color_range(values, diverging=diverging)
 
-    def draw(figure) -> None:
+    def draw(figure: "Figure") -> None:
         from matplotlib.colors import LinearSegmentedColormap
 
         colors = LinearSegmentedColormap.from_list("scale", plot_figures.color_scale(diverging=diverging, dark=False))
@@ -52,7 +58,7 @@ def print_grid(
     return _save(draw, size, kind, caption)
 
 
-def _draw_scales(figure, axes, drawn, title: str, dots: bool) -> None:
+def _draw_scales(figure: "Figure", axes: "Axes", drawn: "ScalarMappable", title: str, dots: bool) -> None:
     box, (width, height) = axes.get_position(), figure.get_size_inches()
     left = box.x1 + 0.3 / width
     bar = figure.add_axes((left, box.y1 - 0.45 / height, 1.2 / width, 0.1 / height))
@@ -80,7 +86,7 @@ def print_violins(
     row = float(np.clip(6 / len(genes), 0.45, 1.6))
     left = _label_width(genes) + 0.35
 
-    def draw(figure) -> None:
+    def draw(figure: "Figure") -> None:
         axes = _axes(figure, max(1.2, 0.5 * n_groups), row * len(genes), left=left, top=0.15)
         for group, color in enumerate(colors):
             for i, (violin, top) in enumerate(zip(violins[group::n_groups], tops, strict=True)):
@@ -110,7 +116,7 @@ def print_composition(
     lengths = 100 * found.fractions if shares else found.counts
     height = max(0.24 * len(found.rows), 0.16 * len(found.parts) + 0.3)
 
-    def draw(figure) -> None:
+    def draw(figure: "Figure") -> None:
         axes = _axes(figure, 4.2, height, left=_label_width(names), top=0.15)
         start = np.zeros(len(found.rows))
         for part, color in enumerate(colors):
@@ -133,7 +139,7 @@ def print_bars(
     n_rows = -(-len(charts) // 3)
     n_columns = min(3, len(charts))
 
-    def draw(figure) -> None:
+    def draw(figure: "Figure") -> None:
         for place, (title, unit, bins) in enumerate(charts):
             row, column = divmod(place, 3)
             axes = figure.add_axes(_box(figure, 3.1 * column + (1.3 if bins.labels else 0.55), 2.3 * row + 0.35,
@@ -159,7 +165,7 @@ def print_bars(
     return _save(draw, (3.1 * n_columns + 0.2, 2.3 * n_rows + 0.2), kind, caption)
 
 
-def _axes(figure, width: float, height: float, *, left: float, top: float):
+def _axes(figure: "Figure", width: float, height: float, *, left: float, top: float) -> "Axes":
     """Axes of a size in inches, at a distance from the upper left corner."""
     axes = figure.add_axes(_box(figure, left, top, width, height))
     for side in ("top", "right"):
@@ -167,7 +173,7 @@ def _axes(figure, width: float, height: float, *, left: float, top: float):
     return axes
 
 
-def _box(figure, left: float, top: float, width: float, height: float) -> tuple[float, float, float, float]:
+def _box(figure: "Figure", left: float, top: float, width: float, height: float) -> tuple[float, float, float, float]:
     total_width, total_height = figure.get_size_inches()
     return left / total_width, 1 - (top + height) / total_height, width / total_width, height / total_height
 

@@ -2,13 +2,17 @@
 
 from collections.abc import Callable
 from io import BytesIO
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from scfviz.ui.drawing import palette
 from scfviz.ui.frame.text import hover, shorten, shorten_apart
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+    from matplotlib.figure import Figure
 
 SMALLEST_P = 1e-300  # p values of 0 are below what a number can hold
 CLEAR_P, CLEAR_CHANGE = 0.01, 1.0
@@ -82,7 +86,7 @@ def lay_out_volcano(table: pd.DataFrame) -> Volcano:
     return Volcano(table["names"].astype(str).to_numpy(), shown, height, side, edge, tuple(named))
 
 
-def draw_volcano(table: pd.DataFrame):
+def draw_volcano(table: pd.DataFrame) -> "go.Figure":
     """The volcano plot of a comparison; every point carries the name of its gene as `text`."""
     import plotly.graph_objects as go
 
@@ -118,7 +122,7 @@ def print_volcano(table: pd.DataFrame, kind: str, caption: str) -> bytes:
     """The volcano plot as `svg` or `png`, on white, with a caption."""
     found = lay_out_volcano(table)
 
-    def draw(figure) -> None:
+    def draw(figure: "Figure") -> None:
         axes = figure.add_axes((0.1, 0.18, 0.87, 0.72))
         for side, name, color in _sides():
             mask = found.side == side
@@ -153,7 +157,7 @@ def lay_out_bars(table: pd.DataFrame, way: str, n_sets: int) -> Bars:
     return Bars(rows, table["name"].astype(str).iloc[rows].tolist(), length, adjusted, adjusted < 0.05, unit, legend)
 
 
-def draw_bars(table: pd.DataFrame, way: str, n_sets: int):
+def draw_bars(table: pd.DataFrame, way: str, n_sets: int) -> "go.Figure":
     """The best gene sets as bars, in the order of `lay_out_bars`."""
     import plotly.graph_objects as go
 
@@ -183,7 +187,7 @@ def print_bars(table: pd.DataFrame, way: str, n_sets: int, kind: str, caption: s
     bars = lay_out_bars(table, way, n_sets)
     height = 1.4 + 0.22 * len(bars.names)
 
-    def draw(figure) -> None:
+    def draw(figure: "Figure") -> None:
         axes = figure.add_axes((0.46, 0.9 / height, 0.5, 1 - 1.1 / height))
         axes.barh(range(len(bars.names)), bars.length, color=_colors(bars), height=0.75)
         axes.set_yticks(

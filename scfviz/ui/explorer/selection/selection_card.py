@@ -77,11 +77,13 @@ def _groups_of(data: Explored, chosen: Chosen, cells: np.ndarray) -> Categories 
 
 
 def keep(data: Explored, history: SelectionHistory) -> SelectionHistory:
+    """Save the history of the selection for this dataset, and return it."""
     selections.save(data.key, history)
     return selections.load(data.key)
 
 
 def show_cell(data: Explored) -> None:
+    """What the table says about the cell that was clicked."""
     cell = st.session_state.get("x_cell")
     if cell is None or cell >= len(data.shown):
         return
