@@ -9,7 +9,7 @@ from scfviz.jobs import JobStatus
 from scfviz.tasks.registry import TASKS
 from scfviz.ui.frame import describe, job_panel, lineage, page, routes, sources, state
 from scfviz.ui.frame.text import number, plain, plural, shorten, size
-from scfviz.ui.tasks import embedding
+from scfviz.ui.tasks import embedding, request
 
 if TYPE_CHECKING:
     from scfviz.ui.explorer.data import Explored
@@ -79,6 +79,7 @@ def _show_welcome() -> None:
 @st.fragment(parallel=True)
 def _show_card(ref: str) -> None:
     """Runs beside the page, so that the page is there at once while a new file is still being read."""
+    from scfviz.ui.explorer import data as explorer_data
     from scfviz.ui.explorer.maps import quick
 
     with page.guard():
@@ -88,7 +89,8 @@ def _show_card(ref: str) -> None:
             about = describe.describe(source, state.gene_column())
             job = embedding.known_job(source)
             is_done = job is not None and job.state == "done"
-            data, quick_jobs = quick.explore(source, job.id if is_done else None, None)
+            embed_job = job.id if is_done else None
+            data = explorer_data.explore(source, embed_job, None, request.finished_jobs(source))
             if job is None and data.maps:  # a demo's own maps are computed once there is something to look at
                 job = embedding.find_job(source)
         finally:
@@ -96,12 +98,12 @@ def _show_card(ref: str) -> None:
         left, right = st.columns([1.25, 1], gap="large")
         with right:
             _show_facts(source, about)
-            _show_computed(source, about, job, bool(quick_jobs))
+            _show_computed(source, about, job, "umap_quick" in data.maps)
             _show_next(job, bool(data.maps))
         with left:
             if data.maps:
                 _draw_map(data)
-            quick.offer(source, data, job.id if is_done else None, quick_jobs)
+            quick.offer(source, data, embed_job)
             if job is not None and not is_done:
                 is_demo = source.ref.startswith("demo:")
                 job_panel.show_progress(job.id, "Computing the model's map" + " of the demo" * is_demo)
