@@ -22,7 +22,7 @@ with page.screen("explorer", LEAD):
             "**A point is a cell**, at the same place on a map whatever its colour. All maps show the same cells: what "
             "is selected on one is selected on all. In a UMAP only neighbourhoods mean something; sizes of groups and "
             "distances between far groups do not.\n\n"
-            "**Selecting.** Choose the lasso above the maps (or hold Shift) and draw; Ctrl adds, Alt takes away. A "
+            "**Selecting.** Choose the lasso above the maps (or hold Shift) and draw; Ctrl adds, Alt subtracts. A "
             "selection is kept as what was drawn or asked, not as a list of cells, so it can be looked at and undone "
             "later. A name keeps it for the next visit.\n\n"
             "**Genes** are coloured by ln(1 + counts per 10,000). Colours end at the 1st and 99th percentile; the "

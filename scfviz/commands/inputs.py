@@ -92,7 +92,7 @@ def add_gene_list(parser: argparse.ArgumentParser) -> None:
 def add_depth(parser: argparse.ArgumentParser) -> None:
     """Target depth, in our words or the official ones."""
     depth = parser.add_mutually_exclusive_group()
-    depth.add_argument("--target-depth", type=float, metavar="N", help="depth the model is to imagine, in counts")
+    depth.add_argument("--target-depth", type=float, metavar="N", help="target read depth, in counts")
     depth.add_argument("--depth-fold", type=float, metavar="F", help="the same as a multiple of the cell's own depth")
     depth.add_argument(
         "--tgthighres",

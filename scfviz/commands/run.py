@@ -128,8 +128,8 @@ class FileRun:
             return
         source = np.asarray(self.input.counts.total_counts)
         target, fold = self.options["target_depth"], self.options["depth_fold"]
-        imagined = source * (fold or 1.0) if target is None else np.full(len(source), target)
-        self.notes += depth_notes(self.info.training, source, imagined)
+        target_depth = source * (fold or 1.0) if target is None else np.full(len(source), target)
+        self.notes += depth_notes(self.info.training, source, target_depth)
 
     def write(self, provenance: dict[str, Any], **results: Any) -> None:
         """Write the user's file with the results and where they come from."""

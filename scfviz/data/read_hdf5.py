@@ -81,7 +81,7 @@ def open_hdf5(path: Path, part: str, notes: list[str]) -> tuple[str, AnnData]:
 
 
 def open_file(path: Path, name: str) -> h5py.File:
-    """An HDF5 file for reading; why it cannot be opened is said as it is."""
+    """An HDF5 file for reading; why it cannot be opened is reported as it is."""
     try:
         return h5py.File(path, "r")
     except BlockingIOError:

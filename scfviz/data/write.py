@@ -220,7 +220,7 @@ def is_current_h5ad(path: Path, adata: anndata.AnnData) -> bool:
 
 
 def rewrite_whole(path: Path, adata: anndata.AnnData, partial: Path) -> bool:
-    """Write a .zarr or an old .h5ad anew with everything in it; False where anndata cannot, or should not (size)."""
+    """Write a .zarr or an old .h5ad again with everything in it; False where anndata cannot, or should not (size)."""
     origin = adata.uns["scfviz_source"]
     if origin["format"] not in ("h5ad", "zarr") or was_turned(adata) or reads_from_disk(adata):
         return False

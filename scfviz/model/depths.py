@@ -1,4 +1,4 @@
-"""Which read depths a model knows from its training, and what is said about others."""
+"""Which read depths a model knows from its training, and what is reported about others."""
 
 from collections.abc import Mapping
 from typing import Any

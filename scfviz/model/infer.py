@@ -113,7 +113,7 @@ def embed_cells(
     counts
         Raw counts: an aligned dataset, or a sparse (n_obs, n_genes) matrix in the model's gene order.
     target_depth
-        Depth that the model is asked to imagine, in counts per cell (not log). `None` keeps the cell's own depth.
+        Target read depth, in counts per cell (not log). `None` keeps the cell's own depth.
     depth_fold
         The same as a multiple of the cell's own depth; not together with `target_depth`.
     pooling

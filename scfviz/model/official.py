@@ -148,7 +148,7 @@ def _load_safely(path: Path) -> Mapping[str, Any]:
             else f"'{path.name}' is damaged, or is no file of PyTorch weights.",
             "Only plain tensors, numbers and texts are loaded; nothing in a file is ever executed.",
             "If this is the official models.ckpt, download it again (about 1.43 GB). Weights from elsewhere can be "
-            "saved anew as a dict of state dicts alone.",
+            "saved again as a dict of state dicts alone.",
         ) from error
     if not isinstance(models, Mapping):
         raise CheckpointError(

@@ -55,7 +55,7 @@ class ResultStore:
     fingerprint
         What the values are of, as plain JSON values: cells, weights, options.
     resume
-        Go on with what the folder holds; otherwise it is begun anew.
+        Go on with what the folder holds; otherwise it begins again.
 
     Attributes
     ----------
@@ -109,7 +109,7 @@ class ResultStore:
                 raise JobError(
                     f"The results in '{self._folder}' are of another run: {', '.join(differing) or 'format'} differ.",
                     "A run can only go on with the same cells, weights and options.",
-                    "Start it anew without resuming, or choose another folder.",
+                    "Start it again without resuming, or choose another folder.",
                 )
             self.plan, self.batches_done = BatchPlan(**state["plan"]), int(state["batches_done"])
             self.batch_limit, self._turn = state["batch_limit"], int(state["turn"])
@@ -120,13 +120,13 @@ class ResultStore:
             raise JobError(
                 f"The interrupted run in '{self._folder}' cannot be read ({error}).",
                 "Its files must be as scfviz wrote them.",
-                "Start it anew without resuming.",
+                "Start it again without resuming.",
             ) from error
         if self.values.shape != shape or self.values.dtype != np.float32:
             raise JobError(
                 f"'{self._folder / 'values.npy'}' holds {self.values.shape} values instead of {shape}.",
                 "Its files must be as scfviz wrote them.",
-                "Start it anew without resuming.",
+                "Start it again without resuming.",
             )
 
     def load_sums(self) -> np.ndarray | None:

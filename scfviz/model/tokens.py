@@ -104,7 +104,7 @@ def prepare_cells(
     counts
         Sparse (B, n_genes) raw counts in the model's gene order.
     target_depth
-        Depth that the model is asked to imagine, in counts per cell. `None` keeps the cell's own depth.
+        Target read depth, in counts per cell. `None` keeps the cell's own depth.
     depth_fold
         The same as a multiple of the cell's own depth; not together with `target_depth`.
     names

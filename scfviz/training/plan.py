@@ -126,7 +126,7 @@ def plan_training(
 
 
 def fit_scaling_law(logs: Sequence[Path | str]) -> dict[str, Any]:
-    """Fit validation = a * FLOPs^-b to the logs of one's own runs, as the published study does for its three sizes.
+    """Fit validation = a * FLOPs^-b to the logs of your own runs, as the published study does for its three sizes.
 
     Only points that no other run reached with less arithmetic count.
 

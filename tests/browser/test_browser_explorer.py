@@ -187,7 +187,7 @@ def test_from_a_colour_to_the_exports_and_a_link(visit, tmp_path, ref, gene, n):
     page.locator(".st-key-x_labels_give").get_by_role("combobox").fill("middle cell")
     page.keyboard.press("Enter")
     visitor.settle()
-    visitor.click("Move them")
+    visitor.click("Assign label")
     page.locator(".legend .name", has_text="middle cell").wait_for(timeout=WAIT_MS)
     visitor.settle()
     visitor.assert_sound()

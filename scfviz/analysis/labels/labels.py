@@ -118,7 +118,7 @@ class Annotation:
         return pd.Series(values, index=index, name=self.name)
 
     def assign(self, mask: np.ndarray, label: str | None, *, how: str = "", author: str = "") -> "Annotation":
-        """Move cells to a label, whatever label they had; None takes their label away.
+        """Assign a label to cells, whatever label they had; None clears it.
 
         Parameters
         ----------

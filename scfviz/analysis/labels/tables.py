@@ -57,7 +57,7 @@ class ImportReport:
 def labels_to_csv(annotation: Annotation, cells: "pd.Index") -> str:
     """Two columns, `barcode` and the name of the annotation; cells without a label have an empty field.
 
-    A text that a spreadsheet would run as a formula gets an apostrophe in front, which `import_labels` takes away.
+    A text that a spreadsheet would run as a formula gets an apostrophe in front, which `import_labels` removes.
     """
     out = io.StringIO(newline="")
     writer = csv.writer(out, lineterminator="\n")
@@ -87,7 +87,7 @@ def import_labels(
 ) -> tuple[Annotation, ImportReport]:
     """Take labels by barcode from a table (CSV or TSV, the first column holds barcodes).
 
-    An empty field takes the label away. Cells that the file does not name keep theirs. When no barcode is found as
+    An empty field clears the label. Cells that the file does not name keep theirs. When no barcode is found as
     it is, endings such as `-1` are ignored on both sides, if that stays unique.
 
     Parameters

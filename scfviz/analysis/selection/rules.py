@@ -296,9 +296,7 @@ def combine(how: str, current: Rule | None, new: Rule) -> Rule:
             return new if current is None else Intersection((current, new))
         case "subtract":
             return Invert(new) if current is None else Difference(current, new)
-    raise OptionError(
-        f"There is no way '{how}' to combine selections.", "There are: replace, add, subtract, intersect."
-    )
+    raise OptionError(f"Selections cannot be combined by '{how}'.", "There are: replace, add, subtract, intersect.")
 
 
 def rule_id(rule: Rule) -> str:

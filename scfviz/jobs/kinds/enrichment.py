@@ -50,7 +50,7 @@ def prepare(options: dict[str, Any], workspace: Workspace) -> tuple[dict[str, An
     if not JOB_ID.fullmatch(str(options["comparison"])):
         raise OptionError("There is no comparison.", "The id of a finished one is needed.", "Compare two groups first.")
     if options["way"] not in WAYS:
-        raise OptionError(f"There is no way '{options['way']}'.", f"There are: {', '.join(WAYS)}.")
+        raise OptionError(f"There is no method '{options['way']}'.", f"There are: {', '.join(WAYS)}.")
     if not 1 <= int(options["smallest"]) <= int(options["largest"]):
         raise OptionError("The limits of the sizes of sets do not fit.", "The smallest is at least 1.", "Change them.")
     if not 10 <= int(options["n_permutations"]) <= 100_000:

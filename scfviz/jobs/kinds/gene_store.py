@@ -41,7 +41,7 @@ def memory(options: dict[str, Any]) -> Need:
 
 
 def run(folder: Path, options: dict[str, Any], report: Report, should_stop: ShouldStop) -> None:
-    """Build the store; an interrupted build starts anew."""
+    """Build the store; an interrupted build starts again."""
     from scfviz.data.gene_store import build_gene_store
     from scfviz.jobs.context import open_file
 

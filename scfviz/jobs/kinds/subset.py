@@ -1,6 +1,6 @@
 """The job `subset`: selected cells become a dataset of their own in the workspace, with their lineage.
 
-The new file holds everything that the old one says about these cells, and the labels of one's own as columns. It lies
+The new file holds everything that the old one says about these cells, and user-defined labels as columns. It lies
 in `<workspace>/datasets/subsets/<job>/NAME.h5ad`. Result file: `report.json` (`ref`: how the app calls the file,
 `n_cells` of `n_obs`, `size` in bytes).
 """

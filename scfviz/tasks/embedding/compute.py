@@ -47,7 +47,7 @@ class CellMap:
 def embed_baseline(
     aligned: "AlignedCounts", *, n_top_genes: int = 2000, n_comps: int = 50, seed: int = 0
 ) -> np.ndarray:
-    """Embed cells the simple way: log1p, variable genes, principal components.
+    """Embed cells without a model: log1p, variable genes, principal components.
 
     Works on the same genes as the model (its measured ones), so that both see the same data.
 

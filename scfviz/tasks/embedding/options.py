@@ -11,7 +11,7 @@ class EmbeddingOptions(ModelOptions):
     """Options of a cell embedding."""
 
     target_depth: float | None = option(
-        None, low=1.0, unit="counts per cell", help="read depth that the model is asked to imagine"
+        None, low=1.0, unit="counts per cell", help="target read depth of the embedding"
     )
     depth_fold: float | None = option(
         None, low=1.0, high=100.0, help="the same as a multiple of each cell's own depth", title="Times its own depth"

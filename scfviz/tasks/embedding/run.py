@@ -2,9 +2,10 @@
 with labels.
 
 Arrays: `embedding` (n_kept, D), `baseline` (n_kept, components) and `joint` (n_kept, components + 20), float32; for
-each way of `FILES` `umap_WAY` (n_kept, 2) float32, NaN where there is none. Tables: `neighbors_WAY` (the graph, for
-clusters at another resolution) and `obs` (the file's own columns). Columns of `cells`: total_counts, n_genes,
-pct_counts_mt, clusters_WAY. Scores: `agreement` by label column and way, `skipped_labels` with the reason.
+each representation of `FILES` `umap_NAME` (n_kept, 2) float32, NaN where there is none. Tables: `neighbors_NAME` (the
+graph, for clusters at another resolution) and `obs` (the file's own columns). Columns of `cells`: total_counts,
+n_genes, pct_counts_mt, clusters_NAME. Scores: `agreement` by label column and representation, `skipped_labels` with the
+reason.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from scfviz.model.infer import CellEmbedding
 
 EMBEDDING = "Embedding the cells with the model"
-FILES = {"model": "embedding", "baseline": "baseline", "joint": "joint"}  # array of each way
+FILES = {"model": "embedding", "baseline": "baseline", "joint": "joint"}  # array of each representation
 _NAMES = {"model": "Model", "baseline": "Baseline", "joint": "Both together"}
 # Seconds that imports, and UMAP per cell, take on two common cores: only to give the stages sensible shares
 # of the bar.
@@ -94,7 +95,7 @@ def _check_columns(obs: "pd.DataFrame", columns: tuple[str, ...] | None) -> None
 def expected_seconds(
     config: "ModelConfig", n_obs: int, tokens_per_cell: float, *, seconds_per_cell: float | None = None
 ) -> tuple[float, ...]:
-    """Seconds that the stages will take: the model, the baseline, and the map of each way.
+    """Seconds that the stages will take: the model, the baseline, and the map of each representation.
 
     Parameters
     ----------
@@ -111,7 +112,7 @@ def expected_seconds(
 
 
 def _shares(cells: OpenedCells) -> tuple[float, ...]:
-    """Where on the bar, 0 to 1, start: the model, the baseline, and the map of each way."""
+    """Where on the bar, 0 to 1, start: the model, the baseline, and the map of each representation."""
     tokens = float(np.mean(cells.aligned.n_expressed)) + 2
     seconds = np.array(expected_seconds(cells.checkpoint.config, cells.aligned.n_obs, tokens))
     starts = 0.03 + 0.93 * np.concatenate([[0.0], np.cumsum(seconds)[:-1]]) / seconds.sum()
@@ -148,7 +149,7 @@ def _collect_notes(by_way: dict[str, tuple[str, ...]]) -> list[str]:
 def _agreement(
     obs: "pd.DataFrame", columns: tuple[str, ...] | None, ways: dict[str, tuple[np.ndarray, np.ndarray]]
 ) -> tuple[dict[str, Any], dict[str, str], list[str]]:
-    """Scores by label column and way, columns left out with the reason, notes."""
+    """Scores by label column and representation, columns left out with the reason, notes."""
     from scfviz.analysis.metrics import choose_labels, score_agreement
 
     skipped: dict[str, str] = {}

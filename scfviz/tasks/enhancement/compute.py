@@ -157,7 +157,7 @@ class Enhancer:
             worst = int(np.argmin(target / depth))
             raise OptionError(
                 f"The target depth of cell {int(rows[worst]) + 1} is {target[worst]:,.0f}, it has {depth[worst]:,.0f}.",
-                "Counts can be added, not taken away.",
+                "Counts can be added, not removed.",
                 "Choose a target depth above that of every cell.",
             )
         views = self._views(rows, self.counts[rows], target, expect)

@@ -49,9 +49,7 @@ def label_places(xy: np.ndarray, codes: np.ndarray, n_groups: int, content_id: t
     return _places[content_id]
 
 
-def find_places(
-    xy: np.ndarray, codes: np.ndarray, n_groups: int, box: tuple[float, ...]
-) -> list[tuple[float, float] | None]:
+def find_places(xy: np.ndarray, codes: np.ndarray, n_groups: int, box: tuple[float, ...]) -> list[list[float] | None]:
     """The places of `label_places`, found again; codes from `n_groups` on stand for no group of their own."""
     if len(xy) > _MAX_CELLS:
         part = _sample(len(xy))

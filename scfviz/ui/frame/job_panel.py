@@ -42,7 +42,7 @@ def ask_once(kind: str, options: dict[str, Any]) -> JobStatus:
         return status_of(asked[key])
 
 
-def let_go(job_id: str) -> None:
+def forget(job_id: str) -> None:
     """The next `ask_once` asks for this computation again."""
     asked = st.session_state.get(_ASKED, {})
     st.session_state[_ASKED] = {key: other for key, other in asked.items() if other != job_id}
@@ -148,7 +148,7 @@ def show_progress(job_id: str, title: str, *, place: str = "", on_leave: Callabl
         Tells several cards on one page apart.
     on_leave
         What "Choose other options" does before the page is drawn again; without it the page asks for its
-        computation anew.
+        computation again.
     """
     with st.container(border=True, key=f"card-progress{place}"):
         st.markdown(f"**{title}**")
@@ -211,9 +211,9 @@ def _show_stopped(job: JobStatus, place: str, on_leave: Callable[[], None] | Non
         if may_change(job) and st.button(again, type="primary", icon=":material/play_arrow:", key=f"resume-job{place}"):
             resume(job.id)
             st.rerun()
-        leave = on_leave or _ask_anew
+        leave = on_leave or _ask_again
         st.button("Choose other options", icon=":material/tune:", key=f"leave-job{place}", on_click=leave)
 
 
-def _ask_anew() -> None:
-    state.ask_anew()
+def _ask_again() -> None:
+    state.ask_again()

@@ -83,14 +83,14 @@ def choose_job(job_id: str | None, task: str = FIRST_TASK) -> None:
     _write_address()
 
 
-def ask_anew(task: str = FIRST_TASK) -> None:
+def ask_again(task: str = FIRST_TASK) -> None:
     """The visitor wants to choose options again although there is a computation with the last ones."""
     choose_job(None, task)
     st.session_state[_ANEW] = {*(st.session_state.get(_ANEW) or ()), task}
 
 
-def wants_anew(task: str = FIRST_TASK) -> bool:
-    """Whether `ask_anew` was called since a computation was chosen."""
+def wants_again(task: str = FIRST_TASK) -> bool:
+    """Whether `ask_again` was called since a computation was chosen."""
     return task in (st.session_state.get(_ANEW) or ())
 
 

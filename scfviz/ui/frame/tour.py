@@ -15,7 +15,7 @@ _AT = "scfviz.tour"
 
 
 class Step(NamedTuple):
-    """One stop: what is said, and the part of the page that gets a frame (a CSS selector, or a variable of the map)."""
+    """One stop: the text, and the part of the page that gets a frame (a CSS selector, or a variable of the map)."""
 
     title: str
     text: str
@@ -37,7 +37,7 @@ STEPS = (
     ),
     Step(
         "Select",
-        "Take the lasso or the rectangle and draw around cells. Hold Ctrl to add, Alt to take away. Cells outside turn "
+        "Take the lasso or the rectangle and draw around cells. Hold Ctrl to add, Alt to subtract. Cells outside turn "
         "faint but stay.",
         "--tour-toolbar",
     ),

@@ -18,7 +18,7 @@ TASK = get_task("embedding")
 def find_job(source: sources.Source) -> JobStatus | None:
     """The computation to show, see `request.find_job`; that of a demo is started when there is none."""
     job = known_job(source)
-    if job is None and source.ref.startswith("demo:") and not state.wants_anew():
+    if job is None and source.ref.startswith("demo:") and not state.wants_again():
         job = request.start(TASK, source)
     return job
 
@@ -55,7 +55,7 @@ def _show_time(about: dict[str, Any]) -> None:
 
 
 def show_request(source: sources.Source) -> None:
-    """The form that asks for an embedding; a file that cannot be read is said before it is asked for.
+    """The form that asks for an embedding; a file that cannot be read is reported before it is asked for.
 
     Raises
     ------

@@ -47,7 +47,7 @@ def show_facts(result: EmbeddingResult, job: JobStatus) -> None:
     with st.container(horizontal=True, vertical_alignment="center", key="facts"):
         st.markdown(" · ".join(parts))
         if st.button("Other options", icon=":material/tune:", type="tertiary"):
-            state.ask_anew()
+            state.ask_again()
             st.rerun()
     if not report["checkpoint"]["is_trained"]:
         page.untrained_notice()

@@ -25,7 +25,7 @@ def show_task(task: Task, source: sources.Source) -> None:
         request.show(task, source)
     elif job.state != "done":
         job_panel.show_progress(
-            job.id, task.title, place=f"-{task.name}", on_leave=lambda: state.ask_anew(task.name)
+            job.id, task.title, place=f"-{task.name}", on_leave=lambda: state.ask_again(task.name)
         )  # fmt: skip
     elif hasattr(own, "show_result"):
         own.show_result(job, source)

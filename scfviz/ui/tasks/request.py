@@ -27,7 +27,7 @@ def options_of(task: Task, source: sources.Source) -> dict[str, Any]:
 
 def find_job(task: Task, source: sources.Source) -> JobStatus | None:
     """The computation to show: the one in the address, else the newest that fits dataset, model and filters."""
-    if state.wants_anew(task.name):
+    if state.wants_again(task.name):
         return None
     chosen = state.job(task.name)
     if chosen:
@@ -59,7 +59,7 @@ def finished_jobs(source: sources.Source) -> tuple[str, ...]:
 
 
 def show(task: Task, source: sources.Source) -> None:
-    """The form that asks for a task; a file that cannot be read is said before it is asked for.
+    """The form that asks for a task; a file that cannot be read is reported before it is asked for.
 
     Raises
     ------

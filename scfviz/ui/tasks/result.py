@@ -46,7 +46,7 @@ def show_facts(task: Task, result: Result) -> None:
     with st.container(horizontal=True, vertical_alignment="center", key="facts"):
         st.markdown(" · ".join(parts))
         if st.button("Other options", icon=":material/tune:", type="tertiary", key=f"other-{task.name}"):
-            state.ask_anew(task.name)
+            state.ask_again(task.name)
             st.rerun()
     if report["checkpoint"] is not None and not report["checkpoint"]["is_trained"]:
         page.untrained_notice()

@@ -33,11 +33,11 @@ class EmbeddingResult:
     obs
         The file's own columns, one row per embedded cell.
     cells
-        `total_counts`, `n_genes`, `pct_counts_mt`, and `clusters_WAY` of every way.
+        `total_counts`, `n_genes`, `pct_counts_mt`, and `clusters_NAME` of every representation.
     kept
         int64 (n_cells,): row of each embedded cell in the file.
     umap
-        By way, of those that the result has: float32 (n_cells, 2).
+        By representation, of those that the result has: float32 (n_cells, 2).
     report
         `report.json` of the computation.
     """
@@ -64,7 +64,7 @@ class EmbeddingResult:
 
     @property
     def agreement(self) -> Mapping[str, Any]:
-        """Scores by label column and way, as they were computed with the maps."""
+        """Scores by label column and representation, as they were computed with the maps."""
         return self.result.scores["agreement"]
 
     def embedding(self, way: str) -> np.ndarray:
@@ -73,7 +73,7 @@ class EmbeddingResult:
 
 
 def titles_of(ways: Iterable[str], *, is_trained: bool) -> dict[str, str]:
-    """What ways are called; those with a model behind them say so when its weights are random."""
+    """What representations are called; those with a model behind them say so when its weights are random."""
     return {way: WAYS[way] + " (untrained model)" * (way != "baseline" and not is_trained) for way in ways}
 
 
@@ -118,7 +118,7 @@ def clusters_of(result: EmbeddingResult, way: str, resolution: float) -> np.ndar
 
 
 def agreement_of(result: EmbeddingResult, label: str, resolution: float) -> dict[str, dict[str, Any]]:
-    """Scores against a column of labels by way: `ari`, `nmi`, `silhouette`, `n`, `n_clusters`, `notes`."""
+    """Scores against a column of labels by representation: `ari`, `nmi`, `silhouette`, `n`, `n_clusters`, `notes`."""
     stored = result.agreement.get(label)
     if stored and resolution == STORED_RESOLUTION:
         return stored

@@ -59,7 +59,7 @@ def with_palette(data: Explored) -> Explored:
 
 
 def choose(source: sources.Source, data: Explored, store: str | None, *, has_maps: bool = True) -> Chosen:
-    """Ask for colours and maps. What cannot be coloured is said beside its box, and the last colours stay.
+    """Ask for colours and maps. What cannot be coloured is reported beside its box, and the last colours stay.
 
     Parameters
     ----------

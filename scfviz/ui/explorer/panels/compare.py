@@ -191,7 +191,7 @@ def _between_donors(view: View, job: JobStatus, columns: list[str]) -> Result | 
 
 
 def _leave_donors(job_id: str) -> None:
-    job_panel.let_go(job_id)
+    job_panel.forget(job_id)
     st.session_state["x_level"] = "cells"
 
 

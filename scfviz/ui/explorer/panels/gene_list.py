@@ -19,7 +19,7 @@ _OFFERED_AT_MOST = 3
 
 
 def choose_genes(view: View) -> list[str]:
-    """Ask for genes; what is not a measured gene is said by name and left out."""
+    """Ask for genes; what is not a measured gene is reported by name and left out."""
     data = view.data
     with st.container(horizontal=True, vertical_alignment="bottom"):
         asked = st.multiselect(

@@ -30,7 +30,7 @@ def choose_source(key: str, address: str | None = None, *, own: bool = False) ->
     address
         Under which name the address keeps the answer; `None` where the view does, see `scfviz.ui.explorer.address`.
     own
-        Whether a list of one's own is one of the answers.
+        Whether a user-defined list is one of the answers.
 
     Returns
     -------
@@ -133,7 +133,7 @@ def _score_outside(source: sources.Source, data: Explored, store: str | None, ge
 
 
 def _leave_score(job_id: str) -> None:
-    job_panel.let_go(job_id)
+    job_panel.forget(job_id)
     st.session_state["x_set"], st.session_state["x_set_genes"] = None, ""
 
 

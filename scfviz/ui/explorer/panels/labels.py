@@ -44,7 +44,7 @@ def follow_wishes() -> None:
 def rename_group(view: View, old: str, new: str) -> None:
     """Give a group of the legend another name, and run the page again.
 
-    Labels of one's own are renamed where they are. A column of the file is never changed: its copy is, which becomes
+    User-defined labels are renamed where they are. A column of the file is never changed: its copy is, which becomes
     a column of labels, and colours the maps from now on.
 
     Raises
@@ -134,7 +134,7 @@ def _show_tools(view: View, labels: dict[str, Annotation]) -> str:
         _show_step(view, annotation, "Redo", ":material/redo:", annotation.undone[:1], Annotation.redo)
         if view.chosen.column != name and st.button("Colour by it", icon=":material/palette:", key="x_labels_color"):
             st.session_state[_WISH] = {"x_color": "label", "x_label": name}
-            selection_card.draw_anew()
+            selection_card.draw_again()
         with st.popover("New", icon=":material/new_label:", help="Start another column of labels"):
             _show_start(view, "x_labels_new")
         with st.popover("CSV", icon=":material/table:", help="Labels by barcode, out and in"):
@@ -172,11 +172,11 @@ def _show_giving(view: View, annotation: Annotation) -> None:
     with st.container(horizontal=True):
         ready = bool(n and label)
         kind = "primary" if ready else "secondary"
-        if st.button("Move them", type=kind, icon=":material/label:", disabled=not ready, key="x_labels_move"):
+        if st.button("Assign label", type=kind, icon=":material/label:", disabled=not ready, key="x_labels_move"):
             _change(view, annotation.name, lambda a: a.assign(_all_cells(view), label, how=how, author=_author()))
             st.session_state[_WISH] = {"x_labels_give": None}
             st.rerun()
-        if st.button("Take their label away", icon=":material/label_off:", disabled=not n, key="x_labels_clear"):
+        if st.button("Clear label", icon=":material/label_off:", disabled=not n, key="x_labels_clear"):
             _change(view, annotation.name, lambda a: a.assign(_all_cells(view), None, how=how, author=_author()))
             st.rerun()
 
@@ -221,7 +221,7 @@ def _show_changing(view: View, annotation: Annotation) -> None:
     with st.container(horizontal=True):
         if st.button("Select their cells", icon=":material/select_all:", disabled=not chosen, key="x_labels_select"):
             selection_card.keep(view.data, view.history.select(Categories(annotation.name, tuple(chosen))))
-            selection_card.draw_anew()
+            selection_card.draw_again()
         if st.button(
             "Give up the label", icon=":material/label_off:", disabled=not chosen, key="x_labels_drop",
             help=f"{plural(n, 'cell')} will have no label.",
@@ -305,7 +305,7 @@ def _show_csv(view: View, annotation: Annotation) -> None:
     file = st.file_uploader(
         "Import labels", type=["csv", "tsv", "txt"], key="x_labels_file",
         help="A table whose first column holds barcodes. Cells that it does not name keep their label; an empty field "
-        "takes the label away.",
+        "clears the label.",
     )  # fmt: skip
     if file is None:
         return

@@ -21,7 +21,7 @@ from scfviz.ui.frame.text import number, plain, plural, shorten
 
 SHORTCUTS = (("Ctrl+Z", "undo the last selection"), ("Ctrl+Shift+Z", "redo it"))
 _RENAMING = "scfviz.renaming"
-_HOW = {"replace": "Replace", "add": "Add", "subtract": "Take away", "intersect": "Keep common"}
+_HOW = {"replace": "Replace", "add": "Add", "subtract": "Subtract", "intersect": "Intersect"}
 
 
 def apply_event(data: Explored, chosen: Chosen, key: str) -> SelectionHistory:
@@ -96,7 +96,7 @@ def show_cell(data: Explored) -> None:
         st.markdown(f":material/ads_click: **{plain(data.obs.index[cell])}** · " + " · ".join(parts))
         if st.button("", icon=":material/close:", type="tertiary", help="Close", key="x_close_cell"):
             st.session_state["x_cell"] = None
-            draw_anew()
+            draw_again()
 
 
 def _as_text(value: object) -> str:
@@ -141,10 +141,10 @@ def show(view: View) -> None:
         wants_name = st.form_submit_button(
             "Keep", disabled=rule is None, help="Nothing is selected that could be kept." if rule is None else None
         )
-    with page.guard():  # what is wrong with a rule or a name is said here, and the panels below stay
+    with page.guard():  # what is wrong with a rule or a name is reported here, and the panels below stay
         if wants_rule and text.strip():
             keep(data, history.select(combine(how, history.current, _checked(Query(text), data))))
-            draw_anew()
+            draw_again()
         if wants_name:
             kept = history.keep(name, n_selected, len(data.shown))
             keep(data, kept)
@@ -169,7 +169,7 @@ def _invert(history: SelectionHistory) -> SelectionHistory:
 
 
 def _checked(rule: Rule, data: Explored) -> Rule:
-    """A rule that can be evaluated: what is wrong with it is said before it becomes a step."""
+    """A rule that can be evaluated: what is wrong with it is reported before it becomes a step."""
     data.mask(rule)
     return rule
 
@@ -190,7 +190,7 @@ def _step(
     )  # fmt: skip
 
 
-def draw_anew() -> None:
+def draw_again() -> None:
     """Run the fragment again, or the page where it is the page that runs."""
     try:
         st.rerun(scope="fragment")
@@ -208,7 +208,7 @@ def _show_named(data: Explored, history: SelectionHistory) -> None:
         )  # fmt: skip
         if st.button("Apply", key="x_apply"):
             keep(data, history.select(combine(how, history.current, _checked(history.find(name).rule, data))))
-            draw_anew()
+            draw_again()
         with st.popover("", icon=":material/edit:", help="Rename or remove"):
             kept = history.find(name)
             st.caption(f"Made {plain(kept.created_at)} UTC from {plain(shorten(describe_rule(kept.rule), 300))}")

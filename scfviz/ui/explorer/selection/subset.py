@@ -1,4 +1,4 @@
-"""Look closer: the selected cells become a dataset of their own, to be embedded and clustered anew."""
+"""Look closer: the selected cells become a dataset of their own, to be embedded and clustered again."""
 
 from pathlib import Path
 
@@ -54,7 +54,7 @@ def _show_request(view: View, rule: Rule, n: int) -> None:
     few = " A map of so few cells says little." if n < _FEW else ""
     st.caption(
         "A copy of these cells is written to the workspace: all genes, counts as they are, all columns of the file, "
-        f"your own labels, and where it came from. The page Cell embedding then maps and clusters it anew.{few}"
+        f"your own labels, and where it came from. The page Cell embedding then maps and clusters it again.{few}"
     )
     if asked:
         options = options_of(view, rule) | {"name": name}

@@ -10,7 +10,7 @@ const SHORTCUTS = [
   ["R", "draw a rectangle"],
   ["P", "move with the pointer again"],
   ["V", "select the cells in view"],
-  ["Ctrl / Alt while drawing", "add to the selection / take away from it"],
+  ["Ctrl / Alt while drawing", "add to the selection / subtract from it"],
   ["Esc", "stop drawing; again: select nothing"],
   ["T", "names on the map"],
   ["[ and ]", "smaller and larger points"],
