@@ -40,7 +40,7 @@ def test_walk_from_the_demo_to_the_downloads(visit, tmp_path):
     visitor.open()
     visitor.click("Open the demo")
     visitor.see("Median counts per cell")
-    visitor.see("Computing the maps of the demo")
+    visitor.see("It runs by itself")
     visitor.go("Dataset", "What the check found")  # the running computation does not block this page
     visitor.see("Mitochondrial share")
     page.locator(".js-plotly-plot .bars").first.wait_for()
