@@ -16,6 +16,7 @@ from scfviz.errors import OptionError
 from scfviz.model.checkpoint import checkpoint_info, default_checkpoint
 from scfviz.model.scfoundation import ScFoundation
 from scfviz.training.pretrain import PretrainOptions, pretrain
+from scfviz.training.run import Progress, ShouldStop
 
 CORPUS = "corpus"
 _ADAPTED = ("qkv", "out", "expand", "contract", "q", "k", "v")
@@ -83,6 +84,8 @@ def adapt(
     rank: int | None = None,
     resume: bool = False,
     report: Callable[[str], None] | None = None,
+    progress: Progress | None = None,
+    should_stop: ShouldStop | None = None,
 ) -> Path:
     """Continue pretraining on one's own cells.
 
@@ -98,6 +101,8 @@ def adapt(
         Where to start: a checkpoint folder, imported official weights included. The one that ships when left out.
     rank
         Train low-rank adapters of this rank and merge them at the end; all weights when `None`.
+    progress, should_stop
+        See `pretrain`.
 
     Returns
     -------
@@ -120,6 +125,8 @@ def adapt(
         replace(options, start_from=folder),
         resume=resume,
         report=report,
+        progress=progress,
+        should_stop=should_stop,
         prepare=None if rank is None else lambda model: add_adapters(model, rank),
         finish=None if rank is None else merge_adapters,
     )

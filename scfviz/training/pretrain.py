@@ -27,7 +27,7 @@ from scfviz.training.initialise import (
 )
 from scfviz.training.objective import Objective
 from scfviz.training.options import BatchOptions, MaskingOptions, TrainingOptions
-from scfviz.training.run import run_training
+from scfviz.training.run import Progress, ShouldStop, run_training
 from scfviz.training.state import STATE, TrainingLog
 from scfviz.training.trainer import Ranks, Strategy, Trainer
 
@@ -75,6 +75,8 @@ def pretrain(
     report: Callable[[str], None] | None = None,
     prepare: Callable[[ScFoundation], ScFoundation] | None = None,
     finish: Callable[[ScFoundation], ScFoundation] | None = None,
+    progress: Progress | None = None,
+    should_stop: ShouldStop | None = None,
 ) -> Path:
     """Train a model on a corpus.
 
@@ -92,6 +94,9 @@ def pretrain(
         Called with lines of text.
     prepare, finish
         Change the model before training, and the trained one before it is exported (low-rank adapters).
+    progress, should_stop
+        See `run_training`: called with (steps done, steps of the run, loss); asked between steps, leaves a run that
+        `resume` goes on with.
 
     Returns
     -------
@@ -181,7 +186,7 @@ def pretrain(
     }
     run_training(
         trainer, parts, out, resume=resume, identity=identity, validate=validate, export=export, say=say,
-        n_workers=options.n_workers, tensorboard=writer,
+        n_workers=options.n_workers, tensorboard=writer, progress=progress, should_stop=should_stop,
     )  # fmt: skip
     if writer is not None:
         writer.close()

@@ -18,6 +18,10 @@ from scfviz.training.options import TrainingOptions
 from scfviz.training.state import TrainingLog, read_state, write_state
 from scfviz.training.trainer import Trainer
 
+# steps done, steps of the run, loss of the step
+Progress = Callable[[int, int, float], None]
+ShouldStop = Callable[[], bool]
+
 
 def run_training(
     trainer: Trainer,
@@ -31,8 +35,10 @@ def run_training(
     say: Callable[[str], None],
     n_workers: int = 0,
     tensorboard: Any = None,
+    progress: Progress | None = None,
+    should_stop: ShouldStop | None = None,
 ) -> Trainer:
-    """Train up to the last step, or until a signal asks to stop.
+    """Train up to the last step, or until a signal or `should_stop` asks to stop.
 
     Parameters
     ----------
@@ -46,6 +52,12 @@ def run_training(
         Writes the averaged weights as a checkpoint folder; called on every rank.
     say
         Called with a line of text per logged step, on the first rank.
+    progress
+        Called after each step with the steps done, the steps of the run, and the mean squared error of the step, on the
+        first rank.
+    should_stop
+        Asked between steps. As after Ctrl-C, the state of the last step is saved and its weights are exported; the run
+        then goes on with `resume` to the same curve and weights.
 
     Raises
     ------
@@ -64,14 +76,16 @@ def run_training(
         say(f"resumed at step {trainer.step:,}")
     log = TrainingLog(folder, trainer.step) if ranks.rank == 0 else None
     earlier, began = log.seconds if log else 0.0, time.monotonic()
-    stop = _StopSignal()
+    stop = _StopSignal(should_stop)
     last_cells, last_time = trainer.seen["cells"], began
     done = trainer.step >= options.steps
     with stop.caught():
         for step_parts in iterate_steps(parts, trainer.step, options.steps, n_workers):
             window.append(trainer.train_step(step_parts, lambda b: _provenance(parts, b)))
             _count(trainer, step_parts)
-            stopping = ranks.sum([float(stop.asked)])[0] > 0
+            if progress is not None and ranks.rank == 0:
+                progress(trainer.step, options.steps, _loss(window[-1:]))
+            stopping = ranks.sum([float(stop.is_asked())])[0] > 0
             done = trainer.step >= options.steps
             is_due = done or trainer.step % _up(options.validate_every, options.log_every) == 0
             if done or trainer.step % options.log_every == 0:
@@ -122,11 +136,16 @@ def _check_identity(stored: dict[str, Any], mine: dict[str, Any], folder: Path) 
         )
 
 
+def _loss(steps: list[dict[str, float]]) -> float:
+    n_entries = sum(part["n_expressed"] + part["n_zero"] for part in steps)
+    return sum(part["expressed"] + part["zero"] for part in steps) / max(n_entries, 1)
+
+
 def _summary(window: list[dict[str, float]], trainer: Trainer, options: TrainingOptions) -> dict[str, Any]:
     total = {name: sum(part[name] for part in window) for name in window[0]}
     return {
         "step": trainer.step,
-        "loss": (total["expressed"] + total["zero"]) / max(total["n_expressed"] + total["n_zero"], 1),
+        "loss": _loss(window),
         "mse_expressed": total["expressed"] / max(total["n_expressed"], 1),
         "mse_zero": total["zero"] / max(total["n_zero"], 1),
         "learning_rate": options.rate_at(trainer.step - 1),
@@ -190,10 +209,15 @@ def _up(every: int, unit: int) -> int:
 
 
 class _StopSignal:
-    """Finish the step, save, and leave, when the terminal or the system asks."""
+    """Finish the step, save, and leave, when the terminal, the system or the caller asks."""
 
-    def __init__(self) -> None:
-        self.asked = False
+    def __init__(self, should_stop: ShouldStop | None) -> None:
+        self.asked, self._should_stop = False, should_stop
+
+    def is_asked(self) -> bool:
+        """Whether anybody asked; the caller is asked once."""
+        self.asked = self.asked or (self._should_stop is not None and self._should_stop())
+        return self.asked
 
     @contextlib.contextmanager
     def caught(self) -> Iterator[None]:

@@ -324,6 +324,26 @@ def test_an_interrupted_run_stops_after_its_step_and_resumes_exactly(corpus, uni
     assert curve(out) == curve(uninterrupted)
 
 
+def test_a_run_stopped_by_its_caller_resumes_to_the_same_curve_and_weights(corpus, uninterrupted, tmp_path):
+    """`should_stop` leaves what Ctrl-C leaves; progress counts every step of both parts once."""
+    out, steps = tmp_path / "out", []
+    pretrain(
+        corpus.folder, out, CONFIG, options(),
+        progress=lambda *now: steps.append(now), should_stop=lambda: len(steps) == 7,
+    )  # fmt: skip
+    assert read_state(out)["step"] == len(steps) == 7
+    pretrain(corpus.folder, out, CONFIG, options(), resume=True, progress=lambda *now: steps.append(now))
+    assert [step for step, _n, _loss in steps] == list(range(1, 25)) and {n for _step, n, _loss in steps} == {24}
+    assert curve(out) == curve(uninterrupted)
+    losses = [loss for _step, _n, loss in steps]
+    for row in curve(out):  # each is the mean over two steps
+        one, other = sorted(losses[int(row["step"]) - 2 : int(row["step"])])
+        assert one * (1 - 1e-5) <= float(row["loss"]) <= other * (1 + 1e-5)
+    mine, theirs = (load_file(folder / "checkpoint/weights.safetensors") for folder in (out, uninterrupted))
+    for name, tensor in theirs.items():
+        torch.testing.assert_close(mine[name], tensor, rtol=0, atol=0)
+
+
 @pytest.fixture(scope="module")
 def on_one_rank(corpus, tmp_path_factory):
     out = tmp_path_factory.mktemp("one") / "out"
