@@ -157,9 +157,9 @@ def add_inference(parser: argparse.ArgumentParser, out: str, about: str) -> None
     add_gene_list(parser)
     add_depth(parser)
     parser.add_argument(
-        "--min-counts", type=float, metavar="N", help="leave out cells with fewer counts on model genes"
+        "--min-counts", type=float, metavar="N", help="leave out cells with fewer counts, over all genes"
     )
-    parser.add_argument("--min-genes", type=int, metavar="N", help="leave out cells with fewer genes of the model")
+    parser.add_argument("--min-genes", type=int, metavar="N", help="leave out cells with fewer genes with counts")
     parser.add_argument("--precision", choices=["auto", "fp32", "bf16"], default="auto")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto")
     add_threads(parser)

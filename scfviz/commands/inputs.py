@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scfviz.errors import DatasetError, OptionError
+from scfviz.errors import OptionError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from scfviz.data.align import AlignedCounts
     from scfviz.data.genes import GeneReport
+    from scfviz.data.open import OpenDataset
 
 # What the official program calls its input: --input_type and --pre_normalized.
 LOGGED_CELLS, BULK_F, BULK_T = "official log-normalised cells", "official bulk, normalised", "official bulk, as given"
@@ -136,7 +137,7 @@ def open_input(args: argparse.Namespace, genes: "Sequence[str]", work: Path) -> 
     work
         Folder for what is made of a bare matrix.
     """
-    from scfviz.data.align import align_genes
+    from scfviz.data.open import OpenDataset
     from scfviz.data.read import read_dataset
     from scfviz.data.values import align_values, bulk_note
 
@@ -150,8 +151,8 @@ def open_input(args: argparse.Namespace, genes: "Sequence[str]", work: Path) -> 
         )
     adata = read_dataset(path)
     if not is_bulk and pre_normalized in (None, "F"):
-        aligned = align_genes(adata, genes=genes, column=args.gene_column, counts=args.counts)
-        counts, kept, notes = _filter(aligned, args)
+        opened = OpenDataset(adata, column=args.gene_column, counts=args.counts)
+        counts, kept, notes = _filter(opened, opened.align(genes), args)
         notes += bulk_note(counts.n_expressed)
         where = counts.counts_report.location
         return Input(path, adata, counts, counts.obs, counts.gene_report, where, notes=tuple(notes), kept=kept)
@@ -178,24 +179,19 @@ def open_input(args: argparse.Namespace, genes: "Sequence[str]", work: Path) -> 
     return Input(path, adata, values.matrix, values.obs, values.gene_report, where, official, values.notes)
 
 
-def _filter(aligned: "AlignedCounts", args: argparse.Namespace) -> "tuple[AlignedCounts, np.ndarray, list[str]]":
+def _filter(
+    opened: "OpenDataset", aligned: "AlignedCounts", args: argparse.Namespace
+) -> "tuple[AlignedCounts, np.ndarray, list[str]]":
     """The cells to compute, and their rows in the file; cells that the model cannot read go only with a filter."""
-    import numpy as np
+    from scfviz.data.qc import choose_cells
 
-    from scfviz.data.qc import filter_cells, qc_metrics, refuse_unusable
-
-    limits = {name: getattr(args, name) for name in ("min_counts", "min_genes")}
-    if all(limit is None for limit in limits.values()):
-        refuse_unusable(aligned)
-        return aligned, np.arange(aligned.n_obs), []
-    kept = np.flatnonzero(filter_cells(qc_metrics(aligned), **limits))
-    if not len(kept):
-        raise DatasetError(
-            f"The filters remove all {aligned.n_obs:,} cells.", "At least one must remain.", "Loosen the filters."
-        )
+    given = {name: getattr(args, name) for name in ("min_counts", "min_genes")}
+    kept = choose_cells(opened.counts, aligned, {name: limit for name, limit in given.items() if limit is not None})
     left = aligned.n_obs - len(kept)
-    notes = [f"{left:,} of {aligned.n_obs:,} cells were left out by the filters; they have no result."] if left else []
-    return aligned.subset(kept), kept, notes
+    if not left:
+        return aligned, kept, []
+    note = f"{left:,} of {aligned.n_obs:,} cells were left out by the filters; they have no result."
+    return aligned.subset(kept), kept, [note]
 
 
 def _readable(args: argparse.Namespace, work: Path) -> Path:

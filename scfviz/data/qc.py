@@ -80,6 +80,49 @@ def filter_cells(
     return keep
 
 
+def choose_cells(
+    counts: AlignedCounts, aligned: AlignedCounts, filters: dict[str, float] | None, metrics: pd.DataFrame | None = None
+) -> np.ndarray:
+    """Which cells of a file are computed: the one choice of commands and jobs.
+
+    Parameters
+    ----------
+    counts
+        All genes of the file (`OpenDataset.counts`), which the filters are on.
+    aligned
+        The same cells in the model's gene order; `counts` itself where no model reads them.
+    filters
+        Limits by their names in `filter_cells`; without any, cells that the model cannot read are refused.
+    metrics
+        From `qc_metrics`, where they are at hand.
+
+    Returns
+    -------
+    int64 (n_kept,), ascending rows of the file.
+
+    Raises
+    ------
+    DatasetError
+        The filters remove all cells; or, without filters, the model cannot read some.
+    OptionError
+        A limit makes no sense.
+    """
+    for_model = aligned is not counts
+    if not filters:
+        if for_model:
+            refuse_unusable(aligned)
+        return np.arange(aligned.n_obs)
+    metrics = qc_metrics(counts) if metrics is None else metrics
+    kept = np.flatnonzero(filter_cells(metrics, model_counts=counts.known_counts if for_model else None, **filters))
+    if not len(kept):
+        raise DatasetError(
+            f"The filters remove all {aligned.n_obs:,} cells.",
+            "At least one cell must remain; for the model it needs a count in its genes.",
+            "Loosen the filters.",
+        )
+    return kept
+
+
 def refuse_unusable(aligned: AlignedCounts) -> None:
     """Refuse cells that the model cannot read, before anything is computed.
 

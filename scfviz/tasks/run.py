@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scfviz.errors import DatasetError
 from scfviz.tasks.registry import get_task
 from scfviz.tasks.result import Result
 from scfviz.tasks.spec import ModelOptions, Task, TaskOptions, load, read_options
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from scfviz.data.align import AlignedCounts
-    from scfviz.data.open import OpenDataset
     from scfviz.model.checkpoint import CheckpointInfo
     from scfviz.model.scfoundation import ScFoundation
 
@@ -119,6 +117,7 @@ def open_cells(task: Task, options: TaskOptions, reports: Path | None = None) ->
         Its genes, or the model, cannot be used.
     """
     from scfviz.data.open import open_dataset
+    from scfviz.data.qc import choose_cells, qc_metrics
 
     # a broken file is found before torch is loaded
     opened = open_dataset(options.dataset, column=options.gene_column, counts=options.counts, reports=reports)
@@ -128,31 +127,10 @@ def open_cells(task: Task, options: TaskOptions, reports: Path | None = None) ->
 
         info, model = checkpoint_info(options.checkpoint), load_checkpoint(options.checkpoint)
     aligned = opened.counts if model is None else opened.align(model.genes)
-    n_in_file = aligned.n_obs
-    aligned, metrics, kept = _filter(opened, aligned, options.filters)
-    return OpenedCells(aligned, kept, n_in_file, metrics, model, info, opened.counts.subset(kept))
-
-
-def _filter(
-    opened: "OpenDataset", aligned: "AlignedCounts", filters: dict[str, float] | None
-) -> tuple["AlignedCounts", "pd.DataFrame", np.ndarray]:
-    from scfviz.data.qc import filter_cells, qc_metrics, refuse_unusable
-
-    metrics, kept = qc_metrics(opened.counts), np.arange(aligned.n_obs)
-    for_model = aligned is not opened.counts
-    if not filters:
-        if for_model:
-            refuse_unusable(aligned)
-        return aligned, metrics, kept
-    model_counts = opened.counts.known_counts if for_model else None
-    kept = np.flatnonzero(filter_cells(metrics, model_counts=model_counts, **filters))
-    if not len(kept):
-        raise DatasetError(
-            f"The filters remove all {aligned.n_obs:,} cells.",
-            "At least one cell must remain; for the model it needs a count in its genes.",
-            "Loosen the filters.",
-        )
-    return aligned.subset(kept), metrics.iloc[kept], kept
+    metrics = qc_metrics(opened.counts)
+    kept = choose_cells(opened.counts, aligned, options.filters, metrics)
+    part = aligned.subset(kept) if options.filters else aligned
+    return OpenedCells(part, kept, aligned.n_obs, metrics.iloc[kept], model, info, opened.counts.subset(kept))
 
 
 def _describe(task: Task, options: TaskOptions, cells: OpenedCells) -> dict[str, Any]:

@@ -11,12 +11,16 @@ from pathlib import Path
 
 import anndata as ad
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.sparse import csr_matrix
 from small_cells import make_cells, save_tiny_checkpoint, write_cells
 
 import scfviz
 from scfviz.__main__ import main
+from scfviz.tasks.registry import TASKS
+from scfviz.tasks.run import open_cells
+from scfviz.tasks.spec import read_options
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -115,6 +119,29 @@ def test_check_and_embed_agree_on_empty_cells_and_the_advised_filter_exists(chec
     model = scfviz.load_checkpoint(checkpoint)
     expected = scfviz.embed_cells(scfviz.align_genes(cells).subset(kept), model, precision="fp32").values
     np.testing.assert_allclose(written[kept], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("limits", [{"min_counts": 1420.0}, {"min_genes": 200}, {"min_counts": 1.0}])
+def test_command_and_job_leave_out_the_same_cells(limits, checkpoint, tmp_path):
+    """The command counted on the model's genes only, page and job on all genes of the file."""
+    cells = make_cells(12, depth=1400.0)
+    counts = cells.X.toarray()
+    unknown = np.zeros((12, 60), dtype=np.float32)  # half of the cells have counts on genes that no model knows
+    unknown[::2] = np.random.default_rng(1).poisson(1.5, (6, 60))
+    counts[4] = 0  # one has no others: it stays out whatever the limit
+    names = [*cells.var_names, "MALAT1", *(f"ENSG99{i:09d}" for i in range(59))]
+    cells = ad.AnnData(csr_matrix(np.hstack([counts, unknown])), cells.obs, pd.DataFrame(index=names))
+    cells.write_h5ad(tmp_path / "in.h5ad")
+    options = [part for name, limit in limits.items() for part in (f"--{name.replace('_', '-')}", limit)]
+    assert run("embed", tmp_path / "in.h5ad", tmp_path / "out.h5ad", "--checkpoint", checkpoint, *options) == 0
+    by_command = np.isfinite(ad.read_h5ad(tmp_path / "out.h5ad").obsm["X_scfoundation"]).all(axis=1)
+    asked = {"dataset": str(tmp_path / "in.h5ad"), "checkpoint": str(checkpoint), "filters": limits}
+    by_job = open_cells(TASKS["embedding"], read_options(TASKS["embedding"].options_type, asked)).kept
+    assert np.flatnonzero(by_command).tolist() == by_job.tolist() and not by_command[4]
+    everything = np.hstack([counts, unknown])
+    all_genes = {"min_counts": everything.sum(axis=1), "min_genes": (everything > 0).sum(axis=1)}
+    passes = np.all([all_genes[name] >= limit for name, limit in limits.items()], axis=0)
+    np.testing.assert_array_equal(by_command, passes & (counts.sum(axis=1) > 0))
 
 
 def test_counts_are_taken_from_where_the_user_says(checkpoint, tmp_path, capsys):
