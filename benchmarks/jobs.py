@@ -241,16 +241,35 @@ def make_dataset(path: Path, n_obs: int) -> None:
     ad.AnnData(counts, obs, pd.DataFrame(index=genes)).write_h5ad(path)
 
 
+def measured_kinds() -> list[str]:
+    """Every registered kind of job that says how much memory it needs."""
+    from scfviz.jobs.kinds import KINDS, get_kind
+    from scfviz.tasks.registry import TASKS
+
+    of_tasks = [name for name, task in TASKS.items() if task.memory is not None]
+    return of_tasks + [name for name in KINDS if name != "bench" and hasattr(get_kind(name), "memory")]
+
+
+def memory_options(kind: str, dataset: str) -> dict:
+    """Options of a kind on the dataset of `make_dataset`; kinds that need more than the dataset are named here."""
+    from scfviz.analysis.selection.rules import Categories, to_json
+
+    more = {
+        "embedding": {"checkpoint": str(ROOT / "assets" / "checkpoints" / "scfviz-small")},
+        "differential_expression": {"group": to_json(Categories("group", ("a",)))},
+        "markers": {"column": "group"},
+        "set_score": {"genes": ["CD3D", "CD3E", "CD3G"]},
+    }
+    return {"dataset": dataset} | more.get(kind, {})
+
+
 def run_one(kind: str, dataset: str) -> dict:
     """One job in this process: its peak memory in bytes, and the estimate."""
-    from scfviz.analysis.selection.rules import Categories, to_json
     from scfviz.jobs.kinds import get_kind
     from scfviz.jobs.memory import estimate
     from scfviz.jobs.workspace import Workspace
 
-    options = {"dataset": dataset}
-    if kind == "differential_expression":
-        options["group"] = to_json(Categories("group", ("a",)))
+    options = memory_options(kind, dataset)
     module = get_kind(kind)
     root = Path(tempfile.mkdtemp(prefix="memory-"))
     options, identity = module.prepare(options, Workspace(root))
@@ -269,13 +288,13 @@ def run_one(kind: str, dataset: str) -> dict:
 
 
 def measure_memory() -> list[dict]:
-    """Peak memory of the kinds that work on all cells, each in a process of its own."""
+    """Peak memory of the kinds that say what they need, each in a process of its own."""
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for n_obs in CELLS:
             path = Path(folder) / f"{n_obs}.h5ad"
             make_dataset(path, n_obs)
-            for kind in ("gene_store", "differential_expression"):
+            for kind in measured_kinds():
                 command = [sys.executable, str(HERE), "--one", kind, str(path)]
                 environment = os.environ | {"PYTHONPATH": str(ROOT), "SCFVIZ_WORKSPACE": str(Path(folder) / "w")}
                 shown = subprocess.run(command, env=environment, capture_output=True, check=True)

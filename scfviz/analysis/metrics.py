@@ -9,6 +9,8 @@ import pandas as pd
 from scfviz.errors import OptionError
 
 MAX_SILHOUETTE_CELLS = 5_000
+# Columns that hold cell types for certain; `sounds_like_types` is the wider question.
+CELL_TYPE_COLUMNS = ("cell_type", "celltype", "CellType", "cell.type", "cell_ontology_class")
 
 
 @dataclass(frozen=True)
@@ -141,4 +143,4 @@ def choose_labels(obs: pd.DataFrame, *, most: int = 100) -> tuple[list[str], dic
 
 def sounds_like_types(name: str) -> bool:
     """Whether the name of a column sounds like types of cells: `cell_type`, `bulk_labels`, `annotation`."""
-    return any(word in name.lower() for word in ("type", "label", "annot"))
+    return name in CELL_TYPE_COLUMNS or any(word in name.lower() for word in ("type", "label", "annot"))

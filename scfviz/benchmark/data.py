@@ -14,7 +14,6 @@ from scfviz.errors import DatasetError, OptionError
 if TYPE_CHECKING:
     import pandas as pd
 
-LABEL_COLUMNS = ("cell_type", "celltype", "CellType", "cell.type", "cell_ontology_class")
 FEWEST_FOR_FOLDS, FEWEST_MASKED = 30, 8
 MAX_REFERENCE_CELLS = 20_000  # held in memory; how many of them are embedded is the budget's
 UNLABELLED = {"", "na", "nan", "none", "unknown", "unlabelled", "unlabeled", "unassigned"}
@@ -241,7 +240,9 @@ def load_cells(path: Path, genes: Sequence[str], max_cells: int, *, seed: int = 
 
 def known_labels(obs: "pd.DataFrame") -> np.ndarray:
     """Cell types, object (n_obs,), `None` where unknown; from the first column that is called like one."""
-    column = next((name for name in LABEL_COLUMNS if name in obs.columns), None)
+    from scfviz.analysis.metrics import CELL_TYPE_COLUMNS
+
+    column = next((name for name in CELL_TYPE_COLUMNS if name in obs.columns), None)
     if column is None:
         return np.full(len(obs), None, dtype=object)
     words = obs[column].astype(object).where(obs[column].notna(), "").map(str)

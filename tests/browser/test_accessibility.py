@@ -8,14 +8,10 @@ from urllib.parse import quote
 import pytest
 from visitors import ROOT, Server, Visitor
 
+from scfviz.ui.frame.routes import all_routes
+
 DEMO = "dataset=demo:pbmc68k_reduced"
-PAGES = {
-    "home": "/",
-    "dataset": f"/dataset?{DEMO}",
-    "cell_embedding": f"/cell_embedding?{DEMO}",
-    "explorer": f"/explorer?{DEMO}&tour=off",
-    "model": "/model",
-}
+PAGES = {name: "/" if name == "home" else f"/{name}?{DEMO}&tour=off" for name in all_routes()}
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]
 # Rule, then what the element's HTML begins with: parts of Streamlit's own widgets, which an app cannot change.
 STREAMLITS = {
