@@ -20,7 +20,7 @@ with page.screen("dataset", LEAD):
     about = dataset.describe_or_ask(source)  # before the card, which would stay empty beside an error
     with st.container(border=True, key="card-dataset"):
         dataset.show_card(source, about)
-        dataset.link_to_map()
+        dataset.link_to_map(about)
     with st.container(border=True, key="card-report"):
         st.markdown("#### What the check found")
         dataset.show_report(source, about)

@@ -129,7 +129,7 @@ def what_to_trust(replicates: Replicates | None) -> str:
     """One plain sentence: whether to believe the test of cells or the one of donors, and why."""
     if replicates is None:
         return (
-            "Take these genes as candidates only: cells are not replicates, and the file has no column that names "
+            "Take these genes as candidates only: cells are not replicates, and no column of the file names several "
             "donors, so that nothing better can be computed."
         )
     n_in, n_out = len(replicates.donors_in), len(replicates.donors_out)

@@ -337,8 +337,8 @@ def warn(adata: "AnnData", chosen: Candidate, report: CountsReport) -> Iterator[
         names = ", ".join(str(adata.obs_names[i]) for i in found.empty)
         yield Notice(
             "warning",
-            f"{report.n_empty:,} of {report.n_obs:,} cells have no counts on the genes that are used (for example "
-            f"{names}). They have no depth, so the model cannot use them: leave them out with a filter (counts per "
+            f"{report.n_empty:,} of {report.n_obs:,} cells without counts on the genes that are used (for example "
+            f"{names}). Without depth the model cannot use them: leave them out with a filter (counts per "
             "cell; --min-counts in commands).",
         )
     if report.n_other_species:

@@ -230,7 +230,7 @@ def test_without_replicates_the_page_says_so_in_one_sentence(dataset):
     del adata.obs["donor_id"]
     adata.write_h5ad(dataset)
     app = compared(open_page())
-    assert "no column that names donors" in text_of(app)
+    assert "no column of the file names several donors" in text_of(app)
 
 
 def result_of(app: AppTest, level: str = "cells"):

@@ -127,6 +127,19 @@ def test_home_draws_a_quick_map_of_a_file_without_one(tmp_path):
     assert app.button(key="home-cell_embedding").label == "Compute the model's map"
 
 
+def test_a_table_of_two_genes_leads_to_the_explorer_and_says_everything_once(tmp_path, monkeypatch):
+    """The page of the model would refuse what the check has refused."""
+    rows = "".join(f"c{i},{i % 4 + 1},{i % 3}\n" for i in range(20))
+    (tmp_path / "data" / "two.csv").write_text("cell,CD3E,MS4A1\n" + rows)
+    app = open_page("dataset", dataset="folder:0/two.csv", model="test/tiny")
+    assert_sound(app)
+    assert text_of(app).count("Rows are cells and columns are genes") == 1
+    went = []
+    monkeypatch.setattr(routes, "go", went.append)
+    next(button for button in app.button if button.label == "See its map").click().run()
+    assert went == ["explorer"]
+
+
 def test_home_imports_nothing_heavy():
     code = (
         "import sys; from streamlit.testing.v1 import AppTest;"

@@ -119,7 +119,7 @@ def _describe_drawing(view: View) -> str:
     for name in view.chosen.maps:
         missing = int((~np.isfinite(data.maps[name]).all(axis=1)).sum())
         if missing:
-            parts.append(f"{missing:,} have no place on the map {plain(data.titles[name])}")
+            parts.append(f"{plural(missing, 'cell')} without a place on the map {plain(data.titles[name])}")
     if view.store is None:
         parts.append("genes are being ordered for quick access, until then each takes a little longer")
     return " · ".join([*parts, "press ? for shortcuts"])

@@ -162,7 +162,8 @@ def show_report(source: sources.Source, about: dict[str, Any]) -> None:
         st.markdown("##### Counts")
         for notice in counts["notices"]:
             st.markdown(f"{_ICONS[notice['level']]} {plain(notice['text'])}")
-        for note in about["source"]["notes"]:
+        said = {notice["text"] for notice in counts["notices"]}
+        for note in (note for note in about["source"]["notes"] if note not in said):
             st.markdown(f":material/info: {plain(note)}")
         if words := _explain_matrix(counts["location"]):
             st.caption(words)
@@ -244,7 +245,8 @@ def describe_or_ask(source: sources.Source) -> dict[str, Any]:
     st.stop()
 
 
-def link_to_map() -> None:
-    """Where to go when the dataset is fine."""
-    if st.button("See its map", type="primary", icon=":material/scatter_plot:"):
-        routes.go("cell_embedding")
+def link_to_map(about: dict[str, Any]) -> None:
+    """Where to go when the dataset is fine: to the Explorer where the model cannot read it."""
+    name = "explorer" if about["refusal"] else "cell_embedding"
+    if st.button("See its map", type="primary", icon=routes.all_routes()[name].icon):
+        routes.go(name)
