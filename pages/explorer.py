@@ -15,8 +15,8 @@ with page.screen("explorer", LEAD):
     done = job is not None and job.state == "done"
     layout.show(source, job.id if done else None, request.finished_jobs(source))
     if not done:
-        st.caption("The model's own map of these cells can be added:")
-        routes.link("cell_embedding", "Compute it on the page Cell embedding")
+        st.caption("The model can draw a map of these cells alone:")
+        routes.link("cell_embedding", "Compute a map of these cells")
     with st.expander("How to read this", icon=":material/help:"):
         st.markdown(
             "**A point is a cell**, at the same place on a map whatever its colour. All maps show the same cells: what "

@@ -20,6 +20,7 @@ from scfviz.analysis.selection.rules import (
     Union,
 )
 from scfviz.tasks.registry import TASKS
+from scfviz.tasks.spec import Written
 
 
 def public_names(taken: Collection[str] = ()) -> dict[str, str]:
@@ -39,6 +40,24 @@ def public_names(taken: Collection[str] = ()) -> dict[str, str]:
                     key, number = f"{entry.key}_{number}", number + 1
                 found[entry.name] = key
     return found
+
+
+def inherited_key(key: str, level: int) -> str:
+    """Under which name a subset's file holds a result of the dataset that its cells come from.
+
+    Parameters
+    ----------
+    level
+        Place of that dataset in the subset's lineage, from 1: a subset of a subset holds results of both.
+    """
+    return f"{key}_inherited" + (f"_{level}" if level > 1 else "")
+
+
+def inherited(name: str) -> tuple[Written, int] | None:
+    """What a name of `inherited_key` stands for, and the place in the lineage; None for any other name."""
+    match = re.fullmatch(r"(.+)_inherited(?:_(\d{1,2}))?", name)
+    entries = (entry for task in TASKS.values() for entry in task.writes if match and entry.key == match[1])
+    return next(((entry, int(match[2] or 1)) for entry in entries), None)
 
 
 def public_rule(rule: Rule, names: Mapping[str, str] | None = None) -> Rule:

@@ -338,6 +338,7 @@ def test_the_page_opens_what_was_selected_as_a_dataset(dataset):
     app.run()
     assert not app.exception
     assert app.query_params["dataset"].endswith("/Left _cells.h5ad")
+    assert "**40 of 120 cells**" in text_of(app), "the new dataset opens in the explorer, with the way back"
     again = open_page({"x_panel": "subset"})
     assert "Opened before" in text_of(again) and "Left \\_cells" in text_of(again)
 

@@ -18,7 +18,7 @@ from scfviz.jobs.kinds import Report, ShouldStop, check_job_ids, fill_options, n
 from scfviz.jobs.workspace import Workspace, read_json, write_json
 from scfviz.tasks.additions import additions
 from scfviz.tasks.names import describe as describe_rule
-from scfviz.tasks.names import public_rule
+from scfviz.tasks.names import inherited_key, public_rule
 from scfviz.tasks.registry import get_task, written
 from scfviz.tasks.result import Result, read_result
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from scfviz.analysis.selection.rules import Rule, SelectionContext
 
 TITLE = "Export"
-VERSION = 2  # part of the identity: raise it when the same options give other results
+VERSION = 3  # part of the identity: raise it when the same options give other results
 DEFAULTS: dict[str, Any] = {
     "dataset": None,
     "title": "",
@@ -89,7 +89,7 @@ def run(folder: Path, options: dict[str, Any], report: Report, should_stop: Shou
 
 
 def write_dataset(
-    folder: Path, options: dict[str, Any], path: Path, report: Report, should_stop: ShouldStop, *, results: bool = True
+    folder: Path, options: dict[str, Any], path: Path, report: Report, should_stop: ShouldStop, *, inherit: bool = False
 ) -> dict[str, Any]:
     """Write the cells that a job asks for to a new file, and say what is in it.
 
@@ -97,8 +97,9 @@ def write_dataset(
     ----------
     folder
         Of the job.
-    results
-        Whether the embedding, clusters and named selections go along; labels always do.
+    inherit
+        Whether the file is a dataset to go on with: results go along as those of its parent, named selections stay
+        behind. Else both go along under their own names. Labels always do.
     """
     from scfviz.analysis.selection.rules import evaluate, from_json
     from scfviz.data.disk import refuse_small_disk
@@ -125,7 +126,7 @@ def write_dataset(
         )
     adata = read_dataset(options["dataset"])
     rule = from_json(options["rule"]) if options["rule"] else None
-    named = [(kept["name"], from_json(kept["rule"])) for kept in options["selections"]] if results else []
+    named = [(kept["name"], from_json(kept["rule"])) for kept in options["selections"] if not inherit]
     found = result_folders(workspace, [options["embed_job"], *options["task_jobs"]])
     cells = context = None
     if rule is not None or named:
@@ -141,7 +142,7 @@ def write_dataset(
     source = {"dataset": dataset, "title": options["title"], "ref": options["ref"], "embed_job": options["embed_job"]}
     write_file(
         adata, path, source, labels=list_labels(workspace, key), named=named, context=context, rule=rule,
-        cells=cells, results=found if results else (), colors=options["colors"], progress=progress,
+        cells=cells, results=found, inherit=inherit, colors=options["colors"], progress=progress,
     )  # fmt: skip
     n_cells = adata.n_obs if cells is None else len(cells)
     return {"n_cells": n_cells, "n_obs": adata.n_obs, "file": path.name, "size": path.stat().st_size}
@@ -158,6 +159,7 @@ def write_file(
     rule: "Rule | None" = None,
     cells: np.ndarray | None = None,
     results: Sequence[Path] = (),
+    inherit: bool = False,
     colors: Mapping[str, Mapping[str, str]] | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> None:
@@ -175,6 +177,8 @@ def write_file(
         What chose the cells, and their positions; None for all.
     results
         Result folders of the tasks that go along.
+    inherit
+        Whether they are written as results of the parent, see `scfviz.tasks.names.inherited_key`.
     colors, progress
         As in `scfviz.data.write.write_h5ad_with`.
     """
@@ -185,6 +189,11 @@ def write_file(
     for folder in results:
         for part, values in result_parts(read_result(folder), adata.n_obs).items():
             parts[part] |= values
+    if inherit:
+        level = len(read_lineage(adata.uns)) + 1
+        parts = {
+            part: {inherited_key(key, level): value for key, value in values.items()} for part, values in parts.items()
+        }
     parts["obs"] |= {name: annotation.column(range(adata.n_obs)).array for name, annotation in labels.items()}
     for name, kept in named:
         try:

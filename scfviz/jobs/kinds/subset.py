@@ -1,6 +1,7 @@
 """The job `subset`: selected cells become a dataset of their own in the workspace, with their lineage.
 
-The new file holds everything that the old one says about these cells, and user-defined labels as columns. It lies
+The new file holds everything that the old one says about these cells, user-defined labels as columns, and the results
+of the parent under names that tell them from results on these cells alone (`scfviz.tasks.names.inherited_key`). It lies
 in `<workspace>/datasets/subsets/<job>/NAME.h5ad`. Result file: `report.json` (`ref`: how the app calls the file,
 `n_cells` of `n_obs`, `size` in bytes).
 """
@@ -38,5 +39,5 @@ def run(folder: Path, options: dict[str, Any], report: Report, should_stop: Shou
     place.mkdir(mode=0o700)
     write_json(place / ABOUT, {"datasets": datasets_in(workspace, read_json(folder / "job.json") or {})})
     path = place / f"{options['name']}.h5ad"
-    about = export.write_dataset(folder, options, path, report, should_stop, results=False)
+    about = export.write_dataset(folder, options, path, report, should_stop, inherit=True)
     write_json(folder / "result.partial" / "report.json", about | {"ref": f"subset:{folder.name}/{path.name}"})

@@ -1,5 +1,6 @@
 """What the explorer shows: the cells of a dataset with their table, maps and genes, opened once for all visitors."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,10 +16,12 @@ from scfviz.data import gene_store
 from scfviz.data.gene_index import GeneIndex
 from scfviz.jobs import JobStatus, Workspace, result_dir
 from scfviz.jobs.labels import labels_version, list_labels, with_labels
-from scfviz.tasks.registry import written
+from scfviz.tasks.names import inherited, inherited_key
+from scfviz.tasks.registry import get_task, written
 from scfviz.tasks.result import read_report
 from scfviz.ui.drawing import coloring, palette
 from scfviz.ui.frame import describe, job_panel, sources, state
+from scfviz.ui.frame.text import shorten
 from scfviz.ui.tasks import results
 
 # Without the counts ordered by genes each gene costs a reading of the whole file.
@@ -143,6 +146,8 @@ def gene_values(source: sources.Source, data: Explored, gene: str, store: str | 
 
 def title_of(column: str) -> str:
     """What a column is called on the screen."""
+    if found := inherited(column):
+        return f"{found[0].title} (inherited{f', {found[1]}' * (found[1] > 1)})"
     return next((entry.title for entry in written("obs") if entry.name == column), column)
 
 
@@ -176,10 +181,17 @@ def _explore(path: str, stamp: str, gene_column: str | None, jobs: tuple[str, ..
     if len(jobs) > 1:  # its clusters and places stay for rules, but the embedding's maps show the same and more
         maps.pop("umap_quick", None)
     titles = _map_titles() | results.map_titles(is_trained=is_trained)
+    stored, lineage = describe.own_colors(adata), tuple(read_lineage(adata.uns))
+    for name in [name for name in maps if lineage and inherited(name)]:
+        entry, level = inherited(name)
+        if entry.is_map:
+            titles[name] = _inherited_title(entry.title, level, lineage)
+        else:
+            maps.pop(name)  # an embedding: its first two numbers are no map
+    is_trained = is_trained and _is_inheritance_trained(adata.uns, len(lineage))
     titles = {name: titles.get(name, name) for name in maps}
     labels, values = _columns(obs)
     genes = tuple(sorted(opened.index.names))
-    stored, lineage = describe.own_colors(adata), tuple(read_lineage(adata.uns))
     return Explored(
         dataset_id(path),
         content_key(Workspace(), path),
@@ -226,6 +238,25 @@ def _order(maps: Mapping[str, np.ndarray]) -> list[str]:
     return [name for name in ours if name in maps] + own
 
 
+def _inherited_title(title: str, level: int, lineage: tuple[dict[str, Any], ...]) -> str:
+    if not 1 <= level < len(lineage):
+        return f"{title}, of the parent's map"
+    return f"{title}, of the map of {shorten(lineage[level - 1]['title'], 30)}"
+
+
+def _is_inheritance_trained(uns: Mapping[str, Any], n_levels: int) -> bool:
+    """Whether no inherited map is known to be of an untrained model; anyone may have written the file."""
+    ours = uns.get("scfviz")
+    for level in range(1, n_levels + 1):
+        try:
+            about = json.loads(str(ours[inherited_key(get_task(state.FIRST_TASK).name, level)]))
+            if about["checkpoint"]["is_trained"] is False:
+                return False
+        except (KeyError, TypeError, ValueError):
+            continue
+    return True
+
+
 def _map_titles() -> dict[str, str]:
     return {entry.name: entry.title for entry in written("obsm") if entry.is_map}
 
@@ -255,4 +286,6 @@ def _is_numbered(column: pd.Series) -> bool:
 def _order_labels(labels: list[str]) -> tuple[str, ...]:
     """Those that sound like types of cells first, what the app computed last."""
     ours = {entry.name for entry in written("obs")}
-    return tuple(sorted(labels, key=lambda name: (name in ours, not sounds_like_types(name))))
+    return tuple(
+        sorted(labels, key=lambda name: (name in ours or inherited(name) is not None, not sounds_like_types(name)))
+    )

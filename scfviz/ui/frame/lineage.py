@@ -59,5 +59,5 @@ def open_dataset(ref: str) -> None:
     """Use another dataset in the explorer; what its controls showed of the last one is let go."""
     for key in [key for key in st.session_state if str(key).startswith("x_") and not str(key).endswith("_author")]:
         del st.session_state[key]
-    state.choose_dataset(ref)
+    state.choose_dataset(ref, keep_address=True)  # the address changes once, so that Back shows the dataset of now
     routes.go("explorer")

@@ -10,7 +10,7 @@ from scfviz.jobs import JobStatus, Workspace, result_dir
 from scfviz.jobs.workspace import read_json
 from scfviz.tasks.names import describe as describe_rule
 from scfviz.ui.explorer.view import View
-from scfviz.ui.frame import job_panel, routes, sources, state
+from scfviz.ui.frame import job_panel, lineage, sources, state
 from scfviz.ui.frame.text import plain, plural, shorten, size
 
 _FEW = 50  # cells below which a map says little
@@ -54,7 +54,8 @@ def _show_request(view: View, rule: Rule, n: int) -> None:
     few = " A map of so few cells says little." if n < _FEW else ""
     st.caption(
         "A copy of these cells is written to the workspace: all genes, counts as they are, all columns of the file, "
-        f"your own labels, and where it came from. The page Cell embedding then maps and clusters it again.{few}"
+        "your own labels, and where it came from. It opens here on the maps of now, and a map of its own can be "
+        f"computed.{few}"
     )
     if asked:
         options = options_of(view, rule) | {"name": name}
@@ -108,8 +109,7 @@ def _show_earlier(view: View) -> None:
 
 
 def _open(job: JobStatus) -> None:
-    state.choose_dataset(_report(job)["ref"])
-    routes.go("cell_embedding")
+    lineage.open_dataset(_report(job)["ref"])
 
 
 def _is_there(job: JobStatus) -> bool:
