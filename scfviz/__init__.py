@@ -15,6 +15,7 @@ _WHERE = {
     "check_counts": "scfviz.data.check",
     "embed_genes": "scfviz.model.infer",
     "embed_genes_per_cell": "scfviz.model.infer",
+    "enhance_counts": "scfviz.tasks.enhancement.compute",
     "import_official": "scfviz.model.official",
     "load_checkpoint": "scfviz.model.checkpoint",
     "open_dataset": "scfviz.data.open",

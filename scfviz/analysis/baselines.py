@@ -216,6 +216,20 @@ def smooth_cells(values: sparse.csr_matrix, *, seed: int = 0) -> sparse.csr_matr
 
     Source: after MAGIC, van Dijk et al. 2018, doi:10.1016/j.cell.2018.05.061.
     """
+    step = diffusion_step(values, seed=seed)
+    return walk_from(step, np.arange(step.shape[0]))
+
+
+def walk_from(step: sparse.csr_matrix, cells: np.ndarray) -> sparse.csr_matrix:
+    """Rows of the walk of `smooth_cells`, (len(cells), n_obs), from one step of it: of many cells, a few at a time."""
+    walk = step[cells]
+    for _ in range(DIFFUSION_STEPS - 1):
+        walk = walk @ step
+    return sparse.csr_matrix(walk)
+
+
+def diffusion_step(values: sparse.csr_matrix, *, seed: int = 0) -> sparse.csr_matrix:
+    """One step of the random walk of `smooth_cells`, (n_obs, n_obs); each row sums to one."""
     neighbors, distances = find_neighbors(VariableGenePca(seed=seed).fit(values).transform(values))
     n_obs, k = neighbors.shape
     width = np.maximum(distances[:, min(BANDWIDTH_NEIGHBOR, k) - 1], 1e-12)
@@ -223,8 +237,4 @@ def smooth_cells(values: sparse.csr_matrix, *, seed: int = 0) -> sparse.csr_matr
     rows = np.repeat(np.arange(n_obs), k)
     graph = sparse.csr_matrix((affinity.ravel(), (rows, neighbors.ravel())), shape=(n_obs, n_obs))
     graph = graph + graph.T + 2 * sparse.eye(n_obs)
-    step = sparse.csr_matrix(sparse.diags(1 / np.asarray(graph.sum(axis=1)).ravel()) @ graph)
-    walk = step
-    for _ in range(DIFFUSION_STEPS - 1):
-        walk = walk @ step
-    return sparse.csr_matrix(walk)
+    return sparse.csr_matrix(sparse.diags(1 / np.asarray(graph.sum(axis=1)).ravel()) @ graph)

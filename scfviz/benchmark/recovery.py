@@ -9,7 +9,7 @@ from scipy import sparse
 from scfviz.analysis.baselines import N_NEIGHBORS, Cells, OtherCells, VariableGenePca, find_neighbors
 from scfviz.benchmark.comparison import Comparison, resample_means
 from scfviz.errors import DatasetError
-from scfviz.tasks.enhancement.compute import Enhancer
+from scfviz.tasks.enhancement.compute import Enhancer, expect_expression
 
 if TYPE_CHECKING:
     from scfviz.model.scfoundation import ScFoundation
@@ -42,26 +42,24 @@ def predictor(model: "ScFoundation", device: str = "auto") -> Predict:
     """
     import torch
 
-    from scfviz.model.prepared import PreparedModel, choose_device
+    from scfviz.model.prepared import choose_device
     from scfviz.model.tokens import PreparedCells, tokenise
 
     target = choose_device(device)
     model = model.to(target)
-    prepared = PreparedModel(model, target, "fp32")
+    expect = expect_expression(model, device)
 
     def predict(cells: PreparedCells, hidden: Sequence[np.ndarray] | None) -> np.ndarray:
+        if hidden is None:
+            return expect(cells, None)
         found = np.empty(cells.values.shape, dtype=np.float32)
         for row in range(len(found)):
             one = slice(row, row + 1)
             cell = PreparedCells(cells.values[one], cells.target_token[one], cells.source_token[one])
             with torch.inference_mode():
                 tokens = tokenise(cell, model.config).to(target)
-                if hidden is None:
-                    hidden_LD = prepared.encode(tokens)
-                    predicted = prepared.to_expression(prepared.decode(hidden_LD, tokens.ids_N), hidden_LD)
-                else:  # the prepared decoder knows no mask
-                    genes = torch.from_numpy(np.asarray(hidden[row], dtype=np.int64)).to(target)
-                    predicted = model(tokens, (torch.zeros_like(genes), genes))[0]
+                genes = torch.from_numpy(np.asarray(hidden[row], dtype=np.int64)).to(target)
+                predicted = model(tokens, (torch.zeros_like(genes), genes))[0]  # the prepared decoder knows no mask
                 found[row] = predicted.clamp_min(0).cpu().numpy()
         return found
 
@@ -202,7 +200,7 @@ def score_depth(
         truth, enhancer = now.values[scored].toarray(), Enhancer(thinned, now.is_measured, seed=seed)
         baselines = {
             INPUT: inputs[scored].toarray(),
-            "neighbour smoothing": (enhancer.walk[scored] @ inputs).toarray(),
+            "neighbour smoothing": (enhancer.walk(scored) @ inputs).toarray(),
             "mean of thinned cells": np.broadcast_to(np.asarray(inputs.mean(axis=0)), (len(scored), inputs.shape[1])),
         }
         alone = {name: predict(prepared, None) for name, predict in models.items()}

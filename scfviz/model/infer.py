@@ -309,8 +309,8 @@ def embed_genes_per_cell(
     return CellGeneEmbedding(store.finish(), names, *run.depths(), run.provenance(task["task"]))
 
 
-def positions_of(genes: Sequence[str] | None, model: ScFoundation) -> np.ndarray:
-    """int64 (n_chosen,): where genes stand in the model; all when `genes` is None."""
+def positions_of(genes: Sequence[str] | None, model: "ScFoundation | AlignedCounts") -> np.ndarray:
+    """int64 (n_chosen,): where genes stand in the model or the dataset; all when `genes` is None."""
     if genes is None:
         return np.arange(len(model.genes))
     position = {gene: number for number, gene in enumerate(model.genes)}

@@ -6,7 +6,8 @@ from scipy import sparse
 
 from scfviz.benchmark.recovery import thin
 from scfviz.errors import DatasetError, OptionError
-from scfviz.tasks.enhancement.compute import MODEL, Enhancer, counts_behind
+from scfviz.tasks.enhancement.compute import MODEL, Enhancer
+from scfviz.tasks.enhancement.fit import counts_behind
 
 N_CELLS, N_GENES = 80, 300
 
@@ -91,8 +92,8 @@ def test_a_cell_tells_nothing_about_its_other_half(shallow):
     changed = shallow.tolil(copy=True)
     changed[3] = 2 * shallow[3]
     before, after = Enhancer(shallow, np.ones(N_GENES, bool)), Enhancer(changed.tocsr(), np.ones(N_GENES, bool))
-    after.walk = before.walk  # neighbours are chosen by the whole cell
-    views = [e._views(rows, e.counts[rows], depths(shallow)[rows], None) for e in (before, after)]
+    after.step = before.step  # neighbours are chosen by the whole cell
+    views = [e._views(rows, e.counts[rows], depths(shallow)[rows], None, np.arange(N_GENES)) for e in (before, after)]
     for name in views[0]:
         np.testing.assert_allclose(views[0][name], views[1][name])
 

@@ -14,20 +14,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import sparse
 
-from scfviz.analysis.baselines import smooth_cells
-from scfviz.errors import DatasetError, OptionError
+from scfviz.analysis.baselines import diffusion_step, walk_from
+from scfviz.errors import DatasetError, OptionError, Stopped
+from scfviz.tasks.enhancement.fit import CONCENTRATIONS, TYPICAL, counts_behind, fit_views
 
 if TYPE_CHECKING:
+    from scfviz.data.align import AlignedCounts
+    from scfviz.model.scfoundation import ScFoundation
     from scfviz.model.tokens import PreparedCells
 
 DATASET, NEIGHBORS, MODEL = "dataset", "neighbours", "model"
 N_LEARN = 16  # cells whose counts are split
 INTERVAL = (0.05, 0.95)
-_MOST_ENTRIES = 120_000  # of the split cells, a random sample: three exponents need no more
+MOST_RESULT_BYTES = 2_000_000_000  # of `enhance_counts`, three arrays together
 _PRIOR_COUNTS, _PRIOR_SHARE = 10.0, 0.25  # neighbours are drawn towards the dataset: counts, and share of their counts
-_TYPICAL = np.log(1e-4)  # share of a gene at which the concentration is quoted
-_CONCENTRATIONS = (np.log(1e-2), np.log(1e3))
 _SMALLEST = 1e-12
+_GENES_AT_ONCE = 2000
 
 # prepared cells -> ln(1 + counts per 10,000) of all genes at the target depth; the second argument hides nothing
 Expect = Callable[["PreparedCells", None], np.ndarray]
@@ -55,6 +57,35 @@ class Weights:
 
 
 @dataclass(frozen=True)
+class EnhancedCounts:
+    """Expression of chosen genes that a deeper measurement would have shown, for all cells of a dataset.
+
+    Attributes
+    ----------
+    median, low, high
+        float32 (n_obs, n_chosen), ln(1 + counts per 10,000) at the target depth: the middle of what is expected, and
+        the ends of the interval that holds 90 % of it. NaN where the file does not measure the gene.
+    genes
+        Names of the chosen genes, in the order of the columns.
+    is_measured
+        bool (n_chosen,): whether the file holds the gene.
+    source_depth, target_depth
+        float64 (n_obs,), counts per cell.
+    weights
+        What the prediction relied on.
+    """
+
+    median: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    genes: tuple[str, ...]
+    is_measured: np.ndarray
+    source_depth: np.ndarray
+    target_depth: np.ndarray
+    weights: Weights
+
+
+@dataclass(frozen=True)
 class Enhanced:
     """Expression that a deeper measurement would have shown.
 
@@ -71,6 +102,152 @@ class Enhanced:
     low: np.ndarray
     high: np.ndarray
     weights: Weights
+
+
+def enhance_counts(
+    aligned: "AlignedCounts",
+    model: "ScFoundation | None",
+    *,
+    target_depth: float | None = None,
+    depth_fold: float | None = None,
+    genes: Sequence[str] | None = None,
+    device: str = "auto",
+    seed: int = 0,
+    cells_at_once: int = 64,
+    progress: Callable[[int, int], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> EnhancedCounts:
+    """Predict the expression of genes at a greater read depth, with intervals.
+
+    The counts of the dataset stay in memory as a sparse matrix; results are made for a few cells at a time. Numbers
+    depend neither on `cells_at_once` nor on which other genes are chosen. They do depend on the order of the cells, a
+    little: 16 cells, drawn by their position, say what each view is worth.
+
+    Parameters
+    ----------
+    aligned
+        Counts in the model's gene order, at least 3 cells. Estimated counts with fractions are rounded.
+    model
+        `None` predicts from the dataset alone.
+    target_depth
+        Target read depth, in counts per cell (not log); not below the depth of any cell.
+    depth_fold
+        The same as a multiple of each cell's own depth, at least 1. One of the two is needed.
+    genes
+        Genes to predict, by the names in `aligned.genes`; all when left out, which only small datasets can hold.
+    device
+        Where the model runs, in fp32: `auto`, `cpu`, `cuda` or `mps`.
+    seed
+        Of the split of counts and of the principal components in which neighbours are found.
+    cells_at_once
+        Cells whose results are made together; memory follows it, numbers do not.
+    progress
+        Called with the cells done and the number of cells.
+    should_stop
+        Asked before each few cells.
+
+    Raises
+    ------
+    OptionError
+        No or impossible depths, a target depth below that of a cell, or more results than memory should hold.
+    GeneError
+        A gene is none of the dataset's, or the dataset is aligned to the genes of another model.
+    DatasetError
+        A cell has no counts, there are fewer than 3 cells, or counts are too few to be split.
+    Stopped
+        `should_stop` said so.
+
+    Source: see `Enhancer`.
+    """
+    from scfviz.model.infer import positions_of
+    from scfviz.model.source import CellSource
+    from scfviz.model.tokens import check_depth, refuse_empty_cells
+
+    check_depth(target_depth, depth_fold)
+    if target_depth is None and depth_fold is None:
+        raise OptionError(
+            "No target depth is given.", "Enhancement needs a depth to predict for.", "For example a depth fold of 3."
+        )
+    source = CellSource(aligned, aligned.genes if model is None else model.genes)
+    chosen = positions_of(genes, aligned)
+    shape = (source.n_obs, len(chosen))
+    if 12 * shape[0] * shape[1] > MOST_RESULT_BYTES:
+        raise OptionError(
+            f"{shape[1]:,} genes of {shape[0]:,} cells make {12 * shape[0] * shape[1] / 1e9:.1f} GB of results.",
+            f"They must fit into {MOST_RESULT_BYTES / 1e9:.0f} GB.",
+            f"Choose at most {MOST_RESULT_BYTES // (12 * shape[0]):,} genes, or fewer cells.",
+        )
+    counts = _read_all(aligned, int(source.n_expressed.sum()))
+    if not aligned.counts_report.is_whole:
+        np.rint(counts.data, out=counts.data)
+        counts.eliminate_zeros()
+    enhancer = Enhancer(counts, np.asarray(aligned.is_measured), seed=seed)
+    refuse_empty_cells(enhancer.totals, source.names)
+    target = np.full(shape[0], target_depth) if depth_fold is None else enhancer.totals * depth_fold
+    _refuse_shallow(target, enhancer.totals, source.names)
+    expect = None if model is None else expect_expression(model, device)
+    weights = enhancer.learn(target, expect)
+    parts = [np.empty(shape, dtype=np.float32) for _ in range(3)]
+    for start in range(0, shape[0], cells_at_once):
+        if should_stop is not None and should_stop():
+            raise Stopped
+        rows = np.arange(start, min(start + cells_at_once, shape[0]))
+        found = enhancer.enhance(rows, target, weights, expect, chosen)
+        for whole, part in zip(parts, (found.median, found.low, found.high), strict=True):
+            whole[rows] = part
+        if progress is not None:
+            progress(int(rows[-1]) + 1, shape[0])
+    is_measured = enhancer.is_measured[chosen]
+    for whole in parts:
+        whole[:, ~is_measured] = np.nan
+    names = tuple(str(aligned.genes[position]) for position in chosen)
+    return EnhancedCounts(*parts, names, is_measured, enhancer.totals, target.astype(np.float64), weights)
+
+
+def _read_all(aligned: "AlignedCounts", n_entries: int) -> sparse.csr_matrix:
+    """All counts, float32, without a second copy of them on the way."""
+    data, indices = np.empty(n_entries, dtype=np.float32), np.empty(n_entries, dtype=np.int32)
+    indptr = np.zeros(aligned.n_obs + 1, dtype=np.int32 if n_entries < 2**31 else np.int64)
+    for start, block in aligned.blocks():
+        first, last = int(indptr[start]), int(indptr[start]) + block.nnz
+        data[first:last], indices[first:last] = block.data, block.indices
+        indptr[start + 1 : start + block.shape[0] + 1] = first + block.indptr[1:]
+    return sparse.csr_matrix((data, indices, indptr), shape=(aligned.n_obs, aligned.n_genes))
+
+
+def expect_expression(model: "ScFoundation", device: str = "auto") -> Expect:
+    """The full forward pass of a model, in fp32, one cell at a time; below zero becomes zero."""
+    import torch
+
+    from scfviz.model.prepared import PreparedModel, choose_device
+    from scfviz.model.tokens import PreparedCells, tokenise
+
+    prepared = PreparedModel(model, choose_device(device), "fp32")
+
+    def expect(cells: "PreparedCells", _hidden: None) -> np.ndarray:
+        found = np.empty(cells.values.shape, dtype=np.float32)
+        for row in range(len(found)):
+            one = slice(row, row + 1)
+            cell = PreparedCells(cells.values[one], cells.target_token[one], cells.source_token[one])
+            with torch.inference_mode():
+                tokens = tokenise(cell, model.config).to(prepared.device)
+                hidden_LD = prepared.encode(tokens)
+                predicted = prepared.to_expression(prepared.decode(hidden_LD, tokens.ids_N), hidden_LD)
+                found[row] = predicted.clamp_min(0).cpu().numpy()
+        return found
+
+    return expect
+
+
+def _refuse_shallow(target: np.ndarray, depth: np.ndarray, names: np.ndarray) -> None:
+    """Refuse target depths below the depth of the cell."""
+    if (target < depth * (1 - 1e-9)).any():
+        worst = int(np.argmin(target / depth))
+        raise OptionError(
+            f"The target depth of cell {names[worst]} is {target[worst]:,.0f}, it has {depth[worst]:,.0f}.",
+            "Counts can be added, not removed.",
+            "Choose a target depth above that of every cell.",
+        )
 
 
 class Enhancer:
@@ -94,8 +271,8 @@ class Enhancer:
     def __init__(self, counts: sparse.csr_matrix, is_measured: np.ndarray, *, seed: int = 0):
         self.counts, self.is_measured, self.seed = counts, is_measured, seed
         self.totals = np.asarray(counts.sum(axis=1, dtype=np.float64)).ravel()
-        self._measured = counts[:, is_measured].astype(np.float64)
-        self._sums = np.asarray(self._measured.sum(axis=0)).ravel()
+        self._sums = np.bincount(counts.indices, weights=counts.data, minlength=counts.shape[1])
+        self._columns: tuple[np.ndarray, sparse.csr_matrix] | None = None
 
     def learn(self, target_depth: np.ndarray, expect: Expect | None = None) -> Weights:
         """Find what each view is worth, from halves of the counts of some cells.
@@ -126,13 +303,18 @@ class Enhancer:
                 "Use deeper cells.",
             )
         rows, one = rows[kept], one[kept]
-        views = self._views(rows, one, target_depth[rows], expect)
+        views = self._views(rows, one, target_depth[rows], expect, np.flatnonzero(self.is_measured))
         seen, held_back = (part[:, self.is_measured].toarray().astype(np.float64) for part in (one, other[kept]))
-        *exponents, offset, concentration, slope = _fit(list(views.values()), seen, held_back, rng).tolist()
+        *exponents, offset, concentration, slope = fit_views(list(views.values()), seen, held_back, rng).tolist()
         return Weights(dict(zip(views, exponents, strict=True)), offset, concentration, slope)
 
     def enhance(
-        self, rows: np.ndarray, target_depth: np.ndarray, weights: Weights, expect: Expect | None = None
+        self,
+        rows: np.ndarray,
+        target_depth: np.ndarray,
+        weights: Weights,
+        expect: Expect | None = None,
+        genes: np.ndarray | None = None,
     ) -> Enhanced:
         """Predict what cells would show at a greater depth.
 
@@ -144,6 +326,8 @@ class Enhancer:
             (n_obs,) counts per cell, none below the cell's own.
         weights, expect
             From `learn`, with the same model.
+        genes
+            int (n_chosen,), columns of the results; all genes when left out. Their numbers are the same either way.
 
         Raises
         ------
@@ -153,41 +337,58 @@ class Enhancer:
         from scipy.stats import nbinom
 
         target, depth = target_depth[rows], self.totals[rows]
-        if (target < depth * (1 - 1e-9)).any():
-            worst = int(np.argmin(target / depth))
-            raise OptionError(
-                f"The target depth of cell {int(rows[worst]) + 1} is {target[worst]:,.0f}, it has {depth[worst]:,.0f}.",
-                "Counts can be added, not removed.",
-                "Choose a target depth above that of every cell.",
-            )
-        views = self._views(rows, self.counts[rows], target, expect)
+        _refuse_shallow(target, depth, rows + 1)
+        genes = np.arange(len(self.is_measured)) if genes is None else np.asarray(genes)
+        is_measured = self.is_measured[genes]
+        measured = genes[is_measured]
+        columns = self._counts_of(measured)
+        views = self._views(rows, self.counts[rows], target, expect, measured)
         log_share = sum(weights.exponents[name] * view for name, view in views.items()) + weights.offset
         log_share = np.clip(log_share, -30.0, 0.0)
         share = np.exp(log_share)
         concentration = np.exp(
-            np.clip(weights.log_concentration + weights.slope * (log_share - _TYPICAL), *_CONCENTRATIONS)
+            np.clip(weights.log_concentration + weights.slope * (log_share - TYPICAL), *CONCENTRATIONS)
         )
-        shape = (len(rows), len(self.is_measured))
-        median, low, high = (np.zeros(shape, dtype=np.float32) for _ in range(3))
-        for i, row in enumerate(rows):
-            seen = self._measured[row].toarray().ravel()
-            size = concentration[i] + seen
-            mean = size / (concentration[i] / share[i] + depth[i]) * max(target[i] - depth[i], 0.0)
-            for part, quantile in ((median, 0.5), (low, INTERVAL[0]), (high, INTERVAL[1])):
-                more = nbinom.ppf(quantile, size, size / (size + np.maximum(mean, _SMALLEST)))
-                part[i, self.is_measured] = np.log1p((seen + np.maximum(more, 0.0)) * (1e4 / target[i]))
-        return Enhanced(median, low, high, weights)
+        seen = columns[rows].toarray()
+        size = concentration + seen
+        more_depth = np.maximum(target - depth, 0.0)[:, None]
+        mean = size / (concentration / share + depth[:, None]) * more_depth
+        probability = size / (size + np.maximum(mean, _SMALLEST))
+        parts = []
+        for quantile in (0.5, *INTERVAL):
+            more = np.maximum(nbinom.ppf(quantile, size, probability), 0.0)
+            part = np.zeros((len(rows), len(genes)), dtype=np.float32)
+            part[:, is_measured] = np.log1p((seen + more) * (1e4 / target)[:, None])
+            parts.append(part)
+        return Enhanced(*parts, weights)
 
     @cached_property
-    def walk(self) -> sparse.csr_matrix:
-        """(n_obs, n_obs), see `smooth_cells`."""
+    def step(self) -> sparse.csr_matrix:
+        """(n_obs, n_obs), see `diffusion_step`."""
         from scfviz.model.tokens import log_normalise
 
-        return smooth_cells(log_normalise(self.counts, self.totals), seed=self.seed)
+        return diffusion_step(log_normalise(self.counts, self.totals), seed=self.seed)
+
+    def walk(self, rows: np.ndarray) -> sparse.csr_matrix:
+        """(n, n_obs), rows of the walk of `smooth_cells`; of all cells at once it would be large."""
+        return walk_from(self.step, rows)
+
+    def _counts_of(self, genes: np.ndarray) -> sparse.csr_matrix:
+        """Counts of some genes in all cells, float64 (n_obs, len(genes)); those asked for last are kept."""
+        if self._columns is None or not np.array_equal(self._columns[0], genes):
+            self._columns = genes, self.counts[:, genes].astype(np.float64)
+        return self._columns[1]
+
+    def _sum_counts(self, walk: sparse.csr_matrix, genes: np.ndarray) -> np.ndarray:
+        """Weighted sums of counts of some genes over cells, float64 (n, len(genes))."""
+        if self._columns is not None and np.array_equal(self._columns[0], genes):
+            return (walk @ self._columns[1]).toarray()
+        blocks = (genes[start : start + _GENES_AT_ONCE] for start in range(0, len(genes), _GENES_AT_ONCE))
+        return np.hstack([(walk @ self.counts[:, block].astype(np.float64)).toarray() for block in blocks])
 
     def _others(self, rows: np.ndarray) -> sparse.csr_matrix:
         """Weights of the other cells around each cell, (n, n_obs); a row sums to one, or is empty."""
-        walk = self.walk[rows]
+        walk = self.walk(rows)
         others = walk - sparse.csr_matrix(
             (walk[np.arange(len(rows)), rows].A1, (np.arange(len(rows)), rows)), walk.shape
         )
@@ -195,19 +396,25 @@ class Enhancer:
         return sparse.csr_matrix(sparse.diags(1 / np.where(sums > 1e-12, sums, np.inf)) @ others)
 
     def _views(
-        self, rows: np.ndarray, seen: sparse.csr_matrix, target: np.ndarray, expect: Expect | None
+        self,
+        rows: np.ndarray,
+        seen: sparse.csr_matrix,
+        target: np.ndarray,
+        expect: Expect | None,
+        genes: np.ndarray,
     ) -> dict[str, np.ndarray]:
-        """Logarithm of each measured gene's share, float64 (n, n_measured) by view.
+        """Logarithm of the shares of some measured genes among all measured ones, float64 (n, len(genes)) by view.
 
         The dataset's views leave the cell itself out, so that its two halves stay independent (but for the choice of
         its neighbours, which takes the whole cell); the model sees `seen`.
         """
-        others = self._sums[None] - self._measured[rows].toarray()
-        n_measured = others.shape[1]
-        dataset = (others + 0.1) / (others.sum(axis=1, keepdims=True) + 0.1 * n_measured)
+        own = self.counts[rows][:, genes].toarray().astype(np.float64)
+        # counts of genes that are not measured are zero
+        in_others = (self._sums.sum() - self.totals[rows])[:, None]
+        dataset = (self._sums[genes] - own + 0.1) / (in_others + 0.1 * self.is_measured.sum())
         walk = self._others(rows)
         n_cells = 1 / np.maximum(np.asarray(walk.multiply(walk).sum(axis=1)), 1e-9)  # as many cells of equal weight
-        near = (walk @ self._measured).toarray() * n_cells
+        near = self._sum_counts(walk, genes) * n_cells
         depth = (walk @ self.totals)[:, None] * n_cells
         prior = _PRIOR_COUNTS + _PRIOR_SHARE * depth
         views = {
@@ -221,73 +428,6 @@ class Enhancer:
             tokens = (np.log10(depth).astype(np.float32) for depth in (target, totals))
             values = expect(PreparedCells(log_normalise(seen, totals), *tokens), None)[:, self.is_measured]
             counts = np.stack([counts_behind(*cell) for cell in zip(values, target, strict=True)]) + 1e-3
-            views[MODEL] = np.log(counts / counts.sum(axis=1, keepdims=True))
+            places = np.searchsorted(np.flatnonzero(self.is_measured), genes)
+            views[MODEL] = np.log(counts[:, places] / counts.sum(axis=1, keepdims=True))
         return views
-
-
-def counts_behind(values: np.ndarray, depth: float) -> np.ndarray:
-    """Mean count of a Poisson number whose expected ln(1 + counts per 10,000) is known.
-
-    Parameters
-    ----------
-    values
-        Expected ln(1 + counts per 10,000), any shape; below zero counts as zero.
-    depth
-        Counts of the cell.
-
-    Returns
-    -------
-    ndarray
-        float64. Up to 60 counts from a table, beyond as if the number were its mean.
-    """
-    from scipy.stats import poisson
-
-    means = np.concatenate([[0.0], np.geomspace(1e-4, 60.0, 160)])
-    numbers = np.arange(160)
-    expected = poisson.pmf(numbers, means[:, None]) @ np.log1p(numbers * (1e4 / depth))
-    beyond = np.expm1(np.minimum(values, 20.0)) * (depth / 1e4)
-    return np.where(values < expected[-1], np.interp(values, expected, means), np.maximum(beyond, means[-1]))
-
-
-def _fit(
-    views: Sequence[np.ndarray],
-    seen: np.ndarray,
-    held_back: np.ndarray,
-    rng: np.random.Generator,
-) -> np.ndarray:
-    """Exponents, offset, and both numbers of the concentration that make held-back counts likeliest.
-
-    Held-back counts are negative binomial given the seen ones, exactly as in `Enhancer.enhance`.
-    """
-    from scipy.optimize import minimize
-    from scipy.special import digamma, gammaln
-
-    drawn = rng.choice(seen.size, min(seen.size, _MOST_ENTRIES), replace=False)
-    centres = np.array([view.mean() for view in views])  # else exponents and offset would pull at each other
-    table = np.stack(
-        [*(v.ravel()[drawn] - c for v, c in zip(views, centres, strict=True)), np.ones(len(drawn))], axis=1
-    )
-    x, x_seen = held_back.ravel()[drawn], seen.ravel()[drawn]
-    t, t_seen = (np.repeat(part.sum(axis=1), part.shape[1])[drawn] for part in (held_back, seen))
-
-    def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
-        log_share = np.clip(table @ parameters[:-2], -30.0, 0.0)
-        r = np.exp(np.clip(parameters[-2] + parameters[-1] * (log_share - _TYPICAL), *_CONCENTRATIONS))
-        size, prior = r + x_seen, r * np.exp(-log_share)
-        rate = prior + t_seen
-        likelihood = gammaln(x + size) - gammaln(size) + size * np.log(rate / (rate + t)) + x * np.log(t / (rate + t))
-        of_rate = (size * t / rate - x) / (rate + t)
-        of_log_r = r * (digamma(x + size) - digamma(size) + np.log(rate / (rate + t))) + of_rate * prior
-        of_log_share = of_log_r * parameters[-1] - of_rate * prior
-        slopes = [table.T @ of_log_share, [of_log_r.sum(), of_log_r @ (log_share - _TYPICAL)]]
-        return -float(likelihood.mean()), -np.concatenate(slopes) / len(x)
-
-    n = len(views)
-    bounds = [(0.0, 2.0)] * n + [(-30.0, 0.0), _CONCENTRATIONS, (-1.0, 1.0)]
-    exponents = np.full(n, 1 / n)
-    found = minimize(
-        loss, [*exponents, centres @ exponents, 0.0, 0.0], jac=True, method="L-BFGS-B", bounds=bounds,
-        options={"ftol": 1e-10, "maxiter": 200},
-    ).x  # fmt: skip
-    found[n] -= centres @ found[:n]
-    return found
