@@ -11,9 +11,11 @@ with page.screen("explorer", LEAD):
     source = page.require_dataset()
     from scfviz.ui.explorer import layout
 
-    job = embedding.find_job(source)
+    job = embedding.known_job(source)
     done = job is not None and job.state == "done"
-    layout.show(source, job.id if done else None, request.finished_jobs(source))
+    has_map = layout.show(source, job.id if done else None, request.finished_jobs(source))
+    if job is None and has_map:  # a demo's own maps are computed once there is something to look at
+        embedding.find_job(source)
     if not done:
         st.caption("The model can draw a map of these cells alone:")
         routes.link("cell_embedding", "Compute a map of these cells")

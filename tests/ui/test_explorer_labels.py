@@ -494,3 +494,10 @@ def test_selections_are_saved_beside_labels_and_know_them(dataset):
     assert data.mask(Categories("mine", ("NK",))).sum() == 40 and data.mask(Categories("mine", (None,))).sum() == 80
     assert "mine" in data.labels and data.own == ("mine",)
     assert selections.outlines(Categories("mine", ("NK",))) == {}
+
+
+def test_disabled_buttons_of_the_panel_say_what_is_missing(dataset):
+    start_column()
+    buttons = {button.key: button for button in labels_page().button}
+    for key in ("x_labels_move", "x_labels_clear", "x_labels_select", "x_labels_drop"):
+        assert buttons[key].disabled and "first" in buttons[key].help, key

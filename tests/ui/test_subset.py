@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import anndata as ad
 import numpy as np
+import pytest
 import test_explorer as explorer
 from app_pages import spec_of, text_of
 from test_explorer import FILE, open_page, source
@@ -52,3 +53,17 @@ def test_a_subset_of_a_subset_tells_the_maps_of_both_apart(dataset):
     data = explorer_data.explore(sources.resolve(ask_subset(inner, "inner")), None, None)
     assert FILE in data.titles["X_umap_scfoundation_inherited"] and "parent" not in " ".join(data.titles.values())
     assert not [name for name in data.maps if name.startswith("X_scfoundation")], "an embedding is no map"
+
+
+@pytest.mark.parametrize("has_map", [False, True])
+def test_the_quick_map_of_a_demo_goes_before_the_models(dataset, monkeypatch, has_map):
+    """On a first visit both would compete for the same cores, and only the quick one is there in seconds."""
+    whole = ad.read_h5ad(dataset)
+    if not has_map:
+        del whole.obsm["X_umap"]
+    whole.write_h5ad(dataset)
+    demo = replace(source(), ref="demo:pbmc3k")
+    monkeypatch.setattr(sources, "resolve", lambda ref: demo)
+    open_page(dataset="demo:pbmc3k")
+    kinds = {job.kind for job in jobs.list_jobs(jobs.Workspace())}
+    assert ("embedding" in kinds, "quick_map" in kinds) == (has_map, not has_map)

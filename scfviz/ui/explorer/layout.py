@@ -33,19 +33,20 @@ PANELS: dict[str, tuple[str, Callable[[View], None]]] = {
 }
 
 
-def show(source: sources.Source, embed_job: str | None, task_jobs: tuple[str, ...] = ()) -> None:
-    """Maps, the selection on them, and the panels."""
+def show(source: sources.Source, embed_job: str | None, task_jobs: tuple[str, ...] = ()) -> bool:
+    """Maps, the selection on them, and the panels; whether there is a map yet."""
     job = explorer_data.store_job(source)
     store = explorer_data.store_folder(job)
     data = explorer_data.explore(source, embed_job, store, task_jobs)
     lineage.show(data.lineage)
-    quick.offer(source, data, embed_job)
+    has_map = quick.offer(source, data, embed_job)
     if not data.maps:
-        return
+        return False
     tour.show()
     if not data.is_trained:
         page.untrained_notice()
     _show_all(source, data, embed_job, store, job.id, task_jobs)
+    return has_map
 
 
 @st.fragment

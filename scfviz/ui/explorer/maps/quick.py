@@ -11,10 +11,10 @@ KIND = "quick_map"
 _PICTURES = ("umap", "tsne", "spatial", "draw", "phate", "trimap", "densmap", "fa2")
 
 
-def offer(source: sources.Source, data: Explored, embed_job: str | None) -> None:
-    """Compute the quick map of a dataset that has none, and show how far it is."""
+def offer(source: sources.Source, data: Explored, embed_job: str | None) -> bool:
+    """Compute the quick map of a dataset that has none, and show how far it is; whether a map is there already."""
     if embed_job is not None or any(word in name.lower() for name in data.maps for word in _PICTURES):
-        return
+        return True
     job = job_panel.ask_once(KIND, _options(source))
     if job.state == "done":  # just now
         st.rerun()
@@ -25,6 +25,7 @@ def offer(source: sources.Source, data: Explored, embed_job: str | None) -> None
         )
         job_panel.show_progress(job.id, "Drawing a quick map", place="-quick")
         routes.link("cell_embedding", "Compute the model's map as well")
+    return False
 
 
 def _options(source: sources.Source) -> dict[str, Any]:

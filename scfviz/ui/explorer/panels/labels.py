@@ -33,6 +33,7 @@ _COLUMN, _AUTHOR, _CHOSEN = "x_labels_column", "x_labels_author", "x_labels_chos
 _WISH, _SAID = "scfviz.labels.wish", "scfviz.labels.said"
 _EMPTY = "\0empty"
 _SHOWN_CHANGES = 200
+_NONE_CHOSEN = "Choose labels above first."
 
 
 def follow_wishes() -> None:
@@ -172,11 +173,17 @@ def _show_giving(view: View, annotation: Annotation) -> None:
     with st.container(horizontal=True):
         ready = bool(n and label)
         kind = "primary" if ready else "secondary"
-        if st.button("Assign label", type=kind, icon=":material/label:", disabled=not ready, key="x_labels_move"):
+        if st.button(
+            "Assign label", type=kind, icon=":material/label:", disabled=not ready, key="x_labels_move",
+            help=None if ready else "Select cells first." if not n else "Type or choose a label first.",
+        ):  # fmt: skip
             _change(view, annotation.name, lambda a: a.assign(_all_cells(view), label, how=how, author=_author()))
             st.session_state[_WISH] = {"x_labels_give": None}
             st.rerun()
-        if st.button("Clear label", icon=":material/label_off:", disabled=not n, key="x_labels_clear"):
+        if st.button(
+            "Clear label", icon=":material/label_off:", disabled=not n, key="x_labels_clear",
+            help=None if n else "Select cells first.",
+        ):  # fmt: skip
             _change(view, annotation.name, lambda a: a.assign(_all_cells(view), None, how=how, author=_author()))
             st.rerun()
 
@@ -219,12 +226,15 @@ def _show_changing(view: View, annotation: Annotation) -> None:
         if st.form_submit_button(verb, icon=":material/merge:" if verb == "Merge" else ":material/edit:"):
             _rename_or_merge(view, annotation, chosen, new)
     with st.container(horizontal=True):
-        if st.button("Select their cells", icon=":material/select_all:", disabled=not chosen, key="x_labels_select"):
+        if st.button(
+            "Select their cells", icon=":material/select_all:", disabled=not chosen, key="x_labels_select",
+            help=None if chosen else _NONE_CHOSEN,
+        ):  # fmt: skip
             selection_card.keep(view.data, view.history.select(Categories(annotation.name, tuple(chosen))))
             selection_card.draw_again()
         if st.button(
             "Give up the label", icon=":material/label_off:", disabled=not chosen, key="x_labels_drop",
-            help=f"{plural(n, 'cell')} will have no label.",
+            help=f"{plural(n, 'cell')} will have no label." if chosen else _NONE_CHOSEN,
         ):  # fmt: skip
             _change(view, annotation.name, lambda a: _without(a, chosen))
             st.rerun()
