@@ -52,6 +52,7 @@ def make_counts(seed: int, n_cells: int = N_CELLS) -> tuple[np.ndarray, np.ndarr
     """Counts of three types that differ in a few genes, and the types."""
     rng = np.random.default_rng(seed)
     profiles = rng.gamma(0.5, 1.0, N_GENES) + 4 * np.eye(3, N_GENES).repeat(1, axis=0)
+    profiles[:, -8:] = 0.01  # rare, as in cells: ones and twos among their counts
     types = np.arange(n_cells) % 3
     means = profiles[types] / profiles[types].sum(axis=1, keepdims=True) * rng.uniform(1500, 4000, (n_cells, 1))
     return rng.poisson(means).astype(np.float32), types

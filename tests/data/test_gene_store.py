@@ -14,10 +14,11 @@ from scfviz.errors import GeneError, Stopped
 GENES = [f"G{i}" for i in range(40)]
 
 
-def make_counts(n_obs=300, *, scale=1.0, seed=0):
+def make_counts(n_obs=300, *, of_first=0, seed=0):
     """An aligned dataset of 30 of 40 genes in another order; one cell has no counts."""
     rng = np.random.default_rng(seed)
-    matrix = rng.poisson(0.7, (n_obs, 30)).astype(np.float32) * np.float32(scale)
+    matrix = rng.poisson(0.7, (n_obs, 30)).astype(np.float32)
+    matrix[:, 0] += of_first
     matrix[5] = 0
     names = [GENES[i] for i in rng.permutation(40)[:30]]
     obs = pd.DataFrame(index=[f"c{i}" for i in range(n_obs)])
@@ -82,7 +83,7 @@ def test_a_store_reads_like_the_dataset(counts, tmp_path, monkeypatch, cells):
 
 
 def test_large_counts_are_kept_exactly(tmp_path):
-    store = build_gene_store(make_counts(scale=70_000.0), tmp_path / "large")
+    store = build_gene_store(make_counts(of_first=70_000), tmp_path / "large")
     assert max(store.counts(int(g))[1].max(initial=0) for g in np.flatnonzero(store.is_measured)) >= 70_000
 
 

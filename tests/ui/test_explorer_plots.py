@@ -139,7 +139,7 @@ def test_dot_plot_violins_and_composition_count_the_same_cells(expression):
     counts["composition"] = app.dataframe[-1].value["Cells"].sort_index()
     for other in ("violins", "heatmap", "composition"):
         assert counts[other].tolist() == counts["dots"].tolist()
-    assert counts["dots"].sum() == 90 and "90 of 120 cells: more could not be read" in text_of(app)
+    assert counts["dots"].sum() == 60 and "60 of 120 cells: more could not be read" in text_of(app)
 
 
 def test_scaled_values_are_those_of_the_groups_that_are_drawn(expression):

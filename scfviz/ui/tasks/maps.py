@@ -85,7 +85,7 @@ def _draw(
     )  # fmt: skip
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.caption(_describe(data, mask))
-        routes.link("explorer", "Explore these cells", icon=routes.ROUTES["explorer"].icon)
+        routes.link("explorer", "Explore these cells", icon=routes.all_routes()["explorer"].icon)
     return chosen, mask
 
 
