@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from scfviz.ui.frame import page, routes
+from scfviz.ui.frame import describe, page, routes, state
 from scfviz.ui.tasks import embedding, request
 
 LEAD = "Colour the cells by anything that is known of them, select some with a lasso, and ask which genes differ."
@@ -15,8 +15,9 @@ with page.screen("explorer", LEAD):
     done = job is not None and job.state == "done"
     has_map = layout.show(source, job.id if done else None, request.finished_jobs(source))
     if job is None and has_map:  # a demo's own maps are computed once there is something to look at
-        embedding.find_job(source)
-    if not done:
+        job = embedding.find_job(source)
+    is_offered = job is None or not (done or job.is_active)
+    if is_offered and not describe.describe(source, state.gene_column())["refusal"]:
         st.caption("The model can draw a map of these cells alone:")
         routes.link("cell_embedding", "Compute a map of these cells")
     with st.expander("How to read this", icon=":material/help:"):

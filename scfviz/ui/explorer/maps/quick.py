@@ -5,7 +5,7 @@ from typing import Any
 import streamlit as st
 
 from scfviz.ui.explorer.data import Explored
-from scfviz.ui.frame import job_panel, page, routes, sources, state
+from scfviz.ui.frame import describe, job_panel, page, routes, sources, state
 
 KIND = "quick_map"
 _PICTURES = ("umap", "tsne", "spatial", "draw", "phate", "trimap", "densmap", "fa2")
@@ -24,7 +24,8 @@ def offer(source: sources.Source, data: Explored, embed_job: str | None) -> bool
             "The file holds no map of its cells, so one is drawn from their variable genes; it appears here by itself.",
         )
         job_panel.show_progress(job.id, "Drawing a quick map", place="-quick")
-        routes.link("cell_embedding", "Compute the model's map as well")
+        if not describe.describe(source, state.gene_column())["refusal"]:
+            routes.link("cell_embedding", "Compute the model's map as well")
     return False
 
 
