@@ -40,7 +40,6 @@ def find_faults(page) -> list[str]:
     ]
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_every_page_passes_axe(browser, server, theme):  # noqa: F811
     visitor = Visitor(browser, server, color_scheme=theme)
@@ -57,7 +56,6 @@ def test_every_page_passes_axe(browser, server, theme):  # noqa: F811
     assert not any(faults.values()), faults
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_every_panel_of_the_explorer_passes_axe(browser, server, theme):  # noqa: F811
     """With a selection, so that the panels have something to show; and what opens above the page."""
@@ -89,7 +87,6 @@ def test_every_panel_of_the_explorer_passes_axe(browser, server, theme):  # noqa
     assert not any(faults.values()), faults
 
 
-@pytest.mark.timeout(120)
 def test_the_explorer_can_be_used_by_keyboard_alone(browser, server):  # noqa: F811
     """Tab reaches controls, tools, maps and legend in the order of the page, and each shows that it has the focus."""
     visitor = Visitor(browser, server)

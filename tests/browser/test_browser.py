@@ -30,7 +30,6 @@ def server(tmp_path_factory):
     server.stop()
 
 
-@pytest.mark.timeout(600)
 def test_walk_from_the_demo_to_the_downloads(visit, tmp_path):
     import anndata as ad
     import pandas as pd
@@ -169,7 +168,6 @@ def contrast(page, element: str) -> float:
     return (max(light) + 0.05) / (min(light) + 0.05)
 
 
-@pytest.mark.timeout(300)
 def test_make_app_opens_soon_on_the_demo_and_pages_switch_fast(browser, server, record_property):
     """On the workspace of the walk, where the demo's maps are or will be computed; only once for both."""
     start = time.monotonic()

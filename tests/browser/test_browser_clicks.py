@@ -53,7 +53,6 @@ class Counted(Explorer):
         return self.down, self.up
 
 
-@pytest.mark.timeout(200)
 def test_a_plain_click_moves_little_whatever_panel_is_open(browser, server):  # noqa: F811
     visitor = Counted(browser, server)
     page = visitor.page

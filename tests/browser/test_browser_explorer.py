@@ -145,7 +145,6 @@ def visitor_type() -> type:
     return Explorer
 
 
-@pytest.mark.timeout(400)
 @pytest.mark.parametrize(
     ("ref", "gene", "n"),
     [("demo:pbmc68k_reduced", "LYZ", 700), ("folder:0/many.h5ad", GENES[3], N)],
@@ -218,7 +217,6 @@ def test_from_a_colour_to_the_exports_and_a_link(visit, tmp_path, ref, gene, n):
     visitor.assert_sound()
 
 
-@pytest.mark.timeout(300)
 def test_a_stopped_computation_and_a_killed_server_lose_nothing(visit, server):
     visitor = visit()
     page = visitor.page

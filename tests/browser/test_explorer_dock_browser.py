@@ -63,7 +63,6 @@ def see_nothing_selected(visitor: Explorer) -> None:
     expect(visitor.page.locator(".toolbar .count")).not_to_contain_text("selected", timeout=WAIT_MS)
 
 
-@pytest.mark.timeout(300)
 def test_back_and_forward_restore_a_whole_view_or_leave_the_page(visit):
     """Guards against half a state: after Back the maps were grey, with no way to colour and the wrong box."""
     visitor = visit()
@@ -112,7 +111,6 @@ def test_back_and_forward_restore_a_whole_view_or_leave_the_page(visit):
     visitor.assert_sound()
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("width", "height", "scheme"), [(1280, 900, "light"), (1920, 1080, "dark"), (390, 844, "light")]
 )
@@ -153,7 +151,6 @@ def in_view(page, selector: str, height: int) -> bool:
     return box["y"] >= 0 and box["y"] + box["height"] <= height
 
 
-@pytest.mark.timeout(200)
 def test_a_wrong_gene_name_leaves_everything_where_it_is(visit):
     visitor = visit()
     page = visitor.page
@@ -170,7 +167,6 @@ def test_a_wrong_gene_name_leaves_everything_where_it_is(visit):
     visitor.assert_sound()
 
 
-@pytest.mark.timeout(200)
 def test_one_number_of_shown_cells_and_names_that_keep_their_ending(visit):
     visitor = visit()
     page = visitor.page

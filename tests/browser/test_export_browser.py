@@ -52,7 +52,6 @@ def select(visitor: Visitor, rule: str, sign: str) -> None:
     visitor.see(sign)
 
 
-@pytest.mark.timeout(300)
 def test_link_and_session_file_open_the_same_view_in_another_browser(visit, server, tmp_path):
     first = visit()
     first.open(f"/explorer?dataset=folder:0/mapped.h5ad&x_panel={quote(layout.panel_title('composition'))}")
@@ -125,7 +124,6 @@ def assert_readable(visit, path: Path) -> None:
         assert not reader.trouble, reader.trouble
 
 
-@pytest.mark.timeout(200)
 def test_upload_is_found_again_by_its_browser_and_by_no_other(visit, server):
     first = visit()
     first.open("/dataset")

@@ -64,7 +64,6 @@ def sign_in(visitor, name: str) -> None:
     visitor.see(f"Signed in as {name}")
 
 
-@pytest.mark.timeout(600)
 def test_an_upload_opens_for_others_when_its_owner_shares_it_and_not_before(visit, cells):
     anna, bert, cleo = visit(), visit(), visit()
     address = upload(anna, cells)
@@ -86,7 +85,6 @@ def test_an_upload_opens_for_others_when_its_owner_shares_it_and_not_before(visi
     assert bert.page.get_by_role("button", name="Share it").count() == 0
 
 
-@pytest.mark.timeout(600)
 def test_an_account_finds_its_uploads_on_another_computer_and_nobody_else_does(visit, cells):
     """Sign-in through a real provider: the owner is the account, in whatever browser."""
     at_work, at_home, other = visit(), visit(), visit()

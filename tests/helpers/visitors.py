@@ -19,7 +19,7 @@ from scfviz.jobs.workspace import read_json
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 CHROMIUM_ARGUMENTS = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
-JOB_MS, STEP_MS = 240_000, 60_000
+JOB_MS, STEP_MS = 900_000, 60_000  # limits for a machine that is busy with other things
 
 
 class Server:
