@@ -18,7 +18,7 @@ N = 300_000
 GENES = some_genes(240)
 DRAWN = "section.map[data-drawn]:not([data-drawn=''])"
 STAGE = ".stage >> nth=0"
-WAIT_MS = 120_000
+WAIT_MS = 600_000
 
 
 @pytest.fixture(scope="module")
