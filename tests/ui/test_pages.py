@@ -361,7 +361,7 @@ def test_a_waiting_computation_says_its_place_and_when_it_starts():
 
 
 def test_hours_are_said_before_they_are_spent(with_result, monkeypatch):
-    again = {"scfviz.anew": ("embedding",)}
+    again = {"scfviz.again": ("embedding",)}
     app = open_page("cell_embedding", again, dataset=f"folder:0/{NASTY_FILE}", model="test/tiny")
     assert_sound(app)
     said = text_of(app).replace("\\", "")

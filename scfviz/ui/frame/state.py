@@ -14,7 +14,7 @@ from scfviz.jobs.access import owner_of
 from scfviz.tasks.registry import TASKS
 
 _DATASET, _JOBS, _FILTERS, _MODEL = "scfviz.dataset", "scfviz.jobs", "scfviz.filters", "scfviz.model"
-_GENES, _ANEW = "scfviz.genes", "scfviz.anew"
+_GENES, _AGAIN = "scfviz.genes", "scfviz.again"
 _NAMES = ("dataset", "model", "genes")
 FIRST_TASK = "embedding"  # the address calls its computation `job`, that of another task `job_TASK`
 _OF_DATASET = ("sel", "comparison")  # parts of the address that mean nothing for another dataset
@@ -79,19 +79,19 @@ def choose_job(job_id: str | None, task: str = FIRST_TASK) -> None:
     """Show another computation of a task."""
     chosen = jobs() | ({task: job_id} if job_id else {})
     st.session_state[_JOBS] = {name: other for name, other in chosen.items() if job_id or name != task}
-    st.session_state[_ANEW] = {name for name in st.session_state.get(_ANEW) or () if name != task}
+    st.session_state[_AGAIN] = {name for name in st.session_state.get(_AGAIN) or () if name != task}
     _write_address()
 
 
 def ask_again(task: str = FIRST_TASK) -> None:
     """The visitor wants to choose options again although there is a computation with the last ones."""
     choose_job(None, task)
-    st.session_state[_ANEW] = {*(st.session_state.get(_ANEW) or ()), task}
+    st.session_state[_AGAIN] = {*(st.session_state.get(_AGAIN) or ()), task}
 
 
 def wants_again(task: str = FIRST_TASK) -> bool:
     """Whether `ask_again` was called since a computation was chosen."""
-    return task in (st.session_state.get(_ANEW) or ())
+    return task in (st.session_state.get(_AGAIN) or ())
 
 
 def filters() -> dict[str, float]:
