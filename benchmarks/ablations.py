@@ -24,12 +24,12 @@ from scfviz.benchmark.data import load_cells
 from scfviz.benchmark.recovery import predictor, score_depth, score_masked
 from scfviz.benchmark.representation import WITHIN, score_probes
 from scfviz.data.corpus_reader import Corpus
+from scfviz.data.normalise import COUNTS_PER_CELL
 from scfviz.model.checkpoint import checkpoint_info, load_checkpoint
 from scfviz.model.config import PRESETS
 from scfviz.model.embeddings import ValueEmbedding
 from scfviz.model.infer import embed_cells
 from scfviz.model.scfoundation import ScFoundation
-from scfviz.model.tokens import SCALE
 from scfviz.training.options import BatchOptions, MaskingOptions, TrainingOptions
 from scfviz.training.pretrain import PretrainOptions, describe_hardware, pretrain
 from scfviz.training.trainer import Ranks
@@ -59,7 +59,8 @@ class RoundedValues(ValueEmbedding):
     def forward(self, values: torch.Tensor) -> torch.Tensor:
         n_bins = self.bins.num_embeddings
         return F.embedding(
-            (values * ((n_bins - 1) / math.log1p(SCALE))).round().long().clamp(0, n_bins - 1), self.bins.weight
+            (values * ((n_bins - 1) / math.log1p(COUNTS_PER_CELL))).round().long().clamp(0, n_bins - 1),
+            self.bins.weight,
         )
 
 

@@ -53,10 +53,11 @@ def main() -> None:
     import scanpy as sc
 
     from scfviz.analysis.differential_expression import compare_cells
-    from scfviz.analysis.expression import AlignedExpression, log_normalise
+    from scfviz.analysis.expression import AlignedExpression
     from scfviz.analysis.gene_sets import mean_expression, score_set
     from scfviz.data.align import align_genes
     from scfviz.data.gene_store import build_gene_store
+    from scfviz.data.normalise import log_normalise
     from scfviz.data.read import read_dataset
     from scfviz.data.vocabulary import load_vocabulary
 

@@ -57,7 +57,7 @@ class Cells:
     @cached_property
     def values(self) -> sparse.csr_matrix:
         """ln(1 + counts per 10,000), float32 (n_obs, n_genes)."""
-        from scfviz.model.tokens import log_normalise
+        from scfviz.data.normalise import log_normalise
 
         return log_normalise(self.counts, self.totals)
 

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import scipy.sparse as sp
 
+from scfviz.data.normalise import log_normalise
 from scfviz.errors import GeneError, OptionError, Stopped
 
 if TYPE_CHECKING:
     from scfviz.data.align import AlignedCounts
     from scfviz.data.gene_index import GeneIndex
 
-COUNTS_PER_CELL = 1e4
 # One pass over the cells keeps the wanted genes of all cells: 8 bytes for each value above zero.
 MAX_BYTES_PER_PASS = 1.5 * 2**30
 BYTES_PER_ENTRY = 8
@@ -107,24 +107,6 @@ class AlignedExpression:
                     raise Stopped
                 yield positions[low:high], _stack(pieces, low, high, counts.n_obs)
                 done(READING_SHARE + (1 - READING_SHARE) * high / len(positions))
-
-
-def log_normalise(counts: sp.csr_matrix) -> sp.csr_matrix:
-    """ln(1 + counts per 10,000) of whole cells.
-
-    Parameters
-    ----------
-    counts
-        (n, n_genes), all genes of each cell: their sum is the cell's total. A cell without counts stays zero.
-
-    Returns
-    -------
-    scipy CSR float32 of the same shape and pattern.
-    """
-    totals = np.asarray(counts.sum(axis=1, dtype=np.float64)).ravel()
-    scale = np.divide(COUNTS_PER_CELL, totals, out=np.zeros(len(totals)), where=totals > 0).astype(np.float32)
-    values = np.log1p(counts.data * np.repeat(scale, np.diff(counts.indptr)))
-    return sp.csr_matrix((values.astype(np.float32, copy=False), counts.indices, counts.indptr), shape=counts.shape)
 
 
 def read_columns(

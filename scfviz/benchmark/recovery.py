@@ -186,7 +186,7 @@ def score_depth(
 
     Source: protocol after Hao et al. 2024, doi:10.1038/s41592-024-02305-7.
     """
-    from scfviz.model.tokens import log_normalise
+    from scfviz.data.normalise import log_normalise
 
     deep = _with_enough(cells, cells.totals > DEEP_ENOUGH, f"more than {DEEP_ENOUGH:,} counts")
     comparisons = []

@@ -18,13 +18,13 @@ import scipy.sparse as sp
 
 from scfviz.data.disk import reserve
 from scfviz.data.gene_index import GeneIndex
+from scfviz.data.normalise import log_values
 from scfviz.errors import DatasetError, GeneError, Stopped
 
 if TYPE_CHECKING:
     from scfviz.data.align import AlignedCounts
 
 VERSION = 2
-COUNTS_PER_CELL = 1e4
 ENTRIES_PER_BLOCK = 4_000_000
 _SPARE_BYTES = 512 * 2**20
 
@@ -55,10 +55,6 @@ class GeneStore:
         self._indptr = np.load(folder / "indptr.npy", allow_pickle=False)
         self._cells = _open_array(folder / "cells.bin", np.dtype(np.int32), int(self._indptr[-1]))
         self._counts = _open_array(folder / "counts.bin", np.dtype(about["dtype"]), int(self._indptr[-1]))
-        with np.errstate(divide="ignore"):
-            self._scale = np.where(self.total_counts > 0, COUNTS_PER_CELL / self.total_counts, np.nan).astype(
-                np.float32
-            )
 
     def counts(self, gene: str | int) -> tuple[np.ndarray, np.ndarray]:
         """Cells with counts of a gene and their counts: int32 (k,) ascending, float32 (k,).
@@ -82,7 +78,7 @@ class GeneStore:
         """
         cells, counts = self.counts(gene)
         values = np.where(self.total_counts > 0, np.float32(0), np.float32(np.nan))
-        values[cells] = np.log1p(counts * self._scale[cells])
+        values[cells] = log_values(counts, self.total_counts[cells])
         return values
 
     def blocks(
@@ -123,7 +119,7 @@ class GeneStore:
         for position in part:
             low, high = int(self._indptr[position]), int(self._indptr[position + 1])
             cells, counts = self._cells[low:high], self._counts[low:high].astype(np.float32)
-            expressed = np.log1p(counts * self._scale[cells])
+            expressed = log_values(counts, self.total_counts[cells])
             if row_of is not None:
                 kept = row_of[cells] >= 0
                 cells, expressed = row_of[cells[kept]], expressed[kept]

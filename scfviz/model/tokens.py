@@ -10,10 +10,9 @@ import numpy as np
 import torch
 from scipy.sparse import csr_matrix
 
+from scfviz.data.normalise import log_normalise
 from scfviz.errors import DatasetError, OptionError
 from scfviz.model.config import ModelConfig
-
-SCALE = 1e4  # values are ln(1 + counts per 10,000)
 
 #: How the official program treats input that is not raw counts. Only for reproducing its numbers.
 OFFICIAL_INPUTS = {
@@ -68,26 +67,6 @@ class TokenBatch:
     def ends(self) -> np.ndarray:
         """int64 of shape (B,): where each cell's tokens end."""
         return np.cumsum(np.asarray(self.lengths, dtype=np.int64))
-
-
-def log_normalise(counts: csr_matrix, totals: np.ndarray) -> csr_matrix:
-    """Turn counts into ln(1 + counts per 10,000).
-
-    Parameters
-    ----------
-    counts
-        Sparse (B, n_genes).
-    totals
-        (B,) counts per cell, all above zero.
-
-    Returns
-    -------
-    csr_matrix
-        float32, the same pattern of entries.
-    """
-    per_entry = np.repeat(SCALE / totals, np.diff(counts.indptr))
-    data = np.log1p(counts.data.astype(np.float64) * per_entry).astype(np.float32)
-    return csr_matrix((data, counts.indices, counts.indptr), shape=counts.shape)
 
 
 def prepare_cells(

@@ -12,7 +12,7 @@ _EMBEDDING = Task(
     question="The model's map of the cells beside the standard one, coloured by label, gene or quality.",
     options="scfviz.tasks.embedding.options:EmbeddingOptions",
     run="scfviz.tasks.embedding.run:run",
-    version=3,
+    version=4,
     writes=(
         Written("obsm", "X_scfoundation", "embedding", "scFoundation embedding"),
         Written("obsm", "X_scfviz_baseline", "baseline", "Principal components of variable genes"),
@@ -49,7 +49,7 @@ _QUICK_MAP = Task(
     question="A map of any cells in seconds, without a model: what the Explorer shows until there is another.",
     options="scfviz.tasks.spec:TaskOptions",
     run="scfviz.tasks.quick_map.run:run",
-    version=1,
+    version=2,
     writes=(
         Written("obsm", "X_umap_quick", "umap_quick", "Quick map: variable genes + PCA", is_map=True),
         Written("obs", "leiden_quick", "clusters_quick", "Clusters of the quick map"),

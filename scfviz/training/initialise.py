@@ -8,8 +8,8 @@ import torch
 from scipy.sparse import csr_matrix
 
 from scfviz.data.corpus_reader import Corpus, Split, shuffled
+from scfviz.data.normalise import log_normalise
 from scfviz.model.scfoundation import ScFoundation
-from scfviz.model.tokens import log_normalise
 from scfviz.training.batches import TrainingBatch
 from scfviz.training.objective import Objective
 from scfviz.training.options import MaskingOptions

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scfviz.model.tokens import SCALE
+from scfviz.data.normalise import log_values
 from scfviz.training.options import MaskingOptions
 
 
@@ -94,7 +94,7 @@ def mask_cell(
     raw_total, total = counts.sum(dtype=np.float64), thinned.sum(dtype=np.float64)
     kept = thinned > 0
     input_genes = genes[kept]
-    input_values = _log_normalise(thinned[kept], total)
+    input_values = log_values(thinned[kept], total)
 
     masked = rng.random(len(input_genes)) < options.masked_expressed
     is_zero = np.ones(n_genes, dtype=bool) if is_measured is None or options.unmeasured_zeros else is_measured.copy()
@@ -105,7 +105,7 @@ def mask_cell(
     loss_genes = np.concatenate([input_genes[masked], zeros]).astype(np.int32)
     is_expressed = np.arange(len(loss_genes)) < masked.sum()
     raw = np.zeros(n_genes, dtype=np.float32)
-    raw[genes] = _log_normalise(counts, raw_total)
+    raw[genes] = log_values(counts, raw_total)
     targets = raw[loss_genes]
 
     lot = rng.random(len(loss_genes))
@@ -131,7 +131,3 @@ def mask_cell(
         is_expressed=is_expressed,
         is_hidden=is_hidden,
     )
-
-
-def _log_normalise(counts: np.ndarray, total: float) -> np.ndarray:
-    return np.log1p(counts.astype(np.float64) * (SCALE / total)).astype(np.float32)

@@ -18,6 +18,7 @@ from scfviz.analysis.pseudobulk import compare_donors, donor_columns, find_repli
 from scfviz.analysis.selection.rules import Categories, Polygon, Query, to_json
 from scfviz.data.align import align_genes
 from scfviz.data.gene_store import build_gene_store
+from scfviz.data.normalise import log_normalise
 from scfviz.data.read import read_dataset
 from scfviz.errors import GeneError, JobError, OptionError, Stopped
 from scfviz.jobs.kinds import differential_expression as kind
@@ -48,7 +49,7 @@ def whole(counts):
     matrix = counts.rows(0, counts.n_obs)[:, counts.is_measured]
     var = pd.DataFrame(index=counts.genes[counts.is_measured].astype(str))
     adata = ad.AnnData(matrix, obs=counts.obs.copy(), var=var)
-    adata.X = ex.log_normalise(counts.rows(0, counts.n_obs))[:, counts.is_measured]
+    adata.X = log_normalise(counts.rows(0, counts.n_obs))[:, counts.is_measured]
     return adata
 
 
@@ -190,7 +191,7 @@ def test_genes_are_found_by_any_name_and_not_measured_is_not_zero(counts):
     expression = ex.AlignedExpression(counts)
     symbol = str(counts.genes[np.flatnonzero(counts.is_measured)[7]])
     position = ex.find_genes(expression, [symbol])[0]
-    expected = ex.log_normalise(counts.rows(0, N_OBS))[:, [position]].toarray().ravel()
+    expected = log_normalise(counts.rows(0, N_OBS))[:, [position]].toarray().ravel()
     np.testing.assert_array_equal(ex.read_gene(expression, f" {symbol} "), expected)
     with pytest.raises(GeneError, match="not measured"):
         ex.read_gene(expression, str(counts.genes[~counts.is_measured][0]))
@@ -202,7 +203,7 @@ def test_columns_come_in_the_order_asked_for(counts):
     expression = ex.AlignedExpression(counts)
     genes = np.flatnonzero(counts.is_measured)[[9, 2, 30]]
     cells = np.array([5, 0, 77])
-    expected = ex.log_normalise(counts.rows(0, N_OBS)).toarray()[np.ix_(cells, genes)]
+    expected = log_normalise(counts.rows(0, N_OBS)).toarray()[np.ix_(cells, genes)]
     np.testing.assert_array_equal(ex.read_columns(expression, genes, cells=cells).toarray(), expected)
 
 

@@ -16,6 +16,7 @@ from scfviz.analysis import gene_sets as gs
 from scfviz.analysis.enrichment import enrich_list, enrich_ranking
 from scfviz.analysis.gene_sets import GeneSet, load_gene_ontology, read_gmt, score_set
 from scfviz.data.align import align_genes
+from scfviz.data.normalise import log_normalise
 from scfviz.data.vocabulary import load_vocabulary
 from scfviz.errors import DatasetError, GeneError, OptionError, ScfvizError
 
@@ -122,7 +123,7 @@ def test_a_small_file_that_unpacks_to_gigabytes_is_stopped_early(tmp_path, monke
 def test_the_score_is_scanpys(counts, n_genes, monkeypatch):
     monkeypatch.setattr(ex, "ENTRIES_PER_CHUNK", 1_000)
     measured = counts.is_measured
-    matrix = ex.log_normalise(counts.rows(0, counts.n_obs))[:, measured].astype(np.float64)
+    matrix = log_normalise(counts.rows(0, counts.n_obs))[:, measured].astype(np.float64)
     adata = ad.AnnData(matrix, obs=counts.obs.copy(), var=pd.DataFrame(index=counts.genes[measured].astype(str)))
     chosen = some_genes()[3 : 3 + n_genes]
     sc.tl.score_genes(adata, chosen, score_name="score", random_state=7)

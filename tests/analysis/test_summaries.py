@@ -15,6 +15,7 @@ from scfviz.analysis.groups import (
 )
 from scfviz.data.align import align_genes
 from scfviz.data.gene_store import build_gene_store
+from scfviz.data.normalise import log_normalise
 from scfviz.errors import GeneError, OptionError
 
 N_OBS = 90
@@ -40,7 +41,7 @@ def expression(request, counts, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def dense(counts):
-    matrix = ex.log_normalise(counts.rows(0, N_OBS)).toarray().astype(np.float64)
+    matrix = log_normalise(counts.rows(0, N_OBS)).toarray().astype(np.float64)
     return pd.DataFrame(matrix, columns=counts.genes.astype(str), index=counts.obs.index)
 
 

@@ -18,12 +18,13 @@ from streamlit.testing.v1 import AppTest
 
 from scfviz import jobs
 from scfviz.analysis.enrichment import enrich_list, enrich_ranking, top_genes
-from scfviz.analysis.expression import AlignedExpression, log_normalise
+from scfviz.analysis.expression import AlignedExpression
 from scfviz.analysis.gene_sets import GeneSet, score_set
 from scfviz.analysis.pseudobulk import compare_donors
 from scfviz.analysis.selection.history import SelectionHistory
 from scfviz.analysis.selection.rules import Categories, Polygon, to_json
 from scfviz.data.align import align_genes
+from scfviz.data.normalise import log_normalise
 from scfviz.data.read import read_dataset
 from scfviz.errors import AccessError, JobError, OptionError
 from scfviz.jobs import gene_set_files

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import sparse
 
+from scfviz.data.normalise import log_normalise
 from scfviz.errors import DatasetError, OptionError
 
 if TYPE_CHECKING:
@@ -295,7 +296,5 @@ def _log1p(aligned: "AlignedCounts", genes: np.ndarray) -> sparse.csr_matrix:
     pieces = []
     for start, block in aligned.blocks():
         rows = sparse.csr_matrix(block[:, genes])
-        scale = (1e4 / aligned.total_counts[start : start + rows.shape[0]]).astype(np.float32)
-        rows.data = np.log1p(rows.data * np.repeat(scale, np.diff(rows.indptr)))
-        pieces.append(rows)
+        pieces.append(log_normalise(rows, aligned.total_counts[start : start + rows.shape[0]]))
     return sparse.vstack(pieces, format="csr", dtype=np.float32)

@@ -15,6 +15,7 @@ import numpy as np
 from scipy import sparse
 
 from scfviz.analysis.baselines import diffusion_step, walk_from
+from scfviz.data.normalise import log_normalise, log_values
 from scfviz.errors import DatasetError, OptionError, Stopped
 from scfviz.tasks.enhancement.fit import CONCENTRATIONS, TYPICAL, counts_behind, fit_views
 
@@ -358,15 +359,13 @@ class Enhancer:
         for quantile in (0.5, *INTERVAL):
             more = np.maximum(nbinom.ppf(quantile, size, probability), 0.0)
             part = np.zeros((len(rows), len(genes)), dtype=np.float32)
-            part[:, is_measured] = np.log1p((seen + more) * (1e4 / target)[:, None])
+            part[:, is_measured] = log_values(seen + more, target[:, None])
             parts.append(part)
         return Enhanced(*parts, weights)
 
     @cached_property
     def step(self) -> sparse.csr_matrix:
         """(n_obs, n_obs), see `diffusion_step`."""
-        from scfviz.model.tokens import log_normalise
-
         return diffusion_step(log_normalise(self.counts, self.totals), seed=self.seed)
 
     def walk(self, rows: np.ndarray) -> sparse.csr_matrix:
@@ -422,7 +421,7 @@ class Enhancer:
             NEIGHBORS: np.log((near + prior * dataset) / (depth + prior)),
         }
         if expect is not None:
-            from scfviz.model.tokens import PreparedCells, log_normalise
+            from scfviz.model.tokens import PreparedCells
 
             totals = np.asarray(seen.sum(axis=1, dtype=np.float64)).ravel()
             tokens = (np.log10(depth).astype(np.float32) for depth in (target, totals))

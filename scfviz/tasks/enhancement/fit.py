@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from scfviz.data.normalise import COUNTS_PER_CELL
+
 TYPICAL = np.log(1e-4)  # share of a gene at which the concentration is quoted
 CONCENTRATIONS = (np.log(1e-2), np.log(1e3))
 _MOST_ENTRIES = 120_000  # of the split cells, a random sample: three exponents need no more
@@ -28,8 +30,8 @@ def counts_behind(values: np.ndarray, depth: float) -> np.ndarray:
 
     means = np.concatenate([[0.0], np.geomspace(1e-4, 60.0, 160)])
     numbers = np.arange(160)
-    expected = poisson.pmf(numbers, means[:, None]) @ np.log1p(numbers * (1e4 / depth))
-    beyond = np.expm1(np.minimum(values, 20.0)) * (depth / 1e4)
+    expected = poisson.pmf(numbers, means[:, None]) @ np.log1p(numbers * (COUNTS_PER_CELL / depth))
+    beyond = np.expm1(np.minimum(values, 20.0)) * (depth / COUNTS_PER_CELL)
     return np.where(values < expected[-1], np.interp(values, expected, means), np.maximum(beyond, means[-1]))
 
 
