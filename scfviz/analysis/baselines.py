@@ -73,10 +73,49 @@ class Cells:
         )
 
 
+def choose_variable_genes(values: sparse.csr_matrix, n_top_genes: int = N_TOP_GENES) -> np.ndarray:
+    """Columns of the most variable genes, ascending; all that vary where there are fewer, so perhaps none.
+
+    Parameters
+    ----------
+    values
+        (n_obs, n_genes), ln(1 + counts per 10,000).
+
+    Source: scanpy's default criterion, after Satija et al. 2015, doi:10.1038/nbt.3192.
+    """
+    import anndata as ad
+    import scanpy as sc
+    from sklearn.utils.sparsefuncs import mean_variance_axis
+
+    mean, variance = mean_variance_axis(values, axis=0)
+    genes = np.flatnonzero(variance > 1e-10 * mean**2)  # rounding alone is no variation
+    if len(genes) > n_top_genes:
+        table = sc.pp.highly_variable_genes(ad.AnnData(values[:, genes]), n_top_genes=n_top_genes, inplace=False)
+        genes = genes[table["highly_variable"].to_numpy()]
+    return genes
+
+
+def find_components(values: sparse.csr_matrix, n_comps: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Principal components: loadings (n_genes, k) and what to subtract (k,), float64; `values @ loadings - shift`.
+
+    Parameters
+    ----------
+    values
+        (n_obs, n_genes), at least 2 cells and 2 genes; k is at most one less than either.
+    """
+    import anndata as ad
+    import scanpy as sc
+
+    part = ad.AnnData(values.astype(np.float64))
+    n_comps = min(n_comps, part.n_obs - 1, part.n_vars - 1)
+    # ARPACK gives the leading components from the sparse matrix; its start vector comes from the seed
+    sc.pp.pca(part, n_comps=n_comps, svd_solver="arpack", random_state=seed, dtype="float64")
+    loadings = part.varm["PCs"]
+    return loadings, np.asarray(part.X.mean(axis=0)).ravel() @ loadings
+
+
 class VariableGenePca:
     """Variable genes and principal components, learned on some cells and applied to others.
-
-    The same steps as `embedding.embed_baseline`, which embeds one set of cells only.
 
     Parameters
     ----------
@@ -106,28 +145,15 @@ class VariableGenePca:
         DatasetError
             There are fewer than 3 cells, or fewer than 2 genes differ between them.
         """
-        import anndata as ad
-        import scanpy as sc
-
-        squares = np.asarray(values.multiply(values).mean(axis=0)).ravel()
-        variance = squares - np.asarray(values.mean(axis=0)).ravel() ** 2
-        genes = np.flatnonzero(variance > 1e-8 * np.maximum(squares, 1e-8))
+        genes = choose_variable_genes(values, self.n_top_genes)
         if values.shape[0] < 3 or len(genes) < 2:
             raise DatasetError(
                 f"{values.shape[0]:,} cells in which {len(genes):,} genes differ.",
                 "Principal components need at least 3 cells and 2 genes that differ between them.",
                 "Use a larger dataset.",
             )
-        if len(genes) > self.n_top_genes:
-            table = sc.pp.highly_variable_genes(
-                ad.AnnData(values[:, genes]), n_top_genes=self.n_top_genes, inplace=False
-            )
-            genes = genes[table["highly_variable"].to_numpy()]
-        part = ad.AnnData(values[:, genes].astype(np.float64))
-        n_comps = min(self.n_comps, part.n_obs - 1, part.n_vars - 1)
-        sc.pp.pca(part, n_comps=n_comps, svd_solver="arpack", random_state=self.seed, dtype="float64")
-        self.genes, self._loadings = genes, part.varm["PCs"]
-        self._shift = np.asarray(part.X.mean(axis=0)).ravel() @ self._loadings
+        self.genes = genes
+        self._loadings, self._shift = find_components(values[:, genes], self.n_comps, self.seed)
         return self
 
     def transform(self, values: sparse.csr_matrix) -> np.ndarray:

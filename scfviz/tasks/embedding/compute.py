@@ -74,7 +74,7 @@ def embed_baseline(
     Source: scanpy (Wolf et al. 2018, doi:10.1186/s13059-017-1382-0), highly variable genes after Satija et
     al. 2015.
     """
-    import scanpy as sc
+    from scfviz.analysis.baselines import find_components
 
     empty = np.flatnonzero(np.asarray(aligned.total_counts) <= 0)
     if len(empty):
@@ -88,14 +88,11 @@ def embed_baseline(
         return np.zeros((1, 1), dtype=np.float32)
     genes = _variable_genes(aligned, n_top_genes, seed)
     log_counts = _log1p(aligned, genes)
-    n_comps = min(n_comps, n_obs - 1, len(genes) - 1)
-    if n_comps < 1:
+    if len(genes) < 2:
         values = log_counts.toarray()
         return (values - values.mean(axis=0)).astype(np.float32)
-    # ARPACK gives the leading components from the sparse matrix; its start vector comes from the seed
-    return np.ascontiguousarray(
-        sc.pp.pca(log_counts, n_comps=n_comps, svd_solver="arpack", random_state=seed, dtype="float32")
-    )
+    loadings, shift = find_components(log_counts, n_comps, seed)
+    return (log_counts @ loadings - shift).astype(np.float32)
 
 
 class JointEmbedding:
@@ -266,28 +263,20 @@ def _blocks(embedding: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
 
 def _variable_genes(aligned: "AlignedCounts", n_top_genes: int, seed: int) -> np.ndarray:
     """Numbers of the most variable measured genes, ascending."""
-    import anndata as ad
-    import scanpy as sc
-    from sklearn.utils.sparsefuncs import mean_variance_axis
+    from scfviz.analysis.baselines import choose_variable_genes
 
     sample = aligned
     if aligned.n_obs > MAX_CELLS_FOR_GENES:
         chosen = np.random.default_rng(seed).choice(aligned.n_obs, MAX_CELLS_FOR_GENES, replace=False)
         sample = aligned.subset(np.sort(chosen))
     measured = np.flatnonzero(aligned.is_measured)
-    log_counts = _log1p(sample, measured)
-    mean, variance = mean_variance_axis(log_counts, axis=0)
-    varies = np.flatnonzero(variance > 1e-10 * mean**2)  # rounding alone is no variation
+    varies = choose_variable_genes(_log1p(sample, measured), n_top_genes)
     if not len(varies):
         raise DatasetError(
             f"None of the {len(measured):,} genes differs between the {aligned.n_obs:,} cells.",
             "Cells can only be told apart by genes that vary.",
             "Check that the file holds the counts of different cells.",
         )
-    if len(varies) > n_top_genes:
-        adata = ad.AnnData(log_counts[:, varies])
-        table = sc.pp.highly_variable_genes(adata, n_top_genes=n_top_genes, inplace=False)
-        varies = varies[table["highly_variable"].to_numpy()]
     return measured[varies]
 
 

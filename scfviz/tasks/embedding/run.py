@@ -38,7 +38,7 @@ def memory(options: dict[str, Any]) -> Need:
     from scfviz.model.checkpoint import checkpoint_info
 
     info = checkpoint_info(options["checkpoint"])
-    per_cell = 3 * 4 * info.config.cell_embedding_width + 8 * 300 + 4 * 4 * 60 + 3 * 12 * 30
+    per_cell = 3 * 4 * info.config.cell_embedding_width + 20 * 300 + 4 * 4 * 60 + 3 * 12 * 30
     return Need(1.2e9 + 8 * info.n_parameters, per_cell, "Embeddings, neighbours and maps")
 
 

@@ -13,7 +13,7 @@ from scfviz.tasks.run import OpenedCells
 from scfviz.tasks.spec import TaskOptions
 from scfviz.tasks.steps import Steps
 
-BYTES_PER_DRAWN_CELL = 8 * 300 + 4 * 60 + 12 * 30  # variable genes at 15 % density, components, the graph
+BYTES_PER_DRAWN_CELL = 20 * 300 + 4 * 60 + 12 * 30  # variable genes at 15 % density, components, the graph
 
 
 def memory(options: dict[str, Any]) -> Need:
