@@ -40,3 +40,14 @@ def test_no_other_module_writes_it():
     ]
     # enhancement takes the expectation over all numbers of counts, in float64
     assert set(found) <= {"scfviz/data/normalise.py", "scfviz/tasks/enhancement/fit.py"}
+
+
+def test_variable_genes_and_principal_components_have_one_place():
+    """Page and benchmark had two, with different tolerances."""
+    used = re.compile(r"highly_variable_genes\(|\.pca\(|\bPCA\(|TruncatedSVD|\bsvds\b|randomized_svd")
+    found = {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "scfviz").rglob("*.py")
+        if used.search(path.read_text(encoding="utf-8"))
+    }
+    assert found == {"scfviz/analysis/baselines.py"}

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from scfviz.data.align import AlignedCounts
 
 TITLE = "Comparison"
-VERSION = 2  # part of the identity: raise it when the same options give other results
+VERSION = 3  # part of the identity: raise it when the same options give other results
 PSEUDOBULK = "pseudobulk"
 FIXED_BYTES, BYTES_PER_CELL = 1.3e9, 4_000.0  # measured by benchmarks/jobs.py --memory
 METHODS = ("wilcoxon", "t-test", PSEUDOBULK)
