@@ -338,22 +338,10 @@ class Enhancer:
         from scipy.stats import nbinom
 
         target, depth = target_depth[rows], self.totals[rows]
-        _refuse_shallow(target, depth, rows + 1)
         genes = np.arange(len(self.is_measured)) if genes is None else np.asarray(genes)
         is_measured = self.is_measured[genes]
-        measured = genes[is_measured]
-        columns = self._counts_of(measured)
-        views = self._views(rows, self.counts[rows], target, expect, measured)
-        log_share = sum(weights.exponents[name] * view for name, view in views.items()) + weights.offset
-        log_share = np.clip(log_share, -30.0, 0.0)
-        share = np.exp(log_share)
-        concentration = np.exp(
-            np.clip(weights.log_concentration + weights.slope * (log_share - TYPICAL), *CONCENTRATIONS)
-        )
-        seen = columns[rows].toarray()
-        size = concentration + seen
-        more_depth = np.maximum(target - depth, 0.0)[:, None]
-        mean = size / (concentration / share + depth[:, None]) * more_depth
+        seen, size, rate = self.posterior(rows, target_depth, weights, expect, genes[is_measured])
+        mean = size / rate * np.maximum(target - depth, 0.0)[:, None]
         probability = size / (size + np.maximum(mean, _SMALLEST))
         parts = []
         for quantile in (0.5, *INTERVAL):
@@ -362,6 +350,35 @@ class Enhancer:
             part[:, is_measured] = log_values(seen + more, target[:, None])
             parts.append(part)
         return Enhanced(*parts, weights)
+
+    def posterior(
+        self,
+        rows: np.ndarray,
+        target_depth: np.ndarray,
+        weights: Weights,
+        expect: Expect | None,
+        genes: np.ndarray,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Seen counts of measured genes, and the gamma posterior of their shares: size and rate, each (n, n_genes).
+
+        The parameters are those of `enhance`. The expected share is size / rate.
+
+        Raises
+        ------
+        OptionError
+            A target depth is below the depth that was measured.
+        """
+        target, depth = target_depth[rows], self.totals[rows]
+        _refuse_shallow(target, depth, rows + 1)
+        columns = self._counts_of(genes)
+        views = self._views(rows, self.counts[rows], target, expect, genes)
+        log_share = sum(weights.exponents[name] * view for name, view in views.items()) + weights.offset
+        log_share = np.clip(log_share, -30.0, 0.0)
+        concentration = np.exp(
+            np.clip(weights.log_concentration + weights.slope * (log_share - TYPICAL), *CONCENTRATIONS)
+        )
+        seen = columns[rows].toarray()
+        return seen, concentration + seen, concentration / np.exp(log_share) + depth[:, None]
 
     @cached_property
     def step(self) -> sparse.csr_matrix:
