@@ -20,6 +20,8 @@ MIN_ABOVE_ONE = 30
 # Where the largest value is at least this, counts leave gaps below it; numbered levels leave none.
 MIN_LEVELS = 20
 MAX_FAILING_CELLS = 0.05
+# Where fewer cells than this have enough values, those that have are no typical ones, and count as this many.
+MIN_JUDGED_CELLS = 0.05
 # A smallest value from here on is no accident of a cell without ones: already a few such cells are too many.
 MIN_FAR = 5
 MAX_FAR_CELLS = 0.01
@@ -110,7 +112,7 @@ def unlike_counts(sample: sp.csr_matrix, *, is_whole: bool = True) -> int:
 
 def too_many(why: np.ndarray, n_judged: int) -> int:
     """The commonest reason when too many of the judged cells are unlike counts, else 0."""
-    n_judged = max(n_judged, 1)
+    n_judged = max(n_judged, MIN_JUDGED_CELLS * len(why))
     if (why > 0).sum() > MAX_FAILING_CELLS * n_judged:
         return int(np.bincount(why[why > 0]).argmax())
     return FAR if (why == FAR).sum() > MAX_FAR_CELLS * n_judged else FINE

@@ -23,6 +23,7 @@ def server(tmp_path_factory):
     whole = (data / "own <b>cells<b>.h5ad").read_bytes()
     (data / "cut short.h5ad").write_bytes(whole[: len(whole) // 3])
     (data / "web page.h5ad").write_text("<html><body>404 Not Found</body></html>")
+    make_adata(20_000).write_h5ad(data / "many.h5ad")
     scaled = make_adata(50)
     scaled.X = scaled.X.toarray() - 1.5
     scaled.write_h5ad(data / "scaled.h5ad")
@@ -122,7 +123,8 @@ def open_file(visitor: Visitor, name: str) -> None:
 
 def test_running_computation_survives_a_refresh_and_can_be_stopped(visit):
     visitor = visit()
-    visitor.open("/cell_embedding?dataset=demo:celltypist_sample")
+    visitor.open("/cell_embedding?dataset=folder:0/many.h5ad")
+    visitor.click("Compute the map")
     visitor.see("It runs by itself")
     visitor.page.reload()
     visitor.see("It runs by itself")

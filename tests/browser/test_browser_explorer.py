@@ -30,12 +30,17 @@ def server(tmp_path_factory):
 
 
 def make_cells() -> ad.AnnData:
-    """300,000 cells in six groups with a map of their own; every gene is high in one group. Sparse."""
+    """300,000 cells in six groups with a map of their own; every gene is high in one group. Sparse.
+
+    One gene is far higher, so that its point in a volcano lies under no other.
+    """
     rng = np.random.default_rng(0)
     group = rng.integers(0, 6, N)
     columns = []
     for gene in range(len(GENES)):
-        share = np.where(group == gene % 6, 0.1, 0.02) if gene else np.ones(N)  # no cell is without counts
+        share = (
+            np.where(group == gene % 6, 0.5 if gene == 6 else 0.1, 0.02) if gene else np.ones(N)
+        )  # no cell is without counts
         columns.append(np.flatnonzero(rng.random(N) < share))
     sizes = [len(cells) for cells in columns]
     counts = sp.csc_matrix(
