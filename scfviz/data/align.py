@@ -220,6 +220,7 @@ def align_genes(
     genes: Sequence[str] | None = None,
     counts: CountsReport | str | None = None,
     column: str | None = None,
+    matched: GeneMatch | None = None,
 ) -> AlignedCounts:
     """Bring the counts of a dataset into the model's gene order, lazily.
 
@@ -234,6 +235,8 @@ def align_genes(
         finds out.
     column
         Column of the gene table that holds names; None chooses by content.
+    matched
+        How the genes of the file meet the model's, with the report in `counts`, if both are at hand.
 
     Raises
     ------
@@ -247,7 +250,10 @@ def align_genes(
         return match_genes(var, genes, column=column, features=features, cells=list(adata.obs_names[:N_CELL_NAMES]))
 
     if isinstance(counts, CountsReport):
-        report, matched = counts, match(count_var(adata, counts.location), counts.features)
+        report = counts
+        matched = match(count_var(adata, counts.location), counts.features) if matched is None else matched
+        if matched.refusal is not None:
+            raise matched.refusal
     else:
         report, matched = check_and_match(adata, counts=counts, match=match)
     names = count_var(adata, report.location).index.to_numpy()

@@ -67,6 +67,7 @@ class GeneMatch:
     genes: tuple[str, ...]
     report: GeneReport
     is_foreign: np.ndarray  # bool (n_vars,): genes of the mouse in a file of human and mouse cells
+    refusal: GeneError | None = None  # why the model cannot read them; None where it can
 
 
 def match_genes(
@@ -122,9 +123,14 @@ def match_genes(
     target[is_gene] = [position.get(symbol, -1) for symbol in best.symbols]
     is_gene = is_gene & ~is_foreign  # what is the mouse's is no gene that the model might have known
     report = make_report(best, target, is_gene, genes, features)
-    if not accept_few:
+    refusal = None
+    try:
         refuse_too_few(report, best, var, len(genes), cells)
-    return GeneMatch(target, is_gene, tuple(genes), report, is_foreign)
+    except GeneError as error:
+        if not accept_few:
+            raise
+        refusal = error.with_traceback(None)
+    return GeneMatch(target, is_gene, tuple(genes), report, is_foreign, refusal)
 
 
 def foreign_rows(naming: Naming, var: pd.DataFrame, vocabulary: GeneVocabulary) -> np.ndarray:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from scfviz.data.align import AlignedCounts, align_genes, counts_coverage, watched, with_unique_names
+from scfviz.data.align import N_CELL_NAMES, AlignedCounts, align_genes, counts_coverage, watched, with_unique_names
 from scfviz.data.candidates import count_matrix, count_var
 from scfviz.data.check import CountsReport, Notice, check_and_match
 from scfviz.data.features import Features
@@ -73,13 +73,15 @@ class OpenDataset:
         self.adata, self.column = adata, column
 
         def match(var: pd.DataFrame, features: Features) -> GeneMatch:
-            return match_genes(var, column=column, features=features, accept_few=True)
+            cells = list(adata.obs_names[:N_CELL_NAMES])
+            return match_genes(var, column=column, features=features, cells=cells, accept_few=True)
 
         if isinstance(counts, CountsReport):
             report, found = counts, match(count_var(adata, counts.location), counts.features)
         else:
             report, found = check_and_match(adata, counts=counts, match=match)
         var = count_var(adata, report.location)
+        self._matched = found
         found = resolve_repeats(found, report.scan, var.index.to_numpy())
         self.counts_report = report
         self.gene_report: GeneReport = replace(found.report, counts_coverage=counts_coverage(found, report.gene_totals))
@@ -118,9 +120,12 @@ class OpenDataset:
         GeneError
             Too few genes of the file are known.
         """
-        key = None if genes is None else tuple(genes)
+        key = None if genes is None or tuple(genes) == self._matched.genes else tuple(genes)
         if key not in self._aligned:
-            self._aligned[key] = align_genes(self.adata, genes=key, counts=self.counts_report, column=self.column)
+            matched = self._matched if key is None else None  # naming the rows of a file takes a second
+            self._aligned[key] = align_genes(
+                self.adata, genes=key, counts=self.counts_report, column=self.column, matched=matched
+            )
         return self._aligned[key]
 
 

@@ -63,6 +63,26 @@ def inherited(name: str) -> tuple[Written, int] | None:
 def public_rule(rule: Rule, names: Mapping[str, str] | None = None) -> Rule:
     """A rule that speaks of maps and columns by their public names."""
     names = public_names() if names is None else names
+    return _renamed(rule, names, names)
+
+
+def describe(rule: Rule, names: Mapping[str, str] | None = None, titles: Mapping[str, str] | None = None) -> str:
+    """A rule in words.
+
+    Parameters
+    ----------
+    names
+        Public names, where they are not those of `public_names`.
+    titles
+        What the screen calls maps and columns; without them they have their public names. Queries keep those in any
+        case: they are what can be typed.
+    """
+    names = public_names() if names is None else names
+    return _renamed(rule, {**names, **(titles or {})}, names).describe()
+
+
+def _renamed(rule: Rule, names: Mapping[str, str], typed: Mapping[str, str]) -> Rule:
+    """A rule with other names of maps and columns, and those of queries apart."""
     if isinstance(rule, Polygon | Rectangle):
         return replace(rule, map=names.get(rule.map, rule.map))
     if isinstance(rule, Categories):
@@ -70,17 +90,12 @@ def public_rule(rule: Rule, names: Mapping[str, str] | None = None) -> Rule:
     if isinstance(rule, Threshold):
         return replace(rule, name=names.get(rule.name, rule.name)) if rule.kind == "column" else rule
     if isinstance(rule, Query):
-        return Query(_renamed_query(rule.text, names))
+        return Query(_renamed_query(rule.text, typed))
     if isinstance(rule, Union | Intersection):
-        return replace(rule, parts=tuple(public_rule(part, names) for part in rule.parts))
+        return replace(rule, parts=tuple(_renamed(part, names, typed) for part in rule.parts))
     if isinstance(rule, Difference):
-        return Difference(public_rule(rule.left, names), public_rule(rule.right, names))
-    return Invert(public_rule(rule.part, names)) if isinstance(rule, Invert) else rule
-
-
-def describe(rule: Rule, names: Mapping[str, str] | None = None) -> str:
-    """A rule in words, with public names."""
-    return public_rule(rule, names).describe()
+        return Difference(_renamed(rule.left, names, typed), _renamed(rule.right, names, typed))
+    return Invert(_renamed(rule.part, names, typed)) if isinstance(rule, Invert) else rule
 
 
 def _renamed_query(text: str, names: Mapping[str, str]) -> str:

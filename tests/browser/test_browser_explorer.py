@@ -238,7 +238,7 @@ def test_a_stopped_computation_and_a_killed_server_lose_nothing(visit, server):
     visitor.see("It runs by itself", timeout=WAIT_MS)
     visitor.click("Stop")
     visitor.see("This computation was stopped", timeout=WAIT_MS)
-    visitor.click("Go on")
+    visitor.click("Resume")
     visitor.see("It runs by itself", timeout=WAIT_MS)
     visitor.assert_sound()
     visitor.context.close()
@@ -251,7 +251,7 @@ def test_a_stopped_computation_and_a_killed_server_lose_nothing(visit, server):
     text = visitor.page.get_by_text(re.compile("was interrupted|It runs by itself")).first
     text.wait_for(timeout=WAIT_MS)
     if "interrupted" in text.inner_text():
-        visitor.click("Go on")
+        visitor.click("Resume")
         visitor.see("It runs by itself", timeout=WAIT_MS)
     visitor.click("Stop")
     visitor.see("This computation was stopped", timeout=WAIT_MS)

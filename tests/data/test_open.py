@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from datasets import make_adata, make_counts, some_genes, write_h5ad
 
-from scfviz.data import check
+from scfviz.data import check, genes
 from scfviz.data.align import align_genes
 from scfviz.data.gene_index import GeneIndex
 from scfviz.data.open import OpenDataset, open_dataset
@@ -36,6 +36,16 @@ def test_every_gene_of_the_file_is_there_and_the_models_are_marked():
     known = opened.adata.X.toarray()[:, opened.index.is_known].sum(axis=1)
     assert np.array_equal(opened.counts.known_counts, known)
     assert np.array_equal(opened.align().rows(0, 60).toarray(), align_genes(opened.adata).rows(0, 60).toarray())
+
+
+def test_the_rows_of_a_file_are_named_once(monkeypatch):
+    """Naming takes a second for a whole transcriptome, and was done again for the model's own genes."""
+    asked = []
+    name_all = genes.name_all
+    monkeypatch.setattr(genes, "name_all", lambda *given: asked.append(1) or name_all(*given))
+    opened = opened_with(some_genes())
+    assert opened.align(load_vocabulary().symbols) is opened.align()
+    assert len(asked) == 1
 
 
 def test_two_genes_can_be_looked_at_and_only_the_model_refuses():

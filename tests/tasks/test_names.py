@@ -48,3 +48,11 @@ def test_a_key_that_the_file_has_itself_gets_a_number():
     names = public_names({"X_umap_scfoundation", "leiden_joint", "leiden_joint_2"})
     assert names["umap_model"] == "X_umap_scfoundation_2" and names["clusters_joint"] == "leiden_joint_3"
     assert names["umap_joint"] == "X_umap_joint" and len(set(names.values())) == len(names)
+
+
+def test_on_screen_maps_and_columns_have_their_titles_and_queries_what_can_be_typed():
+    """The card of the selection spoke of the map "X_umap_quick"."""
+    titles = {"umap_model": "scFoundation", "clusters_model": "Clusters"}
+    assert "the map 'scFoundation'" in describe(Invert(BOX), titles=titles)
+    assert describe(Categories("clusters_model", ("1",)), titles=titles) == "Clusters is 1"
+    assert "leiden_scfoundation == 1" in describe(Query("clusters_model == 1"), titles=titles)

@@ -40,8 +40,8 @@ def test_one_click_finds_the_markers_of_all_groups(cells):
     check(app.run())
     overview, table = (frame.value for frame in app.dataframe[-2:])
     assert sorted(overview["Group"]) == ["B cell", "T cell", "monocyte"] and overview["Cells"].sum() == 120
-    assert table["names"].iloc[0] == "<b>MALAT1</b>" and table["only"].iloc[0] == "this group"
-    assert np.isnan(table["logfoldchanges"].iloc[0]) and not table["known"].iloc[0]
+    assert table["names"].iloc[0] == "<b>MALAT1</b>" and table["only_in"].iloc[0] == "first"
+    assert np.isnan(table["logfoldchanges"].iloc[0]) and not table["model_gene"].iloc[0]
     assert "of 400 genes of the file" in text_of(app)
     app.button(key="x_marker_dots").click()
     check(app.run())

@@ -242,7 +242,7 @@ def result_of(app: AppTest, level: str = "cells"):
     job = jobs.status(jobs.Workspace(), app.query_params["comparison"])
     if level == "donors":
         job = comparison.newest_of_donors(view, job)
-    return view, comparison.read_result(job, history)
+    return view, comparison.read_result(job, view)
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -339,7 +339,7 @@ def test_waiting_computation_can_be_watched_stopped_and_resumed(tmp_path, worksp
     assert jobs.status(workspace, job.id).state == "cancelled"
     again = open_page("cell_embedding", dataset="folder:0/cells.h5ad", model="test/tiny")
     assert "was stopped" in text_of(again)
-    next(button for button in again.button if button.label == "Go on").click().run()
+    next(button for button in again.button if button.label == "Resume").click().run()
     assert_sound(again)
     assert jobs.status(workspace, job.id).state == "queued"
 

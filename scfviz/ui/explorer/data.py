@@ -16,6 +16,7 @@ from scfviz.data import gene_store
 from scfviz.data.gene_index import GeneIndex
 from scfviz.jobs import JobStatus, Workspace, result_dir
 from scfviz.jobs.labels import labels_version, list_labels, with_labels
+from scfviz.tasks.names import describe as describe_rule
 from scfviz.tasks.names import inherited, inherited_key
 from scfviz.tasks.registry import get_task, written
 from scfviz.tasks.result import read_report
@@ -90,6 +91,10 @@ class Explored:
         """The groups of a column with their colours, the same on maps and in figures."""
         stored = self.colors.get(name)
         return coloring.color_by_labels(title_of(name), self.column(name), stored=stored, chosen=self.palette)
+
+    def describe(self, rule: Rule) -> str:
+        """A rule in words, with maps and columns as the screen calls them."""
+        return describe_rule(rule, titles=self.titles | {name: title_of(name) for name in map(str, self.obs.columns)})
 
     def mask(self, rule: Rule) -> np.ndarray:
         """bool (n_shown,): the shown cells that a rule chooses."""

@@ -17,7 +17,7 @@ from scfviz.jobs.memory import estimate
 from scfviz.ui.frame import page, state
 from scfviz.ui.frame.text import duration, plain, plural
 
-_LOOK_AGAIN_SECONDS = 1.0
+_LOOK_AGAIN_SECONDS = 0.5
 _ASKED = "scfviz.asked"
 
 
@@ -207,7 +207,7 @@ def _show_stopped(job: JobStatus, place: str, on_leave: Callable[[], None] | Non
         word = "was stopped" if job.state == "cancelled" else "was interrupted, perhaps by a restart of the computer"
         st.info(f"This computation {word}. What it had finished is kept.", icon=":material/pause_circle:")
     with st.container(horizontal=True):
-        again = "Go on" if job.state != "failed" else "Try again"
+        again = "Resume" if job.state != "failed" else "Try again"
         if may_change(job) and st.button(again, type="primary", icon=":material/play_arrow:", key=f"resume-job{place}"):
             resume(job.id)
             st.rerun()

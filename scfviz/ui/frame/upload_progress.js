@@ -14,6 +14,7 @@ if (!window.scfvizUploads) {
         say(share < 100 ? `${share} % of ${(total / 1e6).toFixed(1)} MB uploaded` : "Uploaded; it is being kept");
       });
       for (const end of ["abort", "error", "timeout"]) this.upload.addEventListener(end, () => say(""));
+      this.addEventListener("loadend", () => say("")); // the server has it: the page shows the file instead
     }
     return open.call(this, method, url, ...rest);
   };

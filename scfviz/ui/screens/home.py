@@ -91,7 +91,7 @@ def _show_card(ref: str) -> None:
             is_done = job is not None and job.state == "done"
             embed_job = job.id if is_done else None
             data = explorer_data.explore(source, embed_job, None, request.finished_jobs(source))
-            if job is None and data.maps:  # a demo's own maps are computed once there is something to look at
+            if job is None and quick.has_picture(data, embed_job):  # a demo's own maps come after the first one
                 job = embedding.find_job(source)
         finally:
             waiting.empty()
@@ -133,10 +133,10 @@ def _show_computed(source: sources.Source, about: dict[str, Any], job: JobStatus
         lines.append(":material/filter_alt: Limits of quality are in use; see the Dataset page")
     if job is not None and job.state == "done":
         lines.append(":material/check_circle: Maps computed: model, baseline and both together")
-    elif job is not None and job.is_active:
-        lines.append(":material/pending: The model's map is being computed")
     elif has_quick:
         lines.append(":material/check_circle: Quick map drawn from variable genes, without the model")
+    if job is not None and job.is_active:
+        lines.append(":material/pending: The model's map is being computed")
     counted = Counter(
         other.kind
         for other in job_panel.visible_jobs()

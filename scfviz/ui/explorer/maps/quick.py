@@ -11,9 +11,14 @@ KIND = "quick_map"
 _PICTURES = ("umap", "tsne", "spatial", "draw", "phate", "trimap", "densmap", "fa2")
 
 
+def has_picture(data: Explored, embed_job: str | None) -> bool:
+    """Whether there is a map that was made to be looked at: principal components alone are not."""
+    return embed_job is not None or any(word in name.lower() for name in data.maps for word in _PICTURES)
+
+
 def offer(source: sources.Source, data: Explored, embed_job: str | None) -> bool:
     """Compute the quick map of a dataset that has none, and show how far it is; whether a map is there already."""
-    if embed_job is not None or any(word in name.lower() for name in data.maps for word in _PICTURES):
+    if has_picture(data, embed_job):
         return True
     job = job_panel.ask_once(KIND, _options(source))
     if job.state == "done":  # just now

@@ -7,13 +7,12 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from scfviz.analysis.differential_expression import with_measured_changes
 from scfviz.analysis.selection.rules import Categories, Rule, to_json
 from scfviz.jobs import JobStatus
 from scfviz.ui.drawing import charts
 from scfviz.ui.explorer.data import title_of
 from scfviz.ui.explorer.maps import colors
-from scfviz.ui.explorer.panels import comparison, result_downloads, result_figures
+from scfviz.ui.explorer.panels import comparison, gene_table, result_downloads, result_figures
 from scfviz.ui.explorer.panels.comparison import Result
 from scfviz.ui.explorer.view import View
 from scfviz.ui.frame import job_panel, state
@@ -23,11 +22,7 @@ _SELECTIONS, _CURRENT, _REST = "\0selections", "\0current", "\0rest"
 _TESTS = {"wilcoxon": "Wilcoxon rank sum", "t-test": "Welch's t-test"}
 _LEVELS = {"cells": "Between cells", "donors": "Between donors (DESeq2 on sums per donor)"}
 _NOTHING = "Nothing is selected: draw a lasso on a map, or choose a label under Groups from."
-_SHOWN_ROWS, _NARROW = 200, 76
-_ORDER = (
-    "names", "scores", "logfoldchanges", "only_in", "pvals_adj", "pct_in", "pct_out", "mean_in", "mean_out", "lfc_se",
-    "base_mean", "pvals", "model_gene",
-)  # fmt: skip
+_SHOWN_ROWS = 200
 
 
 @dataclass(frozen=True)
@@ -153,13 +148,13 @@ def _place(view: View, rule: Rule | None) -> tuple[str, str | None]:
 
 
 def _show_job(view: View, job: JobStatus) -> None:
-    names = " against ".join(comparison.side_names(job, view.history))
+    names = " against ".join(comparison.side_names(job, view))
     if job.state != "done":
         job_panel.show_progress(
             job.id, f"Comparing {plain(names)}", place="-compare", on_leave=lambda: comparison.forget(view.data)
         )
         return
-    result = comparison.read_result(job, view.history)
+    result = comparison.read_result(job, view)
     st.markdown(
         f"**{plain(result.title)}** · {result.report['n_group']:,} against {result.report['n_reference']:,} cells"
     )
@@ -185,7 +180,7 @@ def _between_donors(view: View, job: JobStatus, columns: list[str]) -> Result | 
         column = st.selectbox("Donors are named by", columns, key="x_donor_column", persist_state="page", width=320)
     donors = comparison.of_donors(view, job, column)
     if donors.state == "done":
-        return comparison.read_result(donors, view.history)
+        return comparison.read_result(donors, view)
     job_panel.show_progress(donors.id, "Comparing donors", place="-compare", on_leave=lambda: _leave_donors(donors.id))
     return None
 
@@ -210,11 +205,7 @@ def _show_result(view: View, result: Result) -> None:
     with right:
         ends = pd.concat([table.head(_SHOWN_ROWS // 2), table.tail(_SHOWN_ROWS // 2)])
         shown = table if len(table) <= _SHOWN_ROWS else ends
-        st.dataframe(
-            with_measured_changes(shown), hide_index=True, height=430, key=f"x_table_{job_id}",
-            selection_mode="single-row", on_select=lambda: _choose_from_table(job_id, shown),
-            column_config=_columns(), column_order=_ORDER,
-        )  # fmt: skip
+        gene_table.show(shown, f"x_table_{job_id}", choose_gene, first="first", second="second", height=430)
         with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
             st.caption(
                 f"{len(shown):,} of {len(table):,} genes shown, the highest and the lowest scores. "
@@ -232,45 +223,10 @@ def _show_result(view: View, result: Result) -> None:
                 st.markdown(plain(note))
 
 
-def _columns() -> dict:
-    texts = {
-        "names": ("Gene", None, "Symbol"),
-        "scores": ("Score", "%.2f", "z of the rank sum, t, or Wald statistic: positive means higher in the first side"),
-        "logfoldchanges": ("log2 fold", "%.2f", "of mean counts per 10,000; between donors, of DESeq2's model"),
-        "only_in": ("Only in", None, "The other side has no count of it, so no fold change is known"),
-        "model_gene": ("In the model", None, "What the model calls the gene; empty where it does not know it"),
-        "lfc_se": ("Its error", "%.2f", "standard error of the log2 fold change"),
-        "base_mean": ("Mean count", "%.1f", "mean of the normalised counts per donor and side"),
-        "pvals": ("p", "%.2e", "of one gene alone"),
-        "pvals_adj": (
-            "Adjusted p",
-            "%.2e",
-            "Benjamini-Hochberg over the tested genes; none where DESeq2 set one aside",
-        ),
-        "pct_in": ("In first", "percent", "share of the first side's cells that express the gene"),
-        "pct_out": ("In second", "percent", "share of the second side's cells that express the gene"),
-        "mean_in": ("Mean first", "%.2f", "mean of ln(1 + counts per 10,000)"),
-        "mean_out": ("Mean second", "%.2f", "mean of ln(1 + counts per 10,000)"),
-    }
-    columns = {}
-    for name, (label, form, text) in texts.items():
-        if form is None:
-            columns[name] = st.column_config.TextColumn(label, help=text)
-        else:  # narrow, so that both sides of a comparison are in view
-            columns[name] = st.column_config.NumberColumn(label, format=form, help=text, width=_NARROW)
-    return columns
-
-
 def _choose_from_plot(job_id: str) -> None:
     points = st.session_state[f"x_volcano_{job_id}"].selection.points
     if points:
         choose_gene(str(points[0].get("text") or ""))
-
-
-def _choose_from_table(job_id: str, shown: pd.DataFrame) -> None:
-    rows = st.session_state[f"x_table_{job_id}"].selection.rows
-    if rows:
-        choose_gene(str(shown["names"].iloc[rows[0]]))
 
 
 def choose_gene(gene: str) -> None:

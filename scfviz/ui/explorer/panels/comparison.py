@@ -7,13 +7,11 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from scfviz.analysis.selection.history import SelectionHistory
 from scfviz.analysis.selection.rules import Rule, from_json
 from scfviz.errors import JobError
 from scfviz.jobs import JobStatus, Workspace, result_dir
 from scfviz.jobs.kinds.differential_expression import PSEUDOBULK
 from scfviz.jobs.workspace import read_json
-from scfviz.tasks.names import describe as describe_rule
 from scfviz.ui.explorer.data import Explored
 from scfviz.ui.explorer.view import View
 from scfviz.ui.frame import job_panel
@@ -69,7 +67,7 @@ def current(view: View) -> JobStatus | None:
 def remember(view: View, job: JobStatus) -> None:
     """Make this the last comparison, in the session and in the address."""
     st.session_state[_key(view.data)] = job.id
-    st.session_state[f"{_key(view.data)}.title"] = " against ".join(side_names(job, view.history))
+    st.session_state[f"{_key(view.data)}.title"] = " against ".join(side_names(job, view))
     if st.query_params.get(ADDRESS) != job.id:
         st.query_params[ADDRESS] = job.id
 
@@ -82,10 +80,10 @@ def forget(data: Explored) -> None:
         del st.query_params[ADDRESS]
 
 
-def read_result(job: JobStatus, history: SelectionHistory) -> Result:
+def read_result(job: JobStatus, view: View) -> Result:
     """What a finished comparison found."""
     folder = result_dir(Workspace(), job.id)
-    first, second = side_names(job, history)
+    first, second = side_names(job, view)
     return Result(
         job, first, second, _read_table(str(folder / "table.parquet")), _read_report(str(folder)), folder
     )  # fmt: skip
@@ -112,17 +110,17 @@ def sides_of(job: JobStatus) -> tuple[Rule, Rule | None]:
     return _sides_of(job.id, job.options)
 
 
-def side_names(job: JobStatus, history: SelectionHistory) -> tuple[str, str]:
+def side_names(job: JobStatus, view: View) -> tuple[str, str]:
     """What both sides are called: the name somebody gave to the selection, else the rule in words."""
     group, reference = sides_of(job)
-    return _name(group, history), REST if reference is None else _name(reference, history)
+    return _name(group, view), REST if reference is None else _name(reference, view)
 
 
-def _name(rule: Rule, history: SelectionHistory) -> str:
-    for kept in history.named:
+def _name(rule: Rule, view: View) -> str:
+    for kept in view.history.named:
         if kept.rule == rule:
             return kept.name
-    return shorten(describe_rule(rule), 120)
+    return shorten(view.data.describe(rule), 120)
 
 
 def _find(job_id: str, data: Explored) -> JobStatus | None:

@@ -23,7 +23,6 @@ from scfviz.analysis.selection.crossfilter import (
     split_filters,
 )
 from scfviz.analysis.selection.rules import Rule, rule_id
-from scfviz.tasks.names import describe as describe_rule
 from scfviz.ui.explorer.data import Explored, title_of, unit_of
 from scfviz.ui.explorer.maps.colors import EXPRESSION_UNIT
 from scfviz.ui.explorer.panels import gene_list, plot_prints
@@ -61,7 +60,8 @@ def show(view: View) -> None:
     charts = [(_title(chart.variable), _unit(chart.variable), chart) for chart in bins.values()]
     caption = f"{view.source.title}: grey all {plural(len(view.data.shown), 'cell')}"
     if view.mask is not None:
-        caption += f", coloured {int(view.mask.sum()):,} selected ({shorten(describe_rule(view.history.current), 160)})"
+        words = shorten(view.data.describe(view.history.current), 160)
+        caption += f", coloured {int(view.mask.sum()):,} selected ({words})"
     exports.offer(
         view, "distributions", _table(bins, view.mask),
         lambda kind: plot_prints.print_bars(charts, view.mask, kind, caption=f"{caption}."),
@@ -105,10 +105,10 @@ def _show_parts(view: View, rest: tuple[Rule, ...], filters: Mapping[Variable, t
         st.caption(f"**{n_selected:,} of {plural(len(view.mask), 'cell')}** pass", width="content")
         for number, part in enumerate(rest):
             others = (*rest[:number], *rest[number + 1 :])
-            _offer_removal(view.data, f"x_drop_rest_{number}", describe_rule(part), join_filters(others, filters))
+            _offer_removal(view.data, f"x_drop_rest_{number}", view.data.describe(part), join_filters(others, filters))
         for number, (variable, own) in enumerate(filters.items()):
             others = {other: parts for other, parts in filters.items() if other != variable}
-            words = " and ".join(describe_rule(part) for part in own)
+            words = " and ".join(view.data.describe(part) for part in own)
             _offer_removal(view.data, f"x_drop_filter_{number}", words, join_filters(rest, others))
 
 

@@ -47,7 +47,7 @@ def show(view: View) -> None:
     if job.state != "done":
         job_panel.show_progress(job.id, "Comparing with the gene sets", place="-enrich", on_leave=lambda: _forget(key))
         return
-    of = comparison.read_result(job_panel.status_of(job.options["comparison"]), view.history)
+    of = comparison.read_result(job_panel.status_of(job.options["comparison"]), view)
     _show_result(view, of, job.id, job.options)
 
 
@@ -96,7 +96,7 @@ def _last_result(view: View) -> Result | None:
             "Result", jobs, format_func=names.get, default=jobs[0], required=True, key=f"x_enrich_of_{jobs[0]}",
             label_visibility="collapsed",
         )  # fmt: skip
-    return comparison.read_result(job_panel.status_of(chosen), view.history)
+    return comparison.read_result(job_panel.status_of(chosen), view)
 
 
 def _choose(result: Result) -> dict[str, Any] | None:

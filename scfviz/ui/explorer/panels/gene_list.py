@@ -87,7 +87,7 @@ def _offer_comparison(view: View) -> None:
     job = comparison.current(view)
     if job is None or job.state != "done":
         return
-    result = comparison.read_result(job, view.history)
+    result = comparison.read_result(job, view)
     with st.popover("From the comparison", icon=":material/compare_arrows:"):
         st.caption(f"Genes higher in {plain(result.first)} than in {plain(result.second)}, the highest scores first.")
         n = st.number_input("How many", 1, 50, 10, key="x_top_n", persist_state="page")

@@ -22,7 +22,6 @@ from scfviz.jobs.labels import (
     remove_labels,
     start_labels,
 )
-from scfviz.tasks.names import describe as describe_rule
 from scfviz.ui.drawing import coloring, palette
 from scfviz.ui.explorer.data import Explored, title_of
 from scfviz.ui.explorer.selection import selection_card
@@ -169,7 +168,7 @@ def _show_giving(view: View, annotation: Annotation) -> None:
         st.markdown(_preview(annotation.counts_in(_all_cells(view)), label, n))
     else:
         st.markdown("Nothing is selected: draw a lasso on a map, pick a group in the legend, or write a rule.")
-    how = describe_rule(view.history.current) if view.history.current else ""
+    how = view.data.describe(view.history.current) if view.history.current else ""
     with st.container(horizontal=True):
         ready = bool(n and label)
         kind = "primary" if ready else "secondary"
@@ -223,7 +222,10 @@ def _show_changing(view: View, annotation: Annotation) -> None:
             key=f"x_labels_name_{len(annotation.history())}",
         )  # fmt: skip
         verb = "Merge" if len(chosen) > 1 else "Rename"
-        if st.form_submit_button(verb, icon=":material/merge:" if verb == "Merge" else ":material/edit:"):
+        if st.form_submit_button(
+            verb, icon=":material/merge:" if verb == "Merge" else ":material/edit:", disabled=not chosen,
+            help=None if chosen else _NONE_CHOSEN,
+        ):  # fmt: skip
             _rename_or_merge(view, annotation, chosen, new)
     with st.container(horizontal=True):
         if st.button(

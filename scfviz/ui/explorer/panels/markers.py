@@ -7,29 +7,16 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from scfviz.analysis.differential_expression import with_measured_changes
 from scfviz.jobs import JobStatus, Workspace, result_dir
 from scfviz.jobs.workspace import read_json
 from scfviz.ui.explorer.data import title_of
-from scfviz.ui.explorer.panels import compare, gene_list
+from scfviz.ui.explorer.panels import compare, gene_list, gene_table
 from scfviz.ui.explorer.view import View
 from scfviz.ui.frame import describe, job_panel, state
 from scfviz.ui.frame.text import plain, plural
 
 KIND = "markers"
 _TOP, _ROWS, _MOST_DRAWN = 5, 50, 50
-_ONE_SIDED = {"first": "this group", "second": "the others"}
-_ORDER = ("names", "only", "scores", "logfoldchanges", "pvals_adj", "pct_in", "pct_out", "known")
-_COLUMNS = {
-    "names": st.column_config.TextColumn("Gene"),
-    "only": st.column_config.TextColumn("Only in", help="The other side has no count of it: no fold change is known"),
-    "scores": st.column_config.NumberColumn("Score", format="%.1f", help="z of the rank sum"),
-    "logfoldchanges": st.column_config.NumberColumn("log2 fold", format="%.1f", help="of mean counts per 10,000"),
-    "pvals_adj": st.column_config.NumberColumn("Adjusted p", format="%.0e", help="Benjamini-Hochberg over all genes"),
-    "pct_in": st.column_config.NumberColumn("In group", format="percent"),
-    "pct_out": st.column_config.NumberColumn("In others", format="percent"),
-    "known": st.column_config.CheckboxColumn("In model", help="Whether the model knows the gene"),
-}
 
 
 def show(view: View) -> None:
@@ -90,25 +77,16 @@ def _show_result(view: View, column: str, folder: Path) -> None:
         )  # fmt: skip
         with st.popover("Download", icon=":material/download:"):
             _offer_files(view, column, folder)
-    table = shown_table(tables[group])
-    st.dataframe(
-        table, hide_index=True, height=340, key=f"x_markers_{folder.parent.name}_{group}", column_config=_COLUMNS,
-        column_order=_ORDER, selection_mode="single-row",
-        on_select=lambda: _choose(table, f"x_markers_{folder.parent.name}_{group}"),
-    )  # fmt: skip
+    table = tables[group].head(_ROWS)
+    gene_table.show(
+        table, f"x_markers_{folder.parent.name}_{group}", compare.choose_gene, first="group", second="others"
+    )
     n_genes = len(tables[group])
     st.caption(
         f"The first {len(table)} of {plural(n_genes, 'gene')} of the file. A click on a row shows the gene on the maps."
     )
     for note in about["notes"]:
         st.caption(plain(note))
-
-
-def shown_table(table: pd.DataFrame) -> pd.DataFrame:
-    """The first rows of a group's table as they are shown: a one-sided gene has no fold change."""
-    head = table.head(_ROWS)
-    only, known = head["only_in"].map(_ONE_SIDED).fillna(""), head["model_gene"] != ""
-    return with_measured_changes(head).assign(only=only, known=known)
 
 
 def _offer_files(view: View, column: str, folder: Path) -> None:
@@ -149,12 +127,6 @@ def _draw(genes: list[str], column: str) -> None:
     st.session_state[gene_list.KEY] = genes
     st.session_state["x_plot_by"] = column
     st.session_state["x_panel"] = "plots"
-
-
-def _choose(table: pd.DataFrame, key: str) -> None:
-    rows = st.session_state[key].selection.rows
-    if rows:
-        compare.choose_gene(str(table["names"].iloc[rows[0]]))
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)

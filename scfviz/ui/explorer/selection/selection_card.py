@@ -9,7 +9,6 @@ from streamlit.errors import StreamlitAPIException
 
 from scfviz.analysis.selection.history import SelectionHistory
 from scfviz.analysis.selection.rules import Categories, Difference, Invert, Query, Rule, combine
-from scfviz.tasks.names import describe as describe_rule
 from scfviz.ui.drawing import coloring
 from scfviz.ui.drawing.cell_map import MapEvent, hidden_codes, read_event
 from scfviz.ui.explorer.data import Explored, title_of
@@ -118,7 +117,7 @@ def show(view: View) -> None:
     if rule is None:
         st.caption("Draw a lasso on a map, pick a group in the legend, or write a rule.")
     else:
-        st.caption(plain(shorten(describe_rule(rule), 200)))
+        st.caption(plain(shorten(data.describe(rule), 200)))
     with st.form("x_rule", border=False), st.container(horizontal=True, vertical_alignment="center", gap="small"):
         text = st.text_input(
             "Rule", placeholder='Rule, as cell_type == "B" and gene("CD79A") > 1', key="x_query",
@@ -211,7 +210,7 @@ def _show_named(data: Explored, history: SelectionHistory) -> None:
             draw_again()
         with st.popover("", icon=":material/edit:", help="Rename or remove"):
             kept = history.find(name)
-            st.caption(f"Made {plain(kept.created_at)} UTC from {plain(shorten(describe_rule(kept.rule), 300))}")
+            st.caption(f"Made {plain(kept.created_at)} UTC from {plain(shorten(data.describe(kept.rule), 300))}")
             new = st.text_input("New name", value=name, key=f"x_rename_{name}")
             if st.button("Rename", key="x_do_rename"):
                 keep(data, history.rename(name, new))

@@ -8,7 +8,6 @@ from scfviz.analysis.selection.rules import Categories, Rule, to_json
 from scfviz.errors import DatasetError
 from scfviz.jobs import JobStatus, Workspace, result_dir
 from scfviz.jobs.workspace import read_json
-from scfviz.tasks.names import describe as describe_rule
 from scfviz.ui.explorer.view import View
 from scfviz.ui.frame import job_panel, lineage, sources, state
 from scfviz.ui.frame.text import plain, plural, shorten, size
@@ -44,7 +43,7 @@ def show(view: View) -> None:
 
 def _show_request(view: View, rule: Rule, n: int) -> None:
     total = len(view.data.shown)
-    st.markdown(f"**{n:,} of {plural(total, 'cell')}** · {plain(shorten(describe_rule(rule), 300))}")
+    st.markdown(f"**{n:,} of {plural(total, 'cell')}** · {plain(shorten(view.data.describe(rule), 300))}")
     stem = Path(view.source.title).name.split(".")[0] or "cells"
     with st.form("x_subset", border=False), st.container(horizontal=True, vertical_alignment="bottom"):
         name = st.text_input(

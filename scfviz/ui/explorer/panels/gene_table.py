@@ -1,0 +1,65 @@
+"""The table of genes of a comparison: narrow enough to stand beside the maps; what has no number says why in words."""
+
+from collections.abc import Callable
+
+import pandas as pd
+import streamlit as st
+
+from scfviz.analysis.differential_expression import with_measured_changes
+
+# By column of the table: heading, width in pixels, how its numbers are written, what they are. In this order; what
+# matters least stands last, where a narrow window cuts off.
+_COLUMNS = {
+    "names": ("Gene", 78, None, "Click a row to see the gene on the maps"),
+    "logfoldchanges": ("log2 fold", 68, "{:.1f}", "of mean counts per 10,000; between donors, of DESeq2's model"),
+    "pvals_adj": ("adj. p", 60, "{:.0e}", "Benjamini-Hochberg over the tested genes; – where DESeq2 set one aside"),
+    "pct_in": ("in {first}", 58, "{:.0%}", "share of the cells of {first} that express the gene"),
+    "pct_out": ("in {second}", 58, "{:.0%}", "share of the cells of {second} that express the gene"),
+    "scores": ("Score", 58, "{:.1f}", "z of the rank sum, t, or Wald statistic: positive means higher in {first}"),
+    "mean_in": ("Mean {first}", 76, "{:.2f}", "mean of ln(1 + counts per 10,000)"),
+    "mean_out": ("Mean {second}", 76, "{:.2f}", "mean of ln(1 + counts per 10,000)"),
+    "lfc_se": ("Its error", 70, "{:.2f}", "standard error of the log2 fold change"),
+    "base_mean": ("Mean count", 76, "{:.1f}", "mean of the normalised counts per donor and side"),
+    "pvals": ("p", 60, "{:.0e}", "of one gene alone"),
+    "model_gene": ("In the model", 90, None, "What the model calls the gene; empty where it does not know it"),
+}
+
+
+def show(
+    table: pd.DataFrame, key: str, choose: Callable[[str], None], *, first: str, second: str, height: int = 340
+) -> None:
+    """Draw rows of a comparison; a click on one calls `choose` with the gene.
+
+    Parameters
+    ----------
+    first, second
+        What both sides are called, in a word.
+    """
+    titles = {"first": first, "second": second}
+    columns = {
+        name: st.column_config.Column(label.format(**titles), help=text.format(**titles), width=width)
+        for name, (label, width, _, text) in _COLUMNS.items()
+    }
+    st.dataframe(
+        _write(table, titles), hide_index=True, height=height, key=key, selection_mode="single-row",
+        on_select=lambda: _choose(table, key, choose), column_config=columns,
+        column_order=[name for name in _COLUMNS if name in table],
+    )  # fmt: skip
+
+
+def _write(table: pd.DataFrame, titles: dict[str, str]):
+    """Numbers as they are read; a gene that one side has no count of has no fold change, but the side's name."""
+    shown = with_measured_changes(table).reset_index(drop=True)
+    numbers = {name: form for name, (_, _, form, _) in _COLUMNS.items() if form and name in shown}
+    written = shown.style.format(numbers, na_rep="–")
+    for side, title in titles.items():
+        rows = shown.index[(shown["only_in"] == side).to_numpy()] if "only_in" in shown else []
+        if len(rows):
+            written = written.format("{}", subset=(rows, ["logfoldchanges"]), na_rep=f"{title} only")
+    return written
+
+
+def _choose(table: pd.DataFrame, key: str, choose: Callable[[str], None]) -> None:
+    rows = st.session_state[key].selection.rows
+    if rows:
+        choose(str(table["names"].iloc[rows[0]]))
