@@ -110,10 +110,10 @@ def classify(location: str, matrix: mx.Matrix, var: pd.DataFrame, features: Feat
     sample = sample_cells(matrix)
     features = find_features(var, sample, features)
     whole, sample = sample, mx.keep_columns(sample, features.is_gene)
-    verdict, recovery, is_doubtful = judge(sample)
+    verdict, recovery, is_doubtful = judge(sample, int(features.is_gene.sum()))
     if verdict not in VERDICTS and (strange := strangers(var, features)).any():
         known = mx.keep_columns(whole, features.is_gene & ~strange)
-        again, found, _ = judge(known)
+        again, found, _ = judge(known, int((features.is_gene & ~strange).sum()))
         if again == "recovered":
             misfits = strange & misfit_columns(sample, known, found)
             features, verdict, recovery = as_metadata(var, misfits, features), again, found
@@ -123,8 +123,11 @@ def classify(location: str, matrix: mx.Matrix, var: pd.DataFrame, features: Feat
     return Candidate(location, matrix, verdict, features, sample, recovery, is_doubtful)
 
 
-def judge(sample: sp.csr_matrix) -> tuple[str, Recovery | None, bool]:
-    """(verdict, how counts come back, whether the numbers are whole but unlike counts) of the sample of a matrix."""
+def judge(sample: sp.csr_matrix, n_genes: int) -> tuple[str, Recovery | None, bool]:
+    """(verdict, how counts come back, whether the numbers are whole but unlike counts) of the sample of a matrix.
+
+    `n_genes` of its columns are genes.
+    """
     values = sample.data
     finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values
     if len(finite) and finite.min() < 0:
@@ -136,11 +139,11 @@ def judge(sample: sp.csr_matrix) -> tuple[str, Recovery | None, bool]:
         if len(finite) and finite.max() == 1:
             return "binary", None, False
         # What is not finite is refused with the name of the cell and gene when all values are read.
-        why = 0 if len(finite) < len(values) else likeness.unlike_counts(rounded(sample))
-        if why in (likeness.NO_ONES, likeness.FAR) and (recovery := find_rounded(sample)):
+        why = 0 if len(finite) < len(values) else likeness.unlike_counts(rounded(sample), n_genes=n_genes)
+        if why in (likeness.NO_ONES, likeness.FAR, likeness.FIXED_TOTAL) and (recovery := find_rounded(sample)):
             return "recovered", recovery, False
         if why:
-            n = int((likeness.judge_cells(rounded(sample)).why > 0).sum())
+            n = int((likeness.judge_cells(rounded(sample), n_genes=n_genes).why > 0).sum())
             where = f" in {n:,} of {sample.shape[0]:,} tested cells" if n else ""
             return f"it holds whole numbers that do not look like counts{where}: {likeness.WHY[why]}", None, True
         return "counts", None, False
@@ -150,7 +153,7 @@ def judge(sample: sp.csr_matrix) -> tuple[str, Recovery | None, bool]:
         # Cells without whole values are counted, and refused by that name, when all values are read.
         n_whole = np.diff(np.concatenate([[0], np.cumsum(whole)])[sample.indptr])
         estimates = sample[n_whole >= MIN_WHOLE_OF_ESTIMATES * np.diff(sample.indptr)]
-        if why := likeness.unlike_counts(estimates, is_whole=False):
+        if why := likeness.unlike_counts(estimates, is_whole=False, n_genes=n_genes):
             return f"its values do not look like counts: {likeness.WHY[why]}", None, True
         return "fractions", None, False
     totals = np.asarray(sample.sum(axis=1)).ravel()

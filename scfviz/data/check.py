@@ -1,5 +1,6 @@
 """Find raw counts in a dataset, prove that they are counts, and say so in plain words."""
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ import numpy as np
 from scfviz.data.candidates import VERDICTS, Candidate, count_var, find_candidates, layer_of
 from scfviz.data.features import Features
 from scfviz.data.genes import MIN_MODEL_GENES, GeneMatch
-from scfviz.data.likeness import FAR, WHY
+from scfviz.data.likeness import FAR, MAX_FAILING_CELLS, WHY, similar_totals
 from scfviz.data.parts import PLUS, equals_part, is_same
 from scfviz.data.recovery import Recovery
 from scfviz.data.scan import Scan, refuse_unlike, scan
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 # Counts of a selection of genes give way to counts recovered for this many times as many genes.
 WORTH_RECOVERING = 2
+# Names of units of normalised values; a name is a hint, no proof.
+UNIT = re.compile(r"(?<![a-z])(cpm|tpm|fpkm|rpkm)(?![a-z])", re.IGNORECASE)
 CHOOSE = 'Choose one: counts="..." in Python, --counts on the command line.'
 
 
@@ -330,6 +333,8 @@ def warn(adata: "AnnData", chosen: Candidate, report: CountsReport) -> Iterator[
             f"In {found.n_multiples:,} cells every value is a multiple of the smallest one, which is above 1: counts "
             "that were multiplied. They are used as they are, and so is the depth.",
         )
+    if not chosen.recovery:
+        yield from doubt(adata, chosen, found)
     repeated = int(adata.obs_names.duplicated().sum())
     if repeated:
         yield Notice("warning", f"{repeated:,} cell names are repeated; a number was added to tell them apart.")
@@ -357,4 +362,29 @@ def warn(adata: "AnnData", chosen: Candidate, report: CountsReport) -> Iterator[
         yield Notice(
             "warning",
             f"In {len(unlike):,} cells the values do not look like counts (for example {first}): {WHY[FAR]}.",
+        )
+
+
+def doubt(adata: "AnnData", chosen: Candidate, found: Scan) -> Iterator[Notice]:
+    """What speaks against counts without proving anything; the user knows how the file was made."""
+    if (between := similar_totals(found.totals)) is not None:
+        yield Notice(
+            "warning",
+            f"The totals of the cells are strangely close: half of them lie between {between[0]:,.0f} and "
+            f"{between[1]:,.0f}. That is right where cells were thinned to one depth; otherwise these are "
+            "normalised values that were rounded (CPM, TPM, FPKM), and the raw counts are needed.",
+        )
+    if found.n_bumpy > MAX_FAILING_CELLS * max(found.n_judged, 1):
+        yield Notice(
+            "warning",
+            f"In {found.n_bumpy:,} cells some number of counts is much commoner than those below and above it, which "
+            "counting molecules does not leave: estimates or scaled values that were rounded, or reads counted in "
+            "pairs. They are used as they are.",
+        )
+    where = layer_of(chosen.location) or source_name(adata)
+    if (unit := UNIT.search(where)) is not None:
+        yield Notice(
+            "warning",
+            f"The name {where} says {unit[0].upper()}, but {chosen.location} holds whole numbers and was taken for "
+            "counts. If they are rounded, open the raw counts instead.",
         )

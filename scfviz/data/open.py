@@ -30,7 +30,7 @@ from scfviz.errors import GeneError
 if TYPE_CHECKING:
     from anndata import AnnData
 
-REPORT_VERSION = 2  # of kept reports: raise it when the same file would be judged otherwise
+REPORT_VERSION = 3  # of kept reports: raise it when the same file would be judged otherwise
 # Words in the titles of columns that speak to a reader, the likeliest first.
 NAME_WORDS = ("symbol", "feature_name", "gene_name", "gene_short_name", "name", "symb", "gene")
 MIN_DISTINCT = 0.5

@@ -32,6 +32,7 @@ class Scan:
     n_whole: int = 0  # cells all of whose values are whole
     n_judged: int = 0
     n_multiples: int = 0  # cells all of whose values are multiples of a number above 1
+    n_bumpy: int = 0  # cells with numbers that are commoner than drawing molecules allows
     why: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int8))  # (n_obs,) of `likeness.WHY`
     empty: list[int] = field(default_factory=list)  # the first cells without counts on the genes that count
     n_empty: int = 0
@@ -92,9 +93,11 @@ def as_counts(block: sp.csr_matrix, start: int, chosen: Candidate, found: Scan) 
         n_whole = np.diff(np.concatenate([[0], np.cumsum(flags)])[block.indptr])
         found.n_failing += int((n_whole < MIN_WHOLE_OF_ESTIMATES * n_values).sum())
         found.n_whole += int((n_whole == n_values).sum())
-    judged = likeness.judge_cells(block, is_whole=bool(flags.all()))
+    n_genes = int(chosen.features.is_gene.sum())
+    judged = likeness.judge_cells(block, is_whole=bool(flags.all()), n_genes=n_genes)
     found.n_judged += int(judged.is_judged.sum())
     found.n_multiples += int((judged.unit > 1).sum())
+    found.n_bumpy += int(judged.is_bumpy.sum())
     found.why[start : start + block.shape[0]] = judged.why
     return block
 

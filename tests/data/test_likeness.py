@@ -252,3 +252,77 @@ def test_no_cell_of_real_counts_is_doubted(folder, shared):
             n_judged += judged.is_judged.sum()
             n_doubted += (judged.why > 0).sum()
     assert n_judged > 500 and n_doubted <= 1e-4 * n_judged
+
+
+# --- drawing molecules leaves no holes and no bumps -----------------------------------------------------------------
+
+
+def deep_cells(n: int = 40, n_genes: int = 4000, mean: float = 1.0) -> np.ndarray:
+    return cells(n, n_genes, seed=7, mean=mean, spread=1.5)
+
+
+@pytest.mark.parametrize("rounding", [np.floor, np.rint, np.ceil], ids=["cut off", "rounded", "up"])
+@pytest.mark.parametrize("to", ["median", 3e4, 1e6])
+def test_scaled_values_are_refused_or_give_the_counts_back_however_they_were_rounded(to, rounding):
+    """Values that were cut off, not rounded, and totals that no one expects, passed as counts."""
+    counts = deep_cells()
+    scaled = dataset(rounding(normalised(counts, np.median(counts.sum(axis=1)) if to == "median" else to)))
+    try:
+        aligned = align_genes(scaled)
+    except DatasetError as error:
+        assert "do not look like counts" in str(error) or "no whole multiples" in str(error)
+    else:
+        found, truth = (a.rows(0, 40).toarray() for a in (aligned, align_genes(dataset(counts))))
+        assert aligned.counts_report.kind == "recovered"
+        assert np.array_equal(found[truth <= 20], truth[truth <= 20])
+
+
+def warnings_of(values, name: str = "") -> str:
+    data = dataset(values)
+    if name:
+        data.uns["scfviz_source"] = {"path": name}
+    report = check_counts(data)
+    return " ".join(n.text for n in report.notices if n.level == "warning")
+
+
+@pytest.mark.parametrize("rounding", [np.floor, np.rint], ids=["cut off", "rounded"])
+def test_reads_scaled_down_are_doubted_by_their_totals(rounding):
+    """Nothing within a cell tells them from counts, but half of the cells have nearly one total."""
+    values = reads()
+    for total in (1e4, 54_321):
+        assert "strangely close" in warnings_of(rounding(normalised(values, total)))
+    assert not warnings_of(values)
+
+
+def test_counts_thinned_to_one_total_are_not_doubted():
+    rng = RNG(3)
+    assert not warnings_of(np.array([rng.multivariate_hypergeometric(c, 500) for c in cells(mean=3)]))
+
+
+def test_a_name_of_a_unit_is_a_hint():
+    assert "says TPM" in warnings_of(cells(), "GSE1_TPM_matrix.csv")
+    assert not warnings_of(cells(), "stamping_ttpms.csv")
+
+
+def test_reads_counted_in_pairs_pass_with_a_warning():
+    values = deep_cells(mean=4)
+    pairs = values // 2 * 2 + (RNG(1).random(values.shape) < 0.3) * (values > 0)
+    assert "much commoner" in warnings_of(pairs)
+
+
+# --- small panels in which every gene is expressed ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_genes", [30, 120])
+@pytest.mark.parametrize("mean", [8, 12, 50, 200])
+@pytest.mark.parametrize("spread", [0.0, 0.4, 1.0])
+def test_dense_panels_of_counts_pass(n_genes, mean, spread):
+    """Targeted panels have cells without ones, and large values as common as small ones."""
+    assert check_counts(dataset(cells(60, n_genes, mean=mean, spread=spread))).kind == "counts"
+
+
+def test_bins_ranks_and_rounded_values_of_dense_panels_are_refused():
+    counts = cells(60, 60, mean=50, spread=0.5)
+    rounded = np.rint(normalised(counts, 1e6))
+    for values in (bins(counts, 51), ranks(counts, "ordinal"), ranks(counts, "dense"), rounded):
+        assert "do not look like counts" in is_refused(values)
