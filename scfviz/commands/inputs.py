@@ -57,7 +57,7 @@ class Input:
         """Results of the computed cells as one row for each cell of the file."""
         import numpy as np
 
-        from scfviz.data.write import SomeRows
+        from scfviz.data.some_rows import SomeRows
 
         if self.kept is None or len(self.kept) == self.adata.n_obs:
             return values

@@ -6,7 +6,6 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,6 +20,7 @@ from scfviz.data import matrix as mx
 from scfviz.data.disk import disk_error
 from scfviz.data.read import TURNED, read_dataset
 from scfviz.data.read_anndata import reads_from_disk, stored_bytes
+from scfviz.data.some_rows import SomeRows, write_dense
 from scfviz.data.source import dataset_id, refuse_other_content
 from scfviz.errors import DatasetError, OptionError
 
@@ -29,42 +29,8 @@ OURS = "scfviz"  # uns["scfviz"] is ours: what a file has there already is added
 REPLACED = ("lineage",)  # holds what was there before
 MAX_GRAPH_BYTES = 2**28
 NO_COLOR = "#8f999b"
-WRITE_ROWS = 8192
 Progress = Callable[[float], None]
 Rows = TypeVar("Rows", np.ndarray, sp.spmatrix, pd.DataFrame)
-
-
-@dataclass(frozen=True)
-class SomeRows:
-    """Numbers of some of the cells of a file, not known (NaN) for the others; written block by block.
-
-    Attributes
-    ----------
-    values
-        (k, d), may lie on disk.
-    place
-        int64 (n_obs,): row of `values` for each cell of the file, -1 where there is none.
-    """
-
-    values: np.ndarray
-    place: np.ndarray
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(n_obs, d)."""
-        return len(self.place), self.values.shape[1]
-
-    def take(self, cells: np.ndarray) -> "SomeRows":
-        """The same numbers for some cells of the file."""
-        return SomeRows(self.values, self.place[cells])
-
-    def blocks(self) -> Iterator[tuple[int, np.ndarray]]:
-        """(first cell, float32 values) in order."""
-        for start in range(0, len(self.place), WRITE_ROWS):
-            place = self.place[start : start + WRITE_ROWS]
-            block = np.full((len(place), self.values.shape[1]), np.nan, np.float32)
-            block[place >= 0] = self.values[place[place >= 0]]
-            yield start, block
 
 
 def write_h5ad_with(
@@ -100,14 +66,15 @@ def write_h5ad_with(
     obsm, varm
         Key to array of shape (n_obs, k) or (n_vars, k); in `obsm` also `SomeRows`.
     layers
-        Key to matrix of shape (n_obs, n_vars).
+        Key to matrix of shape (n_obs, n_vars), or `SomeRows` with `columns`.
     uns
         Key to anything that an .h5ad can hold.
     colors
         Column of `obs` to the colour of each of its groups, hexadecimal: written to `uns["<column>_colors"]`, as scanpy
         and cellxgene read it, where the file has none.
     progress
-        Called with the share that is written while some cells are taken out; may raise to stop.
+        Called with the share that is written while some cells are taken out, and while layers are added; may raise
+        to stop.
 
     Returns
     -------
@@ -158,7 +125,7 @@ def write_h5ad_with(
         elif not rewrite_whole(path_in, adata, partial):
             write_converted(adata, partial)
         with h5py.File(partial, "r+") as file:
-            renamed = add_all(file, additions)
+            renamed = add_all(file, additions, progress)
             for column, of_group in (colors or {}).items():
                 write_colors(file, renamed.get(f"obs/{column}", column), of_group)
         refuse_other_content(path_in, content)  # after the last byte was taken from it
@@ -323,26 +290,48 @@ def write_matrix(
     group: h5py.Group, key: str, matrix: mx.Matrix, cells: np.ndarray | None = None, progress: Progress | None = None
 ) -> None:
     """Store a matrix, or some rows of it, as CSR, block by block."""
-    target = group.create_group(key)
     n_rows = matrix.shape[0] if cells is None else len(cells)
-    shape = np.array((n_rows, matrix.shape[1]), dtype=np.int64)
-    target.attrs.update({"encoding-type": "csr_matrix", "encoding-version": "0.1.0", "shape": shape})
-    data = target.create_dataset(
-        "data", (0,), matrix.dtype, maxshape=(None,), chunks=(2**16,), compression="gzip", compression_opts=1
+    blocks = mx.row_blocks(matrix) if cells is None else chosen_blocks(matrix, cells)
+    write_csr(group, key, (n_rows, matrix.shape[1]), matrix.dtype, blocks, progress)
+
+
+def write_csr(
+    group: h5py.Group,
+    key: str,
+    shape: tuple[int, int],
+    dtype: np.dtype,
+    blocks: Iterator[tuple[int, sp.csr_matrix]],
+    progress: Progress | None = None,
+) -> None:
+    """Store blocks of rows, (first row, rows) in order, as one CSR matrix."""
+    target = group.create_group(key)
+    attributes = {"encoding-type": "csr_matrix", "encoding-version": "0.1.0", "shape": np.array(shape, dtype=np.int64)}
+    target.attrs.update(attributes)
+    data, indices = (
+        target.create_dataset(
+            name, (0,), kind, maxshape=(None,), chunks=(2**16,), compression="gzip", compression_opts=1
+        )
+        for name, kind in (("data", dtype), ("indices", np.int32))
     )
-    indices = target.create_dataset(
-        "indices", (0,), np.int32, maxshape=(None,), chunks=(2**16,), compression="gzip", compression_opts=1
-    )
-    indptr = np.zeros(n_rows + 1, dtype=np.int64)
-    for start, block in mx.row_blocks(matrix) if cells is None else chosen_blocks(matrix, cells):
+    indptr = np.zeros(shape[0] + 1, dtype=np.int64)
+    for start, block in blocks:
         stored = int(indptr[start])
         indptr[start + 1 : start + block.shape[0] + 1] = stored + block.indptr[1:].astype(np.int64)
         for dataset, values in ((data, block.data), (indices, block.indices)):
             dataset.resize((stored + block.nnz,))
             dataset[stored:] = values
         if progress is not None:
-            progress((start + block.shape[0]) / max(1, n_rows))
+            progress((start + block.shape[0]) / max(1, shape[0]))
     target.create_dataset("indptr", data=indptr)
+
+
+def add_rows(group: h5py.Group, key: str, rows: SomeRows, progress: Progress | None = None) -> None:
+    """Store numbers that are known for some cells, or some genes."""
+    if rows.is_sparse:
+        blocks = ((start, sp.csr_matrix(block)) for start, block in rows.blocks())
+        write_csr(group, key, rows.shape, np.dtype(np.float32), blocks, progress and (lambda _: progress(1.0)))
+    else:
+        write_dense(group, key, rows, (lambda: progress(1.0)) if progress else (lambda: None))
 
 
 def chosen_blocks(matrix: mx.Matrix, cells: np.ndarray) -> Iterator[tuple[int, sp.csr_matrix]]:
@@ -355,7 +344,7 @@ def chosen_blocks(matrix: mx.Matrix, cells: np.ndarray) -> Iterator[tuple[int, s
             yield int(low), mx.read_rows(matrix, first, last + 1)[cells[low:high] - first]
 
 
-def add_all(file: h5py.File, additions: dict[str, dict]) -> dict[str, str]:
+def add_all(file: h5py.File, additions: dict[str, dict], progress: Progress | None = None) -> dict[str, str]:
     """Add every result under a free key; returns those that had to be renamed."""
     renamed = {}
     for part, values in additions.items():
@@ -374,10 +363,10 @@ def add_all(file: h5py.File, additions: dict[str, dict]) -> dict[str, str]:
                 renamed[f"{part}/{key}"] = free
             if part == "obs":
                 add_column(file["obs"], free, value)
+            elif isinstance(value, SomeRows):
+                add_rows(file[part], free, value, progress)
             elif part == "layers" and mx.is_on_disk(value):
                 write_matrix(file["layers"], free, value)
-            elif isinstance(value, SomeRows):
-                write_rows(file[part], free, value)
             else:
                 write_elem(file[part], free, value)
     return renamed
@@ -392,14 +381,6 @@ def write_colors(file: h5py.File, column: str, of_group: Mapping[str, str]) -> N
     listed = np.array([of_group.get(str(group), NO_COLOR) for group in groups], dtype=object)
     if len(listed):
         write_elem(file["uns"], f"{column}_colors", listed)
-
-
-def write_rows(group: h5py.Group, key: str, rows: SomeRows) -> None:
-    """Store numbers that are known for some cells."""
-    target = group.create_dataset(key, rows.shape, np.float32)
-    target.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
-    for start, block in rows.blocks():
-        target[start : start + len(block)] = block
 
 
 def storable(key: str) -> str:

@@ -4,10 +4,11 @@ kind, because its result is kept under the content that was asked for.
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from scfviz.errors import JobError, ScfvizError
+from scfviz.errors import CheckpointError, JobError, ScfvizError
 
 CONTENT = re.compile(r"[0-9a-f]{16}|[0-9a-f]{64}")
 
@@ -29,7 +30,7 @@ def refuse_changed_inputs(options: Mapping[str, Any], identity: Mapping[str, Any
         path = options.get(name)
         if path == content or not isinstance(path, str) or not CONTENT.fullmatch(str(content)):
             continue
-        if _content_of(name, Path(path), len(content)) != content:
+        if _content_of(Path(path), len(content)) != content:
             raise JobError(
                 f"The {name} '{Path(path).name}' has changed since this computation was asked for.",
                 "A result must belong to one content.",
@@ -37,13 +38,15 @@ def refuse_changed_inputs(options: Mapping[str, Any], identity: Mapping[str, Any
             )
 
 
-def _content_of(name: str, path: Path, n_digits: int) -> str | None:
+def _content_of(path: Path, n_digits: int) -> str | None:
     from scfviz.data.source import dataset_id, sha256
     from scfviz.model.checkpoint import checkpoint_info
+    from scfviz.model.checksums import CONFIG
 
     try:
-        if name == "checkpoint":
-            return checkpoint_info(path).hash
+        if (path / CONFIG).is_file():
+            with suppress(CheckpointError):  # a folder of a dataset may hold a file of this name
+                return checkpoint_info(path).hash
         return sha256(path) if n_digits == 64 else dataset_id(path)
     except (ScfvizError, OSError):
         return None

@@ -18,14 +18,16 @@ _ABOUT = ("version", "options", "provenance", "checkpoint", "genes", "n_obs", "n
 def additions(task: Task, result: Result, n_obs: int) -> dict[str, dict[str, Any]]:
     """A result as additions to its file of `n_obs` cells, for `scfviz.data.write.write_h5ad_with`.
 
-    Cells that filters removed have NaN, or no group. `uns` holds the provenance as JSON under the task's name, to be
-    put into `uns["scfviz"]`. What the result does not hold is left out: it may be of an older version.
+    Cells that filters removed have NaN, or no group; in layers, so have genes that were not computed. `uns` holds the
+    provenance as JSON under the task's name, to be put into `uns["scfviz"]`. What the result does not hold is left out:
+    it may be of an older version.
     """
-    from scfviz.data.write import SomeRows
+    from scfviz.data.some_rows import SomeRows
 
     place = np.full(n_obs, -1)
     place[result.kept] = np.arange(len(result.kept))
-    parts: dict[str, dict[str, Any]] = {"obs": {}, "obsm": {}, "uns": {task.name: json.dumps(about(task, result))}}
+    told = {task.name: json.dumps(about(task, result))}
+    parts: dict[str, dict[str, Any]] = {"obs": {}, "obsm": {}, "layers": {}, "uns": told}
     for entry in task.writes:
         if not entry.key:
             continue
@@ -33,6 +35,11 @@ def additions(task: Task, result: Result, n_obs: int) -> dict[str, dict[str, Any
             parts["obs"][entry.key] = spread(result.cells[entry.name], place).array
         elif entry.part == "obsm" and entry.name in result.arrays:
             parts["obsm"][entry.key] = SomeRows(result.arrays[entry.name], place)
+        elif entry.part == "layers" and entry.name in result.arrays and entry.name in result.tables:
+            columns = np.full(result.report["n_vars"], -1)
+            column = result.tables[entry.name]["column"].to_numpy()
+            columns[column[column >= 0]] = np.flatnonzero(column >= 0)
+            parts["layers"][entry.key] = SomeRows(result.arrays[entry.name], place, columns)
     return parts
 
 

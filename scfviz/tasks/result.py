@@ -4,7 +4,9 @@ report.json             task, version, options, provenance, notes, scores; what 
 kept.npy                int64 (n_kept,): row in the file of each cell that took part
 cells.parquet           one row per kept cell
 arrays/NAME.npy         first axis: kept cells, unless the task says otherwise
-tables/NAME.parquet
+arrays/NAME.csr/        the same of a sparse one: data.npy, indices.npy, indptr.npy, shape.npy
+tables/NAME.parquet     beside the array of a layer, by the same name: one row per column of it, with the gene's name,
+                        and in `column` its column in the file, -1 where it has none (`OpenedCells.layer_genes`)
 """
 
 import json
@@ -47,7 +49,7 @@ class Result:
 
     kept: np.ndarray
     cells: "pd.DataFrame"
-    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
+    arrays: Mapping[str, "np.ndarray | sparse.csr_matrix"] = field(default_factory=dict)
     tables: Mapping[str, "pd.DataFrame"] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     scores: Mapping[str, Any] = field(default_factory=dict)
@@ -61,6 +63,9 @@ def write_result(folder: Path, result: Result) -> None:
     np.save(folder / "kept.npy", np.asarray(result.kept, dtype=np.int64))
     storable(result.cells).to_parquet(folder / "cells.parquet")
     for name, values in result.arrays.items():
+        if not isinstance(values, np.ndarray) and hasattr(values, "tocsr"):
+            _write_csr(folder / "arrays" / f"{name}.csr", values.tocsr())
+            continue
         path = folder / "arrays" / f"{name}.npy"
         if not _link(values, folder.with_name("work"), path):
             np.save(path, np.asarray(values))
@@ -86,8 +91,8 @@ def read_result(folder: Path) -> Result:
     return Result(
         kept=np.load(folder / "kept.npy", allow_pickle=False),
         cells=pd.read_parquet(folder / "cells.parquet"),
-        arrays=_Stored(folder / "arrays", ".npy", lambda p: np.load(p, mmap_mode="r", allow_pickle=False)),
-        tables=_Stored(folder / "tables", ".parquet", pd.read_parquet),
+        arrays=_Stored(folder / "arrays", {".npy": _map_array, ".csr": _map_csr}),
+        tables=_Stored(folder / "tables", {".parquet": pd.read_parquet}),
         notes=tuple(report["notes"]),
         scores=report["scores"],
         report=about,
@@ -125,20 +130,40 @@ def _link(values: np.ndarray, work: Path, path: Path) -> bool:
     return True
 
 
-class _Stored(Mapping):
-    """The files of a folder by their names without the suffix, each read when it is asked for."""
+def _map_array(path: Path) -> np.ndarray:
+    return np.load(path, mmap_mode="r", allow_pickle=False)
 
-    def __init__(self, folder: Path, suffix: str, read: Callable[[Path], Any]):
-        self._folder, self._suffix, self._read = folder, suffix, read
+
+def _write_csr(folder: Path, values: "sparse.csr_matrix") -> None:
+    folder.mkdir()
+    for name in ("data", "indices", "indptr", "shape"):
+        np.save(folder / f"{name}.npy", np.asarray(getattr(values, name)))
+
+
+def _map_csr(folder: Path) -> "sparse.csr_matrix":
+    from scipy import sparse
+
+    data, indices, indptr, shape = (
+        _map_array(folder / f"{name}.npy") for name in ("data", "indices", "indptr", "shape")
+    )
+    return sparse.csr_matrix((data, indices, indptr), shape=tuple(shape.tolist()), copy=False)
+
+
+class _Stored(Mapping):
+    """What lies in a folder by its name without the suffix, each read when it is asked for."""
+
+    def __init__(self, folder: Path, readers: Mapping[str, Callable[[Path], Any]]):
+        self._folder, self._readers = folder, readers
 
     def __getitem__(self, name: str) -> Any:
-        path = self._folder / f"{name}{self._suffix}"
-        if not path.is_file():
-            raise KeyError(name)
-        return self._read(path)
+        for suffix, read in self._readers.items():
+            path = self._folder / f"{name}{suffix}"
+            if path.exists():
+                return read(path)
+        raise KeyError(name)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(sorted(path.name.removesuffix(self._suffix) for path in self._folder.glob(f"*{self._suffix}")))
+        return iter(sorted(path.stem for path in self._folder.glob("*") if path.suffix in self._readers))
 
     def __len__(self) -> int:
         return len(list(iter(self)))

@@ -15,6 +15,7 @@ from scfviz.tasks.steps import Steps
 
 if TYPE_CHECKING:
     import pandas as pd
+    from anndata import AnnData
 
     from scfviz.data.align import AlignedCounts
     from scfviz.model.checkpoint import CheckpointInfo
@@ -39,6 +40,9 @@ class OpenedCells:
         Their depth, genes and mitochondrial share over all genes of the file, see `qc_metrics`.
     all_genes
         Counts of the kept cells over all genes of the file.
+    n_vars, var_place
+        Rows of the file's table of genes (`adata.var`), and in it the row of each row of the table that belongs to the
+        counts, int64, -1 where there is none: the counts may be those of `raw`. None: it is the same table.
     """
 
     aligned: "AlignedCounts"
@@ -48,6 +52,33 @@ class OpenedCells:
     model: "ScFoundation | None" = None
     checkpoint: "CheckpointInfo | None" = None
     all_genes: "AlignedCounts | None" = None
+    n_vars: int = 0
+    var_place: np.ndarray | None = None
+
+    def layer_genes(self, genes: np.ndarray) -> "pd.DataFrame":
+        """The table that belongs to an array of a layer, see `scfviz.tasks.result`.
+
+        Parameters
+        ----------
+        genes
+            int (n_chosen,): positions in `aligned.genes` of the array's columns.
+
+        Returns
+        -------
+        pd.DataFrame
+            By name of the gene: `column`, int64, its column in the file, -1 where it has none. A gene that several
+            columns were added up for has the first of them.
+        """
+        import pandas as pd
+
+        target = self.aligned.target
+        place = np.arange(len(target)) if self.var_place is None else self.var_place
+        rows = np.flatnonzero((target >= 0) & (place >= 0))[::-1]
+        column = np.full(self.aligned.n_genes, -1)
+        column[target[rows]] = place[rows]
+        return pd.DataFrame(
+            {"column": column[genes]}, index=pd.Index(self.aligned.genes[genes].astype(str), name="gene")
+        )
 
 
 def run_task(name: str, /, **options: Any) -> Result:
@@ -76,7 +107,8 @@ def run_task(name: str, /, **options: Any) -> Result:
     asked = read_options(task.options_type, options)
     with TemporaryDirectory() as work:
         result = compute(task, asked, Steps(Path(work)))
-        arrays = {name: np.array(values) for name, values in result.arrays.items()}  # those in the folder go with it
+        # those in the folder go with it
+        arrays = {n: np.array(v) if isinstance(v, np.ndarray) else v.copy() for n, v in result.arrays.items()}
     return replace(result, arrays=arrays)
 
 
@@ -130,7 +162,28 @@ def open_cells(task: Task, options: TaskOptions, reports: Path | None = None) ->
     metrics = qc_metrics(opened.counts)
     kept = choose_cells(opened.counts, aligned, options.filters, metrics)
     part = aligned.subset(kept) if options.filters else aligned
-    return OpenedCells(part, kept, aligned.n_obs, metrics.iloc[kept], model, info, opened.counts.subset(kept))
+    return OpenedCells(
+        part,
+        kept,
+        aligned.n_obs,
+        metrics.iloc[kept],
+        model,
+        info,
+        opened.counts.subset(kept),
+        opened.adata.n_vars,
+        _var_place(opened.adata, opened.counts_report.location),
+    )
+
+
+def _var_place(adata: "AnnData", location: str) -> np.ndarray | None:
+    """See `OpenedCells.var_place`; of repeated names the first is taken."""
+    from scfviz.data.candidates import count_var
+
+    var = count_var(adata, location)
+    if var is adata.var:
+        return None
+    place = dict(zip(reversed(adata.var_names), range(adata.n_vars - 1, -1, -1), strict=True))
+    return np.array([place.get(name, -1) for name in var.index], dtype=np.int64)
 
 
 def _describe(task: Task, options: TaskOptions, cells: OpenedCells) -> dict[str, Any]:
@@ -144,6 +197,7 @@ def _describe(task: Task, options: TaskOptions, cells: OpenedCells) -> dict[str,
         "dataset": Path(options.dataset).name,
         "dataset_id": dataset_id(options.dataset),
         "n_obs": cells.aligned.n_obs,
+        "n_vars": cells.n_vars,
         "n_removed": cells.n_in_file - cells.aligned.n_obs,
         "counts": cells.aligned.counts_report.as_dict(),
         "genes": cells.aligned.gene_report.as_dict(),

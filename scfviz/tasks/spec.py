@@ -223,7 +223,7 @@ def read_options(options_type: type[TaskOptions], given: Mapping[str, Any]) -> T
     for name, field in fields.items():
         value = given.get(name, None if field.default is dataclasses.MISSING else field.default)
         values[name] = None if value is None else _read_value(options_type, field, value)
-        if field.metadata["kind"] == "checkpoint" and value is None:
+        if field.metadata["kind"] == "checkpoint" and name == "checkpoint" and value is None:
             from scfviz.model.checkpoint import default_checkpoint
 
             values[name] = str(default_checkpoint().resolve())

@@ -14,6 +14,8 @@ import scipy.sparse as sp
 import test_read
 
 from scfviz.data import matrix as mx
+from scfviz.data import some_rows
+from scfviz.data.some_rows import SomeRows
 from scfviz.data.source import dataset_id
 from scfviz.data.write import write_h5ad_with
 from scfviz.errors import DatasetError, JobError, OptionError
@@ -66,6 +68,36 @@ def test_everything_in_the_file_stays_and_our_results_are_added(form, adata, tmp
     assert (found.layers["scfoundation_enhanced"] != adata.X * 2).nnz == 0
     assert found.uns["scfviz"]["options"]["target_depth"] == 1e4
     assert list(found.obs.columns)[:1] == ["cell_type"]
+
+
+@pytest.mark.parametrize("kind", [np.asarray, sp.csr_matrix])
+@pytest.mark.parametrize("block", [2**30, 3_000])
+def test_a_layer_of_some_cells_and_genes_is_nan_elsewhere(kind, block, adata, tmp_path, monkeypatch):
+    monkeypatch.setattr(some_rows, "BLOCK_BYTES", block)
+    path = datasets.write_h5ad(adata, tmp_path / "a.h5ad")
+    values = np.random.default_rng(0).poisson(0.5, (50, 400)).astype(np.float32)
+    place, columns = np.r_[np.arange(49, -1, -1), np.full(10, -1)], np.r_[np.full(100, -1), np.arange(100, 400)]
+    stopped = []
+    layers = {"some": SomeRows(kind(values), place, columns), "all": SomeRows(kind(values), place, np.arange(400))}
+    few_genes = np.where(np.arange(400) % 7 == 2, np.arange(399, -1, -1), -1)
+    layers["few genes"] = SomeRows(kind(values), place, few_genes)
+    cells = np.arange(3, 60, 2)
+    for name, kept in (("out", None), ("few", cells)):
+        write_h5ad_with(path, tmp_path / f"{name}.h5ad", layers=layers, cells=kept, progress=stopped.append)
+    expected = np.full((60, 400), np.nan, np.float32)
+    expected[:50] = values[::-1]
+    found, few = ad.read_h5ad(tmp_path / "out.h5ad"), ad.read_h5ad(tmp_path / "few.h5ad")
+    same(found, adata)
+    assert sp.issparse(found.layers["all"]) == (kind is sp.csr_matrix) and not sp.issparse(found.layers["some"])
+    np.testing.assert_array_equal(found.to_df("all").to_numpy(), expected)
+    np.testing.assert_array_equal(few.to_df("all").to_numpy(), expected[cells])
+    reversed_genes = np.where(few_genes >= 0, expected[:, ::-1], np.nan)
+    np.testing.assert_array_equal(found.layers["few genes"], reversed_genes)
+    np.testing.assert_array_equal(few.layers["few genes"], reversed_genes[cells])
+    expected[:, :100] = np.nan
+    np.testing.assert_array_equal(found.layers["some"], expected)
+    np.testing.assert_array_equal(few.layers["some"], expected[cells])
+    assert stopped
 
 
 def test_keys_of_the_user_are_never_overwritten(adata, tmp_path):

@@ -33,7 +33,7 @@ def write_cells(path: Path, n_obs: int, **options) -> Path:
     return path
 
 
-def save_tiny_checkpoint(folder: Path, *, preset: str = "tiny") -> Path:
+def save_tiny_checkpoint(folder: Path, *, preset: str = "tiny", seed: int = 0) -> Path:
     """An untrained model over all genes, the same every time."""
     import torch
 
@@ -42,7 +42,7 @@ def save_tiny_checkpoint(folder: Path, *, preset: str = "tiny") -> Path:
     from scfviz.model.scfoundation import ScFoundation
 
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         model = ScFoundation(PRESETS[preset], load_vocabulary().symbols)
     save_checkpoint(model, folder, name=preset, licence="Apache-2.0", readme=f"# {preset}\n", training={})
     return folder

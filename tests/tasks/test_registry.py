@@ -1,6 +1,7 @@
 """Every task appears everywhere, shown on a throw-away task that is one folder and one line."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from app_pages import work_off
 from mito_share import MITO_SHARE
 from mito_share.run import measure_mito_share
-from small_cells import make_cells
+from small_cells import make_cells, save_tiny_checkpoint
 
 import scfviz
 from scfviz import jobs
@@ -22,6 +23,7 @@ from scfviz.errors import DatasetError, JobError, OptionError
 from scfviz.jobs import queue
 from scfviz.jobs.memory import estimate, refuse_what_cannot_fit
 from scfviz.jobs.workspace import read_json
+from scfviz.tasks.additions import additions
 from scfviz.tasks.registry import TASKS
 from scfviz.tasks.result import read_result
 
@@ -91,6 +93,10 @@ def test_it_is_a_command_with_help_and_provenance(dataset, tmp_path, capsys):
         "pause": 0.0,
     }
     assert about["keys"]["pct_mito"] == {"title": "Share of mitochondrial counts", "unit": "% of counts"}
+    of_gene = written.layers["pct_mito_of_gene"]
+    is_computed = written.var_names.str.startswith(MITOCHONDRIAL_PREFIX)
+    assert np.isnan(of_gene[:, ~is_computed]).all()  # genes that were not computed are not zero
+    np.testing.assert_allclose(of_gene[:, is_computed].sum(axis=1), share_of(dataset), rtol=1e-5)
     assert not list(tmp_path.glob("*.partial"))
     assert main(["mito-share", str(dataset), str(out)]) == 2 and "exists" in capsys.readouterr().err
     assert main(["mito-share", str(dataset), str(tmp_path / "b.h5ad"), "--threshold", "101"]) == 2
@@ -108,7 +114,8 @@ def test_it_is_a_job_that_is_found_again_by_content(dataset, tmp_path, workspace
     assert {job.state for job in jobs.list_jobs(workspace)} == {"done"}
     result = read_result(jobs.result_dir(workspace, job_id))
     np.testing.assert_array_equal(result.cells["pct_mito"], share_of(dataset))
-    assert list(result.tables) == ["levels"] and list(result.arrays) == [] and len(result.notes) == 1
+    assert list(result.tables) == ["levels", "pct_mito_of_gene"] and list(result.arrays) == ["pct_mito_of_gene"]
+    assert len(result.notes) == 1
     assert result.report["task"] == NAME and result.scores["mean"] > 0
 
 
@@ -128,6 +135,40 @@ def test_it_stops_and_goes_on(dataset, workspace):
     assert len([stage for _, stage in seen if stage == "Counting"]) == 1 + 20 - counted
     shares = [share for share, _ in seen]
     assert shares == sorted(shares) and shares[-1] <= 1
+
+
+def test_a_layer_lies_on_the_files_own_cells_and_genes(dataset):
+    """Counts from `raw` have other genes in another order than the table that a layer belongs to."""
+    adata = ad.read_h5ad(dataset)
+    adata.raw = adata.copy()
+    adata = adata[:, adata.var_names[[5, 2, 9, 0]]].copy()
+    adata.X = adata.X.toarray() - 0.5
+    adata.write_h5ad(dataset)
+    found = scfviz.run_task(NAME, dataset=dataset, filters={"min_counts": 1500})
+    layer = additions(MITO_SHARE, found, N_OBS)["layers"]["pct_mito_of_gene"]
+    assert layer.shape == (N_OBS, 4)
+    values = np.concatenate([block for _, block in layer.blocks()])
+    expected = np.full((N_OBS, 4), np.nan, np.float32)
+    expected[np.ix_(found.kept, [1, 3])] = found.arrays["pct_mito_of_gene"][:, [2, 0]]  # genes 2 and 0 of the file
+    assert 0 < len(found.kept) < N_OBS
+    np.testing.assert_array_equal(values, expected)
+
+
+def test_a_second_model_among_the_options_counts_by_its_content(dataset, tmp_path, workspace):
+    """Only an option that was called `checkpoint` was compared with the content that was asked for."""
+    rival = save_tiny_checkpoint(tmp_path / "rival")
+    options = {"dataset": str(dataset), "rival": str(rival)}
+    job_id = jobs.submit(workspace, NAME, options)
+    assert job_id != jobs.submit(workspace, NAME, {"dataset": str(dataset)})
+    moved = shutil.copytree(rival, tmp_path / "moved")
+    assert jobs.submit(workspace, NAME, options | {"rival": str(moved)}) == job_id
+    work_off(workspace)
+    assert {job.state for job in jobs.list_jobs(workspace)} == {"done"}
+    job_id = jobs.submit(workspace, NAME, options | {"threshold": 7})
+    shutil.rmtree(rival)
+    save_tiny_checkpoint(rival, seed=1)
+    work_off(workspace)
+    assert "The rival 'rival' has changed" in jobs.status(workspace, job_id).error["found"]
 
 
 @pytest.mark.parametrize("name", ["dataset", "reference"])

@@ -138,6 +138,7 @@ def write_dataset(
         context, takes_part = read_context(adata, expression, found, workspace=workspace)
         cells = None if rule is None else np.flatnonzero(evaluate(rule, context) & takes_part)
     needed = 1.2 * take_fingerprint(Path(options["dataset"])).size  # the new file can become as large as the old one
+    needed += sum(path.stat().st_size for one in found for path in (one / "arrays").rglob("*") if path.is_file())
     refuse_small_disk(path.parent, int(needed), "the new file")
     source = {"dataset": dataset, "title": options["title"], "ref": options["ref"], "embed_job": options["embed_job"]}
     write_file(
@@ -185,7 +186,7 @@ def write_file(
     from scfviz.analysis.selection.rules import evaluate
     from scfviz.data.write import write_h5ad_with
 
-    parts: dict[str, dict[str, Any]] = {"obs": {}, "obsm": {}, "uns": {}}
+    parts: dict[str, dict[str, Any]] = {"obs": {}, "obsm": {}, "layers": {}, "uns": {}}
     for folder in results:
         for part, values in result_parts(read_result(folder), adata.n_obs).items():
             parts[part] |= values

@@ -8,7 +8,7 @@ import streamlit as st
 from scfviz.errors import ScfvizError
 from scfviz.jobs import JobStatus
 from scfviz.tasks.registry import TASKS
-from scfviz.tasks.spec import Task, fields_of, title_of, value_type
+from scfviz.tasks.spec import ModelOptions, Task, fields_of, title_of, value_type
 from scfviz.ui.frame import describe, job_panel, models, sources, state
 from scfviz.ui.frame.text import plain
 
@@ -20,7 +20,7 @@ def options_of(task: Task, source: sources.Source) -> dict[str, Any]:
         "filters": state.filters() or None,
         "gene_column": state.gene_column(),
     }
-    if fields_of(task.options_type, "checkpoint"):
+    if issubclass(task.options_type, ModelOptions):
         known["checkpoint"] = str(models.folder_of(state.model()).resolve())
     return known
 

@@ -13,6 +13,7 @@ MITO_SHARE = Task(
     writes=(
         Written("obs", "pct_mito", "pct_mito", "Share of mitochondrial counts", "% of counts"),
         Written("obs", "mito_level", "mito_level", "Mitochondrial level"),
+        Written("layers", "pct_mito_of_gene", "pct_mito_of_gene", "Share of each mitochondrial gene", "% of counts"),
     ),
     baseline="the mean of all cells",
     needs_model=False,

@@ -39,8 +39,16 @@ def run(cells, options, steps):
         {"pct_mito": share, "mito_level": pd.Categorical(np.where(is_high, "high", "low"))},
         index=cells.aligned.obs.index,
     )
+    genes = np.flatnonzero(cells.aligned.index.is_mitochondrial & cells.aligned.is_measured)
+    of_gene = cells.aligned.rows(0, cells.aligned.n_obs)[:, genes].toarray()
+    of_gene = (100 * of_gene / cells.aligned.total_counts[:, None]).astype(np.float32)
     levels = table["mito_level"].value_counts().rename_axis("level").reset_index(name="n_cells")
     return Result(
-        cells.kept, table, tables={"levels": levels}, notes=("Some tissues have much by nature.",),
-        scores={"mean": float(share.mean())}, report={"provenance": {"threshold": options.threshold}},
-    )  # fmt: skip
+        cells.kept,
+        table,
+        {"pct_mito_of_gene": of_gene},
+        {"levels": levels, "pct_mito_of_gene": cells.layer_genes(genes)},
+        ("Some tissues have much by nature.",),
+        scores={"mean": float(share.mean())},
+        report={"provenance": {"threshold": options.threshold}},
+    )
