@@ -100,6 +100,11 @@ def find_candidates(adata: "AnnData") -> list[Candidate]:
             known[is_raw] = find_features(var)
         judged = classify(location, count_matrix(adata, location), var, known[is_raw])
         found.append(replace(judged, is_parts=location == parts_location(adata)))
+    if any(c.verdict in VERDICTS and c.sample.nnz for c in found):
+        # kb and loompy write a matrix of zeros beside layers that hold the counts.
+        is_blank = [c.verdict in VERDICTS and not c.sample.nnz for c in found]
+        zeros = "it holds nothing but zeros in tested cells"
+        found = [replace(c, verdict=zeros) if blank else c for c, blank in zip(found, is_blank, strict=True)]
     return found
 
 

@@ -228,6 +228,11 @@ def make_report(
     return GeneReport(**{**vars(report), "notices": tuple(write_notices(report, features))})
 
 
+def few(texts: Sequence[str], n: int = 4) -> str:
+    """The first of some texts; "..." for the others."""
+    return ", ".join([*texts[:n], *(["..."] if len(texts) > n else [])])
+
+
 def write_notices(report: GeneReport, features: Features) -> Iterator[str]:
     """Plain sentences about everything that a reader of the report should know."""
     kind = "Ensembl IDs" if report.id_type == "ensembl" else "symbols"
@@ -262,12 +267,9 @@ def write_notices(report: GeneReport, features: Features) -> Iterator[str]:
     repaired = [f"{name} is {symbol}" for name, symbol in report.damaged if symbol]
     unclear = [name for name, symbol in report.damaged if not symbol]
     if repaired:
-        yield (f"A spreadsheet turned {len(repaired)} gene names into dates; repaired: {', '.join(repaired[:4])}.")
+        yield (f"A spreadsheet turned {len(repaired)} gene names into dates; repaired: {few(repaired)}.")
     if unclear:
-        yield (
-            "A spreadsheet turned gene names into dates that could mean several genes; left out: "
-            f"{', '.join(unclear[:4])}."
-        )
+        yield (f"A spreadsheet turned gene names into dates that could mean several genes; left out: {few(unclear)}.")
     for kind, n in report.other_features.items():
         yield kind_words(kind, n, features.examples[kind])
     if features.n_untyped and len(report.other_features):

@@ -37,6 +37,12 @@ PLACE = re.compile(
 )
 
 
+# Row and column of an entry, by their numbers, as R's summary() of a sparse matrix writes them.
+NUMBERED = re.compile(
+    r"i|j|rows?|cols?|columns?|(?:gene|cell|feature|barcode)s?(?:[_ .]?(?:idx|index|id|no|nr))?", re.IGNORECASE
+)
+
+
 @dataclass(frozen=True)
 class LongTable:
     """Fields of a long table, counted from 0."""
@@ -61,6 +67,13 @@ def find_long(path: Path, opening: Opening) -> LongTable | None:
         return None
     columns = list(zip(*body, strict=True))
     is_numeric = [all(is_number(v) for v in column) for column in columns]
+    if width == 3 and all(is_numeric) and all(NUMBERED.fullmatch(v) for v in labels[:2]) and repeats(*columns[:2]):
+        raise DatasetError(
+            f"'{shorten(path.name)}' lists the entries of a matrix by the numbers of row and column ({labels[0]}, "
+            f"{labels[1]}, {labels[2]}), without names of genes and cells.",
+            "The names belong to the counts.",
+            "Open the matrix.mtx of the same data together with its features and barcodes, or write names for numbers.",
+        )
     gene = first_of(
         [i for i in range(width) if GENE.fullmatch(labels[i]) and not is_numeric[i]],
         [i for i in range(width) if not is_numeric[i] and share_known(set(columns[i])) > 0.5],

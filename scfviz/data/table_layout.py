@@ -105,7 +105,7 @@ def lay_out(path: Path, opening: Opening, notes: list[str]) -> Layout:
     kept = [i for i in values if not is_text[i]]
     if not kept:
         raise DatasetError(
-            f"'{name}' holds no numbers: its columns are {', '.join(map(repr, labels[:6])) or 'text'}.",
+            f"'{name}' holds no numbers beside names: its columns are {', '.join(map(repr, labels[:6])) or 'text'}.",
             "A table of counts is needed, with one column or row for each cell.",
             "If it names the genes or cells of a matrix, open the folder of that matrix.",
         )

@@ -22,8 +22,9 @@ ANNOTATION = re.compile(
     |(?:entrez|ncbi|hgnc|refseq|ensembl|uniprot|taxonomy|tax|omim)[_. ]?(?:gene)?[_. ]?(?:id)?
     |gene[_. ]?(?:id|index|number|idx|no|rank)|index|idx|rows?|nr|rank|order|unnamed:?[_. ]?\d*
     |highly[_. ]variable(?:[_. ]\w+)?|(?:in[_. ])?scfoundation\w*
-    |(?:avg|mean|average)?[_. ]?log2?[_. ]?f(?:old)?[_. ]?c(?:hange)?|basemean|lfcse|stat|statistic|aveexpr|logcpm
-    |p[_. ]?val(?:ue)?s?(?:[_. ]?adj\w*)?|adj[_. ]p[_. ]val(?:ue)?|p?adj|fdr|q[_. ]?val(?:ue)?s?|pct[_. ][12]|bonferroni
+    |(?:avg|mean|average)?[_. ]?log2?[_. ]?f(?:old)?[_. ]?c(?:hanges?)?|basemean|lfcse|stat|statistic|aveexpr|logcpm
+    |p[_. ]?val(?:ue)?s?(?:[_. ]?adj\w*)?|adj[_. ]p[_. ]val(?:ue)?|p?adj|fdr|q[_. ]?val(?:ue)?s?
+    |pct[_. ]?(?:[12]|diff|nz[_. ]\w+)|bonferroni|(?:my)?auc|avg_diff|power|group|names?
     |(?:vst|sct|mvp)[_. ]\w[\w.]*|means?|variances?(?:[_. ]standardi[sz]ed)?|dispersions?(?:[_. ]norm\w*)?
     |n_cells(?:_by_counts)?|(?:mean|total)_counts|pct_dropout_by_counts|loadings?|weights?|importance
     |(?:z[_. ]?)?scores?|is_\w+|clusters?

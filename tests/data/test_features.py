@@ -168,6 +168,11 @@ def test_fractions_of_genes_are_no_metadata():
         {"entrez": np.arange(400) * 11 + 3, "chromosome_start": np.arange(400) * 1000, "exons": np.arange(400) % 9},
         {"baseMean": np.arange(400) * 1.5, "log2FoldChange": np.linspace(-3, 3, 400), "padj": np.linspace(0, 1, 400)},
         {"p_val": np.linspace(0, 1, 400), "avg_log2FC": np.linspace(-3, 3, 400), "pct.1": np.linspace(0, 1, 400)},
+        {
+            "scores": np.arange(400) * 0.1,
+            "logfoldchanges": np.linspace(-3, 3, 400),
+            "pvals_adj": np.linspace(0, 1, 400),
+        },
         {"gc_content": np.linspace(30, 60, 400)},
     ],
 )

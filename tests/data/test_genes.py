@@ -305,7 +305,7 @@ def test_damaged_names_of_a_real_file_are_repaired(shared):
 @pytest.mark.parametrize(
     "prefix",
     ["GRCh38_", "GRCh38-", "GRCh38---", "GRCh38___", "GRCh38:", "hg19_", "hg19-", "hg38.", "HUMAN_", "human-", "Human:",
-     "homo_sapiens_", "GRCh37_", "GRCh38.p13_"],
+     "homo_sapiens_", "GRCh37_", "GRCh38.p13_", "hs_", "CHM13v2_"],
 )  # fmt: skip
 def test_a_genome_before_the_name_does_not_matter_whatever_separates_them(prefix):
     names = padded("CD3E", "HLA-DRB1", "ENSG00000010610")

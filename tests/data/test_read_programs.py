@@ -11,6 +11,7 @@ import pytest
 import scipy.io
 import scipy.sparse as sp
 
+from scfviz.data.check import check_counts
 from scfviz.data.mtx_files import find_sets
 from scfviz.data.read import read_dataset
 from scfviz.errors import ChoiceError, DatasetError
@@ -261,6 +262,20 @@ def test_the_parts_in_a_loom_file_are_layers(adata, tmp_path):
             file["layers"][key] = part.T.toarray()
     found = read_dataset(path)
     assert layers_equal(found, parts) and (found.X != adata.X).nnz == 0
+
+
+def test_a_matrix_of_zeros_beside_the_parts_is_not_the_counts(adata, tmp_path):
+    """kb writes the counts into layers and leaves the matrix at zero; the file was said to have no counts."""
+    import h5py
+
+    path = datasets.write_loom(adata, tmp_path / "a.loom")
+    with h5py.File(path, "r+") as file:
+        for key, part in zip(("mature", "nascent", "ambiguous"), split(adata).values(), strict=True):
+            file["layers"][key] = part.T.toarray()
+        file["matrix"][...] = 0
+    found = check_counts(read_dataset(path))
+    assert found.location == "layers['mature'] + layers['nascent'] + layers['ambiguous']"
+    assert "nothing but zeros" in " ".join(n.text for n in found.notices)
 
 
 # --- choosing ------------------------------------------------------------------------------------------------------

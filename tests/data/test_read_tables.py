@@ -361,6 +361,14 @@ def test_a_long_table_with_several_numbers_asks_for_the_counts(adata, tmp_path):
     assert "Remove columns of text" not in said
 
 
+@pytest.mark.parametrize("names", [("i", "j", "x"), ("gene_index", "cell_index", "count")])
+def test_entries_by_number_without_names_are_named(names, adata, tmp_path):
+    """What summary() of a sparse matrix in R writes was said to have cells called 1, 1, 1."""
+    entries = adata.X.tocoo()
+    frame = pd.DataFrame(dict(zip(names, (entries.col + 1, entries.row + 1, entries.data.astype(int)), strict=True)))
+    refuse(tmp_path, frame.to_csv(index=False), "numbers of row and column", "matrix.mtx", name="a.csv")
+
+
 def test_a_list_of_molecules_is_named(adata, tmp_path):
     frame = long_frame(adata).drop(columns="count")
     frame["x_location"], frame["y_location"], frame["qv"] = 1.5, 2.5, 40.0
