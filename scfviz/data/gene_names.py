@@ -7,8 +7,8 @@ ENSEMBL_ID = re.compile(r"ENS(?:MUS)?G\d{11}")
 # 10x, Drop-seq and Seurat write a genome before each name, with any separator: GRCh38_CD4, hg19-CD4, HUMAN_CD4.
 SEPARATORS = r"[^A-Za-z0-9]+"
 HUMAN_PREFIX = re.compile(
-    rf"^(?:GRCh3[78](?:\.p\d+)?|hg(?:19|38)|b37|(?:t2t-)?chm13(?:v\d[\d.]*)?|human|homo[_. ]sapiens|h_?sapiens|hs(?:ap)?)"
-    rf"{SEPARATORS}",
+    rf"^(?:GRCh3[78](?:\.p\d+)?|hg(?:19|38)|b37|(?:t2t-)?chm13(?:v\d[\d.]*)?"
+    rf"|human|homo[_. ]sapiens|h_?sapiens|hs(?:ap)?){SEPARATORS}",
     re.IGNORECASE,
 )
 MOUSE_PREFIX = re.compile(
