@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from scfviz.errors import OptionError
 from scfviz.tasks.spec import Task, Written
 
+_LOG_UNIT = "ln(1 + counts per 10,000)"
+
 _EMBEDDING = Task(
     name="embedding",
     title="Cell embedding",
@@ -61,7 +63,29 @@ _QUICK_MAP = Task(
     functions=("scfviz.tasks.quick_map.compute:draw_quick_map",),
 )
 
-TASKS: dict[str, Task] = {task.name: task for task in (_EMBEDDING, _QUICK_MAP)}
+_ENHANCEMENT = Task(
+    name="enhancement",
+    title="Enhancement",
+    verb="Enhance the read depth",
+    question="What would these cells show if they had been sequenced deeper, and how far can that be trusted?",
+    options="scfviz.tasks.enhancement.options:EnhancementOptions",
+    run="scfviz.tasks.enhancement.run:run",
+    version=1,
+    writes=(
+        Written("layers", "scfoundation_enhanced", "enhanced", "Enhanced expression", _LOG_UNIT),
+        Written("layers", "scfoundation_enhanced_low", "low", "Enhanced expression, 5 % end", _LOG_UNIT),
+        Written("layers", "scfoundation_enhanced_high", "high", "Enhanced expression, 95 % end", _LOG_UNIT),
+        Written("obs", "scfoundation_target_depth", "target_depth", "Target read depth", "counts per cell"),
+    ),
+    baseline="the counts themselves, gene and cluster means, smoothing over neighbours, low rank",
+    icon=":material/auto_fix_high:",
+    memory="scfviz.tasks.enhancement.run:memory",
+    functions=("scfviz.tasks.enhancement.compute:enhance_counts",),
+    command="enhance",
+    page="enhancement",
+)
+
+TASKS: dict[str, Task] = {task.name: task for task in (_EMBEDDING, _QUICK_MAP, _ENHANCEMENT)}
 
 
 def get_task(name: str) -> Task:

@@ -17,7 +17,7 @@ from scipy import sparse
 from scfviz.analysis.baselines import diffusion_step, walk_from
 from scfviz.data.normalise import log_normalise, log_values
 from scfviz.errors import DatasetError, OptionError, Stopped
-from scfviz.tasks.enhancement.fit import CONCENTRATIONS, TYPICAL, counts_behind, fit_views
+from scfviz.tasks.enhancement.fit import CONCENTRATIONS, TYPICAL, counts_behind, fit_views, more_counts
 
 if TYPE_CHECKING:
     from scfviz.data.align import AlignedCounts
@@ -29,7 +29,6 @@ N_LEARN = 16  # cells whose counts are split
 INTERVAL = (0.05, 0.95)
 MOST_RESULT_BYTES = 2_000_000_000  # of `enhance_counts`, three arrays together
 _PRIOR_COUNTS, _PRIOR_SHARE = 10.0, 0.25  # neighbours are drawn towards the dataset: counts, and share of their counts
-_SMALLEST = 1e-12
 _GENES_AT_ONCE = 2000
 
 # prepared cells -> ln(1 + counts per 10,000) of all genes at the target depth; the second argument hides nothing
@@ -178,10 +177,7 @@ def enhance_counts(
             f"They must fit into {MOST_RESULT_BYTES / 1e9:.0f} GB.",
             f"Choose at most {MOST_RESULT_BYTES // (12 * shape[0]):,} genes, or fewer cells.",
         )
-    counts = _read_all(aligned, int(source.n_expressed.sum()))
-    if not aligned.counts_report.is_whole:
-        np.rint(counts.data, out=counts.data)
-        counts.eliminate_zeros()
+    counts = read_counts(aligned)
     enhancer = Enhancer(counts, np.asarray(aligned.is_measured), seed=seed)
     refuse_empty_cells(enhancer.totals, source.names)
     target = np.full(shape[0], target_depth) if depth_fold is None else enhancer.totals * depth_fold
@@ -205,15 +201,20 @@ def enhance_counts(
     return EnhancedCounts(*parts, names, is_measured, enhancer.totals, target.astype(np.float64), weights)
 
 
-def _read_all(aligned: "AlignedCounts", n_entries: int) -> sparse.csr_matrix:
-    """All counts, float32, without a second copy of them on the way."""
+def read_counts(aligned: "AlignedCounts") -> sparse.csr_matrix:
+    """All counts, float32, without a second copy of them on the way; estimated ones with fractions are rounded."""
+    n_entries = int(np.asarray(aligned.n_expressed, dtype=np.int64).sum())
     data, indices = np.empty(n_entries, dtype=np.float32), np.empty(n_entries, dtype=np.int32)
     indptr = np.zeros(aligned.n_obs + 1, dtype=np.int32 if n_entries < 2**31 else np.int64)
     for start, block in aligned.blocks():
         first, last = int(indptr[start]), int(indptr[start]) + block.nnz
         data[first:last], indices[first:last] = block.data, block.indices
         indptr[start + 1 : start + block.shape[0] + 1] = first + block.indptr[1:]
-    return sparse.csr_matrix((data, indices, indptr), shape=(aligned.n_obs, aligned.n_genes))
+    counts = sparse.csr_matrix((data, indices, indptr), shape=(aligned.n_obs, aligned.n_genes))
+    if not aligned.counts_report.is_whole:
+        np.rint(counts.data, out=counts.data)
+        counts.eliminate_zeros()
+    return counts
 
 
 def expect_expression(model: "ScFoundation", device: str = "auto") -> Expect:
@@ -335,17 +336,13 @@ class Enhancer:
         OptionError
             A target depth is below the depth that was measured.
         """
-        from scipy.stats import nbinom
-
         target, depth = target_depth[rows], self.totals[rows]
         genes = np.arange(len(self.is_measured)) if genes is None else np.asarray(genes)
         is_measured = self.is_measured[genes]
         seen, size, rate = self.posterior(rows, target_depth, weights, expect, genes[is_measured])
-        mean = size / rate * np.maximum(target - depth, 0.0)[:, None]
-        probability = size / (size + np.maximum(mean, _SMALLEST))
         parts = []
         for quantile in (0.5, *INTERVAL):
-            more = np.maximum(nbinom.ppf(quantile, size, probability), 0.0)
+            more = more_counts(quantile, size, rate, target - depth)
             part = np.zeros((len(rows), len(genes)), dtype=np.float32)
             part[:, is_measured] = log_values(seen + more, target[:, None])
             parts.append(part)
@@ -370,7 +367,7 @@ class Enhancer:
         """
         target, depth = target_depth[rows], self.totals[rows]
         _refuse_shallow(target, depth, rows + 1)
-        columns = self._counts_of(genes)
+        columns = self.counts_of(genes)
         views = self._views(rows, self.counts[rows], target, expect, genes)
         log_share = sum(weights.exponents[name] * view for name, view in views.items()) + weights.offset
         log_share = np.clip(log_share, -30.0, 0.0)
@@ -389,7 +386,7 @@ class Enhancer:
         """(n, n_obs), rows of the walk of `smooth_cells`; of all cells at once it would be large."""
         return walk_from(self.step, rows)
 
-    def _counts_of(self, genes: np.ndarray) -> sparse.csr_matrix:
+    def counts_of(self, genes: np.ndarray) -> sparse.csr_matrix:
         """Counts of some genes in all cells, float64 (n_obs, len(genes)); those asked for last are kept."""
         if self._columns is None or not np.array_equal(self._columns[0], genes):
             self._columns = genes, self.counts[:, genes].astype(np.float64)

@@ -8,6 +8,7 @@ from scfviz.data.normalise import COUNTS_PER_CELL
 
 TYPICAL = np.log(1e-4)  # share of a gene at which the concentration is quoted
 CONCENTRATIONS = (np.log(1e-2), np.log(1e3))
+_SMALLEST = 1e-12
 _MOST_ENTRIES = 120_000  # of the split cells, a random sample: three exponents need no more
 
 
@@ -33,6 +34,22 @@ def counts_behind(values: np.ndarray, depth: float) -> np.ndarray:
     expected = poisson.pmf(numbers, means[:, None]) @ np.log1p(numbers * (COUNTS_PER_CELL / depth))
     beyond = np.expm1(np.minimum(values, 20.0)) * (depth / COUNTS_PER_CELL)
     return np.where(values < expected[-1], np.interp(values, expected, means), np.maximum(beyond, means[-1]))
+
+
+def more_counts(quantile: float, size: np.ndarray, rate: np.ndarray, depth: np.ndarray) -> np.ndarray:
+    """Quantile of the counts that more depth would add, given the gamma posterior of the shares; float64 (n, n_genes).
+
+    Parameters
+    ----------
+    size, rate
+        (n, n_genes), see `Enhancer.posterior`.
+    depth
+        (n,) counts per cell that are added; below zero counts as zero.
+    """
+    from scipy.stats import nbinom
+
+    mean = size / rate * np.maximum(depth, 0.0)[:, None]
+    return np.maximum(nbinom.ppf(quantile, size, size / (size + np.maximum(mean, _SMALLEST))), 0.0)
 
 
 def fit_views(
