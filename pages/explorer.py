@@ -17,7 +17,7 @@ with page.screen("explorer", LEAD):
     if job is None and has_map:  # a demo's own maps are computed once there is something to look at
         job = embedding.find_job(source)
     is_offered = job is None or not (done or job.is_active)
-    if is_offered and not describe.describe(source, state.gene_column())["refusal"]:
+    if is_offered and has_map and not describe.describe(source, state.gene_column())["refusal"]:
         st.caption("The model can draw a map of these cells alone:")
         routes.link("cell_embedding", "Compute a map of these cells")
     with st.expander("How to read this", icon=":material/help:"):

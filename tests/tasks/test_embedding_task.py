@@ -93,6 +93,12 @@ def test_clusters_at_another_resolution_come_from_the_saved_neighbours(baseline_
     assert list(sizes.index) == sorted(sizes.index, key=int), "'0' is the largest"
 
 
+def test_clusters_are_numbered_from_the_largest():
+    """The cluster of the first cell was "0", however small."""
+    blocks = sparse.block_diag([np.ones((n, n), np.float32) for n in (8, 30, 15)], format="csr")
+    assert cluster_cells(blocks).tolist() == ["2"] * 8 + ["0"] * 30 + ["1"] * 15
+
+
 @pytest.mark.parametrize("resolution", [0, -1, float("nan"), float("inf")])
 def test_senseless_resolution_is_refused(baseline_map, resolution):
     with pytest.raises(OptionError, match="resolution"):

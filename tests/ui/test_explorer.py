@@ -83,6 +83,13 @@ def test_the_page_shows_the_files_own_maps_and_colours(dataset):
     assert "120 of 120 cells shown" in text_of(app)
 
 
+def test_what_is_the_same_for_all_cells_is_offered_last():
+    """A column "cell_type" of unlabelled cells was the first colour, and showed nothing."""
+    obs = pd.DataFrame({"cell_type": ["unlabelled"] * 4, "donor": list("abab"), "clusters_quick": list("0011")})
+    labels, _ = explorer_data._columns(obs)
+    assert labels == ("donor", "clusters_quick", "cell_type")
+
+
 def test_without_a_dataset_the_page_says_what_to_do(dataset):
     app = AppTest.from_file(str(ROOT / "pages" / "explorer.py"), default_timeout=60).run()
     assert not app.exception and any("Choose a dataset" in button.label for button in app.button)

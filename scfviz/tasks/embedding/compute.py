@@ -252,7 +252,11 @@ def cluster_cells(neighbors: sparse.spmatrix, *, resolution: float = 1.0, seed: 
         directed=False,
         random_state=seed,
     )
-    return adata.obs["leiden"].to_numpy().astype(str)
+    # igraph numbers communities by their first cell
+    _, found, sizes = np.unique(adata.obs["leiden"].to_numpy().astype(str), return_inverse=True, return_counts=True)
+    numbers = np.empty(len(sizes), dtype=np.int64)
+    numbers[np.argsort(-sizes, kind="stable")] = np.arange(len(sizes))
+    return numbers[found].astype(str)
 
 
 def _blocks(embedding: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:

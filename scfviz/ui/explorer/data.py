@@ -103,11 +103,17 @@ class Explored:
 
 def store_job(source: sources.Source) -> JobStatus:
     """The computation that orders the counts by genes; it is asked for when it never was."""
-    wanted = {"dataset": str(source.path.resolve()), "gene_column": state.gene_column()}
-    found = job_panel.newest("gene_store", wanted)
-    if found is None or found.identity.get("version") != gene_store.VERSION:
-        found = job_panel.status_of(job_panel.ask("gene_store", wanted))
-    return found
+    return known_store_job(source) or job_panel.status_of(job_panel.ask("gene_store", _store_options(source)))
+
+
+def known_store_job(source: sources.Source) -> JobStatus | None:
+    """The same where it was asked for before."""
+    found = job_panel.newest("gene_store", _store_options(source))
+    return found if found is not None and found.identity.get("version") == gene_store.VERSION else None
+
+
+def _store_options(source: sources.Source) -> dict[str, Any]:
+    return {"dataset": str(source.path.resolve()), "gene_column": state.gene_column()}
 
 
 def store_folder(job: JobStatus) -> str | None:
@@ -230,8 +236,8 @@ def _with_labels(
         for name in own
     }
     return replace(
-        data, context=context, obs=obs, labels=_order_labels([*data.labels, *own]), colors={**data.colors, **colors},
-        own=own, own_version=version,
+        data, context=context, obs=obs, labels=_order_labels([*data.labels, *own], obs), own=own,
+        own_version=version, colors={**data.colors, **colors},
     )  # fmt: skip
 
 
@@ -276,7 +282,7 @@ def _columns(obs: pd.DataFrame) -> tuple[tuple[str, ...], tuple[str, ...]]:
                 numbered.append(name)
         elif 0 < column.nunique() <= MAX_CATEGORIES:
             labels.append(name)
-    return _order_labels([*labels, *numbered]), tuple(values)
+    return _order_labels([*labels, *numbered], obs), tuple(values)
 
 
 def _is_numbered(column: pd.Series) -> bool:
@@ -288,9 +294,13 @@ def _is_numbered(column: pd.Series) -> bool:
     return 1 < n_groups <= min(MAX_NUMBERED_GROUPS, len(column) // 2) and coloring.is_whole(column.to_numpy(float))
 
 
-def _order_labels(labels: list[str]) -> tuple[str, ...]:
-    """Those that sound like types of cells first, what the app computed last."""
+def _order_labels(labels: list[str], obs: pd.DataFrame) -> tuple[str, ...]:
+    """Those that sound like types of cells first, then what the app computed; what is the same for all cells last."""
     ours = {entry.name for entry in written("obs")}
-    return tuple(
-        sorted(labels, key=lambda name: (name in ours or inherited(name) is not None, not sounds_like_types(name)))
-    )
+    places = {str(name): place for place, name in enumerate(obs.columns)}
+
+    def rank(name: str) -> tuple[bool, bool, bool]:
+        is_constant = obs.iloc[:, places[name]].nunique() < 2
+        return is_constant, name in ours or inherited(name) is not None, not sounds_like_types(name)
+
+    return tuple(sorted(labels, key=rank))

@@ -35,11 +35,12 @@ PANELS: dict[str, tuple[str, Callable[[View], None]]] = {
 
 def show(source: sources.Source, embed_job: str | None, task_jobs: tuple[str, ...] = ()) -> bool:
     """Maps, the selection on them, and the panels; whether there is a map yet."""
-    job = explorer_data.store_job(source)
-    store = explorer_data.store_folder(job)
+    known = explorer_data.known_store_job(source)
+    store = None if known is None else explorer_data.store_folder(known)
     data = explorer_data.explore(source, embed_job, store, task_jobs)
     lineage.show(data.lineage)
-    has_map = quick.offer(source, data, embed_job)
+    has_map = quick.offer(source, data, embed_job)  # before the genes are ordered, which takes longer
+    job = known or explorer_data.store_job(source)
     if not data.maps:
         return False
     tour.show()
