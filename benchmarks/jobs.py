@@ -218,6 +218,9 @@ def measure_crash(side: str, python: str, *, also_workers: bool) -> dict:
 # --- memory of our own jobs -------------------------------------------------------------------------------------------
 
 
+N_REFERENCE = 500  # cells that others are mapped onto
+
+
 def make_dataset(path: Path, n_obs: int) -> None:
     """Cells with some 1,000 expressed genes each, as a 10x run has them."""
     import anndata as ad
@@ -260,6 +263,11 @@ def memory_options(kind: str, dataset: str) -> dict:
         "markers": {"column": "group"},
         "set_score": {"genes": ["CD3D", "CD3E", "CD3G"]},
     }
+    if kind == "mapping":
+        reference = Path(dataset).with_name("reference.h5ad")
+        if not reference.exists():
+            make_dataset(reference, N_REFERENCE)
+        more[kind] = more["embedding"] | {"reference": str(reference)}
     return {"dataset": dataset} | more.get(kind, {})
 
 

@@ -202,6 +202,20 @@ class AlignedCounts:
             part.__dict__["_per_cell"] = tuple(values[indices] for values in self._per_cell)
         return part
 
+    def only_genes(self, kept: np.ndarray) -> "AlignedCounts":
+        """The same cells as if the file held only some of the genes.
+
+        Parameters
+        ----------
+        kept
+            bool (n_genes,); the others count as not measured, in the totals too.
+        """
+        target = np.where((self.target >= 0) & kept[self.target], self.target, -1).astype(np.int32)
+        return AlignedCounts(
+            self._matrix, replace(self.match, target=target), self.obs, self.counts_report, self.gene_report,
+            self._watched, self._cells, self.is_other_species, self.index,
+        )  # fmt: skip
+
     def _refuse_changed(self) -> None:
         """Stop when the file behind a matrix on disk is no longer the one that was checked."""
         if self._watched is None:

@@ -44,6 +44,34 @@ _EMBEDDING = Task(
     screen="scfviz.ui.tasks.embedding",
 )
 
+_MAPPING = Task(
+    name="mapping",
+    title="Mapping to a reference",
+    verb="Map the cells",
+    question="Where do my cells lie on a reference, which types are they, and what has no counterpart there?",
+    options="scfviz.tasks.mapping.options:MappingOptions",
+    run="scfviz.tasks.mapping.run:run",
+    version=1,
+    writes=(
+        Written("obs", "mapped_label", "mapped_label", "Label from the reference"),
+        Written("obs", "mapped_nearest", "mapped_nearest", "Nearest label of the reference"),
+        Written("obs", "mapped_runner_up", "mapped_runner_up", "Second nearest label"),
+        Written("obs", "mapped_probability", "mapped_probability", "Probability of the nearest label"),
+        Written("obs", "mapped_distance", "mapped_distance", "Distance to the reference", "times its own"),
+        Written("obs", "mapped_p_value", "mapped_p_value", "Share of the reference that lies as far"),
+        Written("obs", "mapped_mixing", "mapped_mixing", "Mixing with the reference", "0 to 1"),
+        Written("obs", "mapped_cluster", "mapped_cluster", "Clusters of the mapped cells"),
+        Written("obsm", "X_umap_reference", "umap_mapping", "On the reference's map", is_map=True),
+        Written("obsm", "X_mapping", "mapping", "Joint space of query and reference"),
+    ),
+    baseline="principal components of the reference's variable genes, the cells projected into them",
+    icon=":material/add_location_alt:",
+    memory="scfviz.tasks.mapping.run:memory",
+    functions=("scfviz.tasks.mapping.compute:map_cells",),
+    command="map",
+    page="mapping",
+)
+
 _QUICK_MAP = Task(
     name="quick_map",
     title="Quick map",
@@ -85,7 +113,7 @@ _ENHANCEMENT = Task(
     page="enhancement",
 )
 
-TASKS: dict[str, Task] = {task.name: task for task in (_EMBEDDING, _QUICK_MAP, _ENHANCEMENT)}
+TASKS: dict[str, Task] = {task.name: task for task in (_EMBEDDING, _QUICK_MAP, _ENHANCEMENT, _MAPPING)}
 
 
 def get_task(name: str) -> Task:

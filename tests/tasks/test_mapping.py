@@ -1,0 +1,265 @@
+"""Mapping onto a reference: the indices are right, order and pieces change nothing, the reference's picture stays."""
+
+import json
+
+import anndata as ad
+import numpy as np
+import pytest
+from small_cells import GROUPS, make_cells, save_tiny_checkpoint
+
+import scfviz
+from scfviz.__main__ import main
+from scfviz.data import matrix
+from scfviz.data.align import align_genes
+from scfviz.errors import DatasetError, GeneError, OptionError
+from scfviz.tasks.mapping import compute, labels, lisi, neighbors, scores, search, spaces
+from scfviz.tasks.mapping.labels import NO_COUNTERPART, read_labels
+
+N_REFERENCE, N_QUERY = 150, 60
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    return save_tiny_checkpoint(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def model(checkpoint):
+    from scfviz.model.checkpoint import load_checkpoint
+
+    return load_checkpoint(checkpoint)
+
+
+@pytest.fixture(scope="module")
+def both():
+    """A query and a reference of the same three groups, the reference with a map of its own."""
+    cells = make_cells(N_REFERENCE + N_QUERY, depth=3000.0)
+    query, reference = cells[N_REFERENCE:].copy(), cells[:N_REFERENCE].copy()
+    place = {name: at for name, at in zip(GROUPS, [(0, 0), (10, 0), (0, 10)], strict=True)}
+    noise = np.random.default_rng(0).normal(size=(N_REFERENCE, 2))
+    reference.obsm["X_umap"] = np.array([place[name] for name in reference.obs["cell_type"]]) + noise
+    return query, reference
+
+
+@pytest.fixture(scope="module")
+def found(both, model):
+    query, reference = both
+    return map_them(query, reference, model)
+
+
+def map_them(query, reference, model, **options):
+    picture = np.asarray(reference.obsm["X_umap"])
+    return scfviz.map_cells(align_genes(query), align_genes(reference), model, picture=picture, **options)
+
+
+def test_lisi_of_hand_made_cases():
+    line = np.arange(200.0)[:, None]
+    apart = np.concatenate([line, line + 1e6])
+    batches = np.repeat([0, 1], 200)
+    np.testing.assert_allclose(lisi.mixing_of(apart, batches), 1.0)
+    mixed = np.random.default_rng(0).normal(size=(600, 2))
+    assert np.median(lisi.mixing_of(mixed, np.arange(600) % 2)) == pytest.approx(2.0, abs=0.08)
+    assert np.median(lisi.mixing_of(mixed, np.arange(600) % 3)) == pytest.approx(2.9, abs=0.15)
+    equal = lisi.compute_lisi(np.ones((1, 90)), np.arange(90)[None] % 3)
+    np.testing.assert_allclose(equal, 3.0, rtol=1e-6)
+    assert np.isnan(lisi.compute_lisi(np.empty((1, 0)), np.empty((1, 0), int))).all()
+    assert lisi.scale_ilisi(2.0, 2) == 1 and lisi.scale_ilisi(1.0, 2) == 0
+    assert lisi.scale_clisi(1.0, 5) == 1 and lisi.scale_clisi(5.0, 5) == 0
+
+
+def test_lisi_weighs_neighbours_to_the_wanted_perplexity():
+    distances = np.sort(np.random.default_rng(0).random((5, 90)), axis=1)
+    weights = lisi._weigh(distances, np.log(30.0))
+    np.testing.assert_allclose(np.exp(-(weights * np.log(weights)).sum(axis=1)), 30.0, rtol=1e-4)
+
+
+def test_mixing_is_scored_within_shared_types_whatever_their_shares():
+    rng = np.random.default_rng(0)
+    types = np.repeat(["a", "b", "c"], [400, 300, 100])
+    points = rng.normal(size=(800, 3)) + 50 * np.array([ord(t) for t in types])[:, None]
+    batches = rng.random(800) < 0.2  # one batch is four times the other
+    batches[types == "c"] = True  # and one type is in one batch alone
+    score = lisi.score_mixing(points, batches, types)
+    assert score["n_shared_types"] == 2 and score["clisi"] == pytest.approx(1.0)
+    assert score["ilisi"] == pytest.approx(0.93, abs=0.1)
+
+
+def test_neighbours_are_exact_and_do_not_depend_on_order_or_pieces(monkeypatch):
+    rng = np.random.default_rng(0)
+    points, cells = rng.normal(size=(300, 20)), rng.normal(size=(50, 20))
+    distances = np.sqrt(((cells[:, None] - points[None]) ** 2).sum(axis=2))
+    numbers, found = neighbors.NeighborSearch(points).nearest(cells, 7)
+    np.testing.assert_array_equal(numbers, np.argsort(distances, axis=1)[:, :7])
+    monkeypatch.setattr(neighbors, "_ROWS", 7)
+    order = rng.permutation(50)
+    again = neighbors.NeighborSearch(points).nearest(cells[order], 7)
+    np.testing.assert_array_equal(again[0], numbers[order])
+    np.testing.assert_array_equal(again[1], found[order])
+    own = neighbors.NeighborSearch(points).nearest(points, 3, own=np.arange(300))[0]
+    assert (own != np.arange(300)[:, None]).all()
+    assert neighbors.NeighborSearch(points[:4]).nearest(points[:4], 9, own=np.arange(4))[0].shape == (4, 3)
+    chosen = neighbors.spread_sample(points, 40)
+    moved = rng.permutation(300)
+    assert set(moved[neighbors.spread_sample(points[moved], 40)]) == set(chosen)
+
+
+def test_one_shift_is_found_and_few_pairs_give_less_of_it():
+    rng = np.random.default_rng(0)
+    centres = 4 * rng.normal(size=(4, 10))
+    reference = centres[rng.integers(4, size=400)] + rng.normal(size=(400, 10))
+    true = np.r_[1.5, np.zeros(9)]
+    query = centres[rng.integers(3, size=200)] + rng.normal(size=(200, 10)) + true
+    shift = spaces.find_shift(reference, query)
+    assert np.linalg.norm(shift.vector - true) < 0.5 and shift.n_pairs > 50
+    few = spaces.find_shift(reference, query[:5])
+    assert np.linalg.norm(few.vector) < 0.6 * np.linalg.norm(true)
+
+
+def test_cells_get_their_label_and_lie_in_their_island(both, found):
+    query, reference = both
+    truth = query.obs["cell_type"].to_numpy().astype(str)
+    assert (found.nearest == truth).mean() > 0.95 and found.names == tuple(sorted(GROUPS, key=str.casefold))
+    assert (found.label == NO_COUNTERPART).mean() < 0.15
+    for name in GROUPS:
+        middle = reference.obsm["X_umap"][(reference.obs["cell_type"] == name).to_numpy()].mean(axis=0)
+        assert np.linalg.norm(found.umap[truth == name].mean(axis=0) - middle) < 1.5
+    np.testing.assert_allclose(found.probabilities.sum(axis=1), 1.0, rtol=1e-5)
+    assert ((found.p_value > 0) & (found.p_value <= 1)).all()
+
+
+def test_order_and_pieces_of_the_query_change_nothing(both, model, found, monkeypatch):
+    query, reference = both
+    order = np.random.default_rng(1).permutation(N_QUERY)
+    monkeypatch.setattr(compute, "_ROWS", 13)
+    monkeypatch.setattr(matrix, "block_rows", lambda *_: 7)
+    again = map_them(query[order].copy(), reference, model)
+    assert (again.label == found.label[order]).all()
+    np.testing.assert_allclose(again.probability, found.probability[order], atol=1e-4)
+    np.testing.assert_allclose(again.distance, found.distance[order], rtol=1e-3)
+    np.testing.assert_allclose(again.umap, found.umap[order], atol=0.1)
+
+
+def test_a_type_that_the_reference_lacks_is_noticed(both, model):
+    query, reference = both
+    known = reference[reference.obs["cell_type"] != "monocyte"].copy()
+    mapped = map_them(query, known, model)
+    new = (query.obs["cell_type"] == "monocyte").to_numpy()
+    assert (mapped.label[new] == NO_COUNTERPART).mean() > 0.8 > 0.3 > (mapped.label[~new] == NO_COUNTERPART).mean()
+    table = scores.summarise_clusters(query.obs["cell_type"].to_numpy().astype(str), mapped, 0.05).set_index("cluster")
+    assert table.loc["monocyte", "has_no_counterpart"] and not table.loc["T cell", "has_no_counterpart"]
+
+
+def test_ten_cells_and_one_cell_are_mapped(both, model):
+    query, reference = both
+    for n_cells in (1, 10):
+        mapped = map_them(query[:n_cells].copy(), reference, model)
+        assert (mapped.nearest == query.obs["cell_type"].to_numpy()[:n_cells].astype(str)).mean() >= 0.9
+        assert np.isfinite(mapped.umap).all()
+
+
+def test_cells_without_counts_on_the_common_genes_have_no_numbers(both, model):
+    query, reference = both
+    query, kept = query.copy(), reference[:, : reference.n_vars - 100].copy()
+    dense = query.X.toarray()
+    dense[3, : kept.n_vars] = 0
+    query.X = dense
+    mapped = map_them(query, kept, model)
+    assert np.isnan(mapped.distance[3]) and mapped.label[3] == NO_COUNTERPART and mapped.nearest[3] is None
+    assert np.isfinite(np.delete(mapped.distance, 3)).all()
+
+
+def test_every_space_can_be_chosen_and_no_other(both, model):
+    query, reference = both
+    for space in ("pca", "model", "both"):
+        assert len(map_them(query[:5].copy(), reference, model, space=space).label) == 5
+    with pytest.raises(OptionError, match="no space 'umap'"):
+        map_them(query, reference, model, space="umap")
+
+
+def test_a_place_is_where_most_neighbours_lie_not_between_islands():
+    picture = np.array([[0.0, 0], [1, 0], [0, 1], [100, 100], [np.nan, np.nan]])
+    look = search.Look(np.ones((1, 1)), np.zeros(1), np.arange(5)[None], np.full((1, 5), 0.2))
+    placed = search.place_cells(look, picture)[0]
+    assert (placed <= 1).all() and (placed >= 0).all()
+    lost = search.Look(np.ones((1, 1)), np.zeros(1), np.array([[4, 4]]), np.full((1, 2), 0.5))
+    assert np.isnan(search.place_cells(lost, picture)).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        (lambda obs: obs.drop(columns="cell_type"), OptionError, "no column 'cell_type'"),
+        (lambda obs: obs.assign(cell_type="T cell"), OptionError, "the label 'T cell' only"),
+        (lambda obs: obs.assign(cell_type=np.nan), OptionError, "no label|numbers"),
+        (lambda obs: obs.assign(cell_type=np.arange(len(obs)) / 3), OptionError, "holds numbers"),
+        (lambda obs: obs.assign(cell_type=obs.index), OptionError, "different labels for 150 cells"),
+    ],
+)
+def test_columns_that_hold_no_labels_are_refused_in_words(both, change, error, words):
+    with pytest.raises(error, match=words):
+        read_labels(change(both[1].obs.copy()), "cell_type")
+
+
+def test_a_column_of_labels_is_found_and_missing_labels_are_a_group(both):
+    obs = both[1].obs.copy()
+    assert read_labels(obs).column == "cell_type"
+    obs["cell_type"] = obs["cell_type"].astype(object).where(np.arange(len(obs)) > 5, None)
+    assert read_labels(obs).names == (*sorted(GROUPS, key=str.casefold), "missing")
+    with pytest.raises(DatasetError, match="no column of labels"):
+        labels.find_column(obs[["age"]])
+
+
+def test_datasets_that_cannot_be_compared_are_refused_in_words(both, model):
+    query, reference = both
+    with pytest.raises(GeneError, match="0 genes of the model in common"):
+        map_them(query[:, :200].copy(), reference[:, 200:].copy(), model)
+    with pytest.raises(DatasetError, match="reference has 5 cells"):
+        map_them(query, reference[[*range(5)]].copy(), model, column="cell_type")
+
+
+@pytest.fixture(scope="module")
+def files(both, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("files")
+    paths = [folder / "query.h5ad", folder / "reference.h5ad"]
+    for cells, path in zip(both, paths, strict=True):
+        cells.write_h5ad(path)
+    return paths
+
+
+def test_the_command_writes_labels_distance_and_place(files, checkpoint, tmp_path, capsys):
+    query, reference = files
+    out = tmp_path / "out.h5ad"
+    given = ["map", str(query), str(out), "--reference", str(reference), "--checkpoint", str(checkpoint), "--json"]
+    assert main(given) == 0
+    report = json.loads(capsys.readouterr().out)
+    written = ad.read_h5ad(out)
+    assert (written.obs["mapped_nearest"] == written.obs["cell_type"].astype(str)).mean() > 0.95
+    assert written.obsm["X_umap_reference"].shape == (N_QUERY, 2) and written.obs["mapped_distance"].notna().all()
+    about = report["provenance"]
+    assert about["provenance"]["reference"] == "reference.h5ad" and about["provenance"]["common_genes"] > 300
+    assert about["provenance"]["reference_picture"] == "X_umap" and report["scores"]["transfer_f1"] > 0.95
+    assert main([*given[:2], str(tmp_path / "b.h5ad"), "--checkpoint", str(checkpoint)]) == 2
+    assert "No reference was given" in capsys.readouterr().err
+    assert main([*given[:2], str(tmp_path / "b.h5ad"), "--reference", str(query), "--checkpoint", str(checkpoint)]) == 2
+    assert "same data as the query" in capsys.readouterr().err
+
+
+def test_the_picture_of_the_reference_is_the_same_whatever_is_mapped(files, both, checkpoint, tmp_path):
+    both[0][:10, :300].copy().write_h5ad(tmp_path / "few.h5ad")
+    given = {"reference": files[1], "checkpoint": checkpoint}
+    results = [scfviz.run_task("mapping", dataset=path, **given) for path in (files[0], tmp_path / "few.h5ad")]
+    for result in results:
+        np.testing.assert_array_equal(result.arrays["reference_map"], both[1].obsm["X_umap"].astype(np.float32))
+    assert list(results[0].tables) == list(results[1].tables) and len(results[1].cells) == 10
+    assert results[0].tables["flow"]["n_cells"].sum() == N_QUERY
+
+
+def test_a_copy_of_the_query_is_no_reference_and_normalised_values_are_refused(files, checkpoint, tmp_path):
+    (tmp_path / "copy.h5ad").write_bytes(files[0].read_bytes())
+    with pytest.raises(OptionError, match="same data as the query"):
+        scfviz.run_task("mapping", dataset=files[0], reference=tmp_path / "copy.h5ad", checkpoint=checkpoint)
+    normal = ad.read_h5ad(files[1])
+    normal.X = np.random.default_rng(0).normal(size=normal.shape)
+    normal.write_h5ad(tmp_path / "normal.h5ad")
+    with pytest.raises(DatasetError, match="The reference: "):
+        scfviz.run_task("mapping", dataset=files[0], reference=tmp_path / "normal.h5ad", checkpoint=checkpoint)
