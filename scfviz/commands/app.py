@@ -49,7 +49,8 @@ def _app(args: argparse.Namespace) -> int:
     options += ["--server.headless=true"] if args.headless else []
     if environment.get("SCFVIZ_DEMO") == "1":
         threading.Thread(target=_begin_demo, args=(Workspace(args.workspace),), daemon=True).start()
-    say("The app opens in the browser; the line below says at which address. Stop it with Ctrl-C.")
+    what = "The app does not open by itself" if args.headless else "The app opens in the browser"
+    say(f"{what}; the line below says at which address it is. Stop it with Ctrl-C.")
     # its configuration (.streamlit) lies beside the script, and Streamlit looks for it in the current folder
     return subprocess.call(
         [sys.executable, "-m", "streamlit", "run", str(script), *options], cwd=script.parent, env=environment

@@ -32,23 +32,25 @@ def add_benchmark(commands: Any) -> None:
 def _benchmark(args: argparse.Namespace) -> int:
     from scfviz.benchmark.report import as_report, write_report
     from scfviz.benchmark.run import run_benchmark
+    from scfviz.data.disk import sole_writer
 
     def progress(share: float, text: str) -> None:
         if sys.stderr.isatty():
             print(f"\r\033[K{100 * share:3.0f} %  {text}", end="", file=sys.stderr, flush=True)
 
-    result = run_benchmark(
-        args.checkpoint,
-        args.data,
-        compare=args.compare,
-        references=args.references,
-        budget=args.budget,
-        device=args.device,
-        report=progress,
-    )
-    progress(1.0, "done\n")
-    report = as_report(result)
-    written = write_report(report, args.out)
+    with sole_writer(args.out):
+        result = run_benchmark(
+            args.checkpoint,
+            args.data,
+            compare=args.compare,
+            references=args.references,
+            budget=args.budget,
+            device=args.device,
+            report=progress,
+        )
+        progress(1.0, "done\n")
+        report = as_report(result)
+        written = write_report(report, args.out)
     text = [entry["text"] for entry in report["summary"]] + ([report["compare"]["text"]] if report["compare"] else [])
     text += [f"Not computed: {s['dataset']}, {s['score']}: {s['reason']}" for s in report["skipped"]]
     show_report(args, [*text, f"All numbers: {written[0]} and {written[1]}"], report)

@@ -43,20 +43,22 @@ def _add_build(actions: Any) -> None:
 def _build(args: argparse.Namespace) -> int:
     from scfviz.data.corpus import build_corpus
     from scfviz.data.corpus_writer import CorpusOptions
+    from scfviz.data.disk import sole_writer
 
     given = {
         field.name: value
         for field in dataclasses.fields(CorpusOptions)
         if (value := getattr(args, field.name)) is not None
     }
-    manifest = build_corpus(
-        _expand(args.files),
-        args.out,
-        hold_out=args.hold_out,
-        exclude=_expand(args.exclude),
-        options=CorpusOptions(**given) if given else None,
-        report=None if args.json else say,
-    )
+    with sole_writer(args.out):
+        manifest = build_corpus(
+            _expand(args.files),
+            args.out,
+            hold_out=args.hold_out,
+            exclude=_expand(args.exclude),
+            options=CorpusOptions(**given) if given else None,
+            report=None if args.json else say,
+        )
     if args.json:
         say(json.dumps(manifest, indent=1))
         return 0
@@ -147,6 +149,7 @@ def _add_pretrain(commands: Any) -> None:
 
 
 def _pretrain(args: argparse.Namespace) -> int:
+    from scfviz.data.disk import sole_writer
     from scfviz.model.config import PRESETS
     from scfviz.training.pretrain import pretrain
 
@@ -154,7 +157,8 @@ def _pretrain(args: argparse.Namespace) -> int:
     if args.dropout is not None:
         config = dataclasses.replace(config, dropout=args.dropout)
     options = dataclasses.replace(_run_options(args), start_from=args.start_from)
-    folder = pretrain(args.corpus, args.out, config, options, resume=args.resume, report=say)
+    with sole_writer(args.out):
+        folder = pretrain(args.corpus, args.out, config, options, resume=args.resume, report=say)
     say(f"{folder}: a checkpoint folder. Choose it on the app's Model page, or give it as --checkpoint.")
     return 0
 
@@ -169,12 +173,14 @@ def _add_adapt(commands: Any) -> None:
 
 
 def _adapt(args: argparse.Namespace) -> int:
+    from scfviz.data.disk import sole_writer
     from scfviz.training.adapt import adapt
 
-    folder = adapt(
-        _expand(args.files), args.out, _run_options(args), checkpoint=args.checkpoint, rank=args.low_rank,
-        resume=args.resume, report=say,
-    )  # fmt: skip
+    with sole_writer(args.out):
+        folder = adapt(
+            _expand(args.files), args.out, _run_options(args), checkpoint=args.checkpoint, rank=args.low_rank,
+            resume=args.resume, report=say,
+        )  # fmt: skip
     say(f"{folder}: a checkpoint folder. Choose it on the app's Model page, or give it as --checkpoint.")
     return 0
 

@@ -5,6 +5,8 @@ only one run may write to.
 import errno
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -86,6 +88,26 @@ def in_words(n_bytes: float) -> str:
         if n_bytes >= size:
             return f"{n_bytes / size:,.1f} {unit}"
     return f"{n_bytes:,.0f} bytes"
+
+
+@contextmanager
+def sole_writer(folder: Path) -> Iterator[None]:
+    """Keep a folder, which is made, for this run alone; of several ranks of one run the first keeps it for all.
+
+    Raises
+    ------
+    JobError
+        Another run writes into it.
+    """
+    if os.environ.get("RANK", "0") != "0":
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = hold(folder / ".lock", f"into '{folder}'")
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def hold(path: Path, what: str) -> FileLock:

@@ -11,7 +11,7 @@ import pytest
 from small_cells import make_cells, save_tiny_checkpoint, write_cells
 
 from scfviz.__main__ import main
-from scfviz.data.disk import hold
+from scfviz.data.disk import hold, sole_writer
 from scfviz.model import engine
 
 
@@ -135,3 +135,38 @@ def test_names_that_the_terminal_cannot_show_are_escaped(tmp_path, monkeypatch):
     assert main(["check", str(path)]) == 0
     sys.stdout.flush()
     assert rb"zellen-\xfc-\u7d30" in written.getvalue()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("pretrain", "--corpus", "{tmp}"),
+        ("adapt", "{tmp}/cells.h5ad"),
+        ("corpus", "build", "{tmp}/cells.h5ad"),
+        ("benchmark", "--checkpoint", "{tmp}", "--data", "{tmp}"),
+    ],
+    ids=lambda c: c[0],
+)
+def test_the_second_of_two_runs_into_one_folder_says_so(command, tmp_path, capsys):
+    """Two trainings into one folder wrote over each other's state."""
+    out = tmp_path / "out"
+    with sole_writer(out):
+        assert main([*(part.format(tmp=tmp_path) for part in command), "--out", str(out)]) == 2
+    assert f"Another run is writing into '{out}'" in capsys.readouterr().err
+    assert [path.name for path in out.iterdir()] == [".lock"]
+    with sole_writer(out):  # it ends with the run
+        pass
+
+
+def test_other_ranks_of_a_run_do_not_lock_its_folder(tmp_path, monkeypatch):
+    with sole_writer(tmp_path):
+        monkeypatch.setenv("RANK", "1")
+        with sole_writer(tmp_path):
+            pass
+
+
+@pytest.mark.parametrize(("options", "said"), [((), "opens in the browser"), (("--headless",), "not open by itself")])
+def test_the_app_says_whether_it_opens_a_browser(options, said, monkeypatch, capsys):
+    monkeypatch.setattr("scfviz.commands.app.subprocess.call", lambda *args, **keys: 0)
+    assert main(["app", *options]) == 0
+    assert said in capsys.readouterr().out
