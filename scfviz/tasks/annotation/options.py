@@ -1,0 +1,33 @@
+"""What an annotation is asked with."""
+
+from dataclasses import dataclass
+
+from scfviz.tasks.spec import ModelOptions, option
+
+METHODS = ("combination", "genes_logistic", "genes_knn", "model_probe", "model_prototype", "model_knn")
+
+
+@dataclass(frozen=True)
+class AnnotationOptions(ModelOptions):
+    """Options of an annotation."""
+
+    reference: str | None = option(
+        None, kind="dataset", in_form=False,
+        help="a labelled file, or the folder of a fitted classifier; the classifier that ships when left out",
+    )  # fmt: skip
+    label: str | None = option(
+        None, in_form=False,
+        help="column of obs with the types: of the reference, or of the file itself where no reference is given; found "
+        "when left out",
+    )  # fmt: skip
+    labels_file: str | None = option(
+        None, kind="dataset", in_form=False, help="user-defined labels of the app for some of these cells, a .npz file"
+    )
+    unit: str | None = option(
+        None, in_form=False, help="column of the reference with donors or batches: what scores hold out; found when left out"
+    )
+    method: str = option("combination", choices=METHODS, help="what the labels come from")
+    coverage: float = option(
+        0.9, low=0.5, high=0.99, help="how often the set of a cell's possible types should hold the right one"
+    )
+    all_scores: bool = option(False, help="the probability of every type for every cell, as a table")

@@ -1,0 +1,227 @@
+"""The task `annotation`: types of cells from a labelled reference, a fitted classifier or labelled cells of the same file.
+
+Columns of `cells`: annotated_type, annotated_confidence, annotated_set, annotated_runner_up, annotated_credibility,
+annotated_cluster. Tables: `clusters` (see `clusters.describe_clusters`), and `scores` (probability of every type) where
+it was asked for. Scores: what was measured on held-out cells of the reference, see `fit.score`.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scfviz.data.memory import Need
+from scfviz.errors import OptionError
+from scfviz.tasks.annotation.options import AnnotationOptions
+from scfviz.tasks.result import Result
+from scfviz.tasks.run import OpenedCells
+from scfviz.tasks.steps import Steps
+
+if TYPE_CHECKING:
+    from scfviz.data.align import AlignedCounts
+    from scfviz.tasks.annotation.classifier import Classifier
+    from scfviz.tasks.annotation.compute import CellAnnotation
+    from scfviz.tasks.annotation.reference import LabelledCells
+
+GIVEN = "labelled by you"
+
+
+def memory(options: dict[str, Any]) -> Need:
+    """Up to 20,000 reference cells with their features, and the joint places, probabilities and graph of each cell."""
+    from scfviz.model.checkpoint import checkpoint_info
+
+    info = checkpoint_info(options["checkpoint"])
+    width = info.config.cell_embedding_width
+    per_cell = 4 * width + 4 * 60 + 5 * 100 + 12 * 30 + 400
+    return Need(1.6e9 + 8 * info.n_parameters + 20_000 * 3 * 8 * width, per_cell, "The reference, embeddings and clusters")
+
+
+def run(cells: OpenedCells, options: AnnotationOptions, steps: Steps) -> Result:
+    """Compute; see the module's text for what the result holds."""
+    from scfviz.tasks.annotation.clusters import describe_clusters, find_clusters
+    from scfviz.tasks.annotation.compute import annotate_cells
+
+    classifier, embedding, given = _classifier(cells, options, steps)
+    if embedding is None:
+        embedding = _embed(cells.aligned, cells, options, steps, "embedding", (0.5, 0.85), "Embedding the cells")
+    with steps.step(0.85, "Annotating the cells"):
+        found = annotate_cells(
+            cells.aligned, cells.model, classifier, checkpoint=cells.checkpoint, coverage=options.coverage,
+            embedding=embedding, report=lambda share, stage: steps.step(0.85 + 0.05 * share, stage) and None,
+        )  # fmt: skip
+    with steps.step(0.9, "Finding clusters and what they are"):
+        clusters = find_clusters(found)
+        described = describe_clusters(cells.aligned, found, clusters, classifier)
+    notes = [*classifier.about.get("notes", ()), *_notes(found, given)]
+    tables = {"clusters": described}
+    if options.all_scores:
+        tables["scores"] = _all_scores(cells, found)
+    about = {"name", "method", "unit", "n_cells", "source"}
+    reference = {name: value for name, value in classifier.about.items() if name in about}
+    return Result(
+        kept=cells.kept,
+        cells=_columns(cells, found, clusters, given),
+        tables=tables,
+        notes=tuple(notes),
+        scores=dict(classifier.scores),
+        report={
+            "provenance": {
+                "reference": reference,
+                "labels": list(classifier.labels),
+                "ontology": dict(classifier.ontology),
+                "coverage": options.coverage,
+            }
+        },
+    )
+
+
+def _classifier(
+    cells: OpenedCells, options: AnnotationOptions, steps: Steps
+) -> "tuple[Classifier, np.ndarray | None, LabelledCells | None]":
+    """The classifier; the embedding of all cells and the labelled ones, where these are cells of the same file."""
+    from scfviz.data.source import dataset_id
+    from scfviz.tasks.annotation.classifier import DEFAULT, is_classifier, read_classifier, shipped
+    from scfviz.tasks.annotation.reference import choose_cells, open_reference, refuse_other_species
+
+    is_file = options.reference is not None and not is_classifier(options.reference)
+    is_same = is_file and dataset_id(options.reference) == dataset_id(options.dataset)
+    if options.labels_file is not None or is_same or (options.reference is None and options.label is not None):
+        return _from_own_labels(cells, options, steps)
+    if not is_file:
+        folder = options.reference or shipped().get(DEFAULT)
+        if folder is None:
+            raise OptionError("No reference was given.", "A labelled file or a classifier is needed.", "Choose one.")
+        classifier = read_classifier(folder)
+        classifier.refuse_other_model(cells.checkpoint.name, cells.checkpoint.hash)
+        _refuse_other_method(classifier, options)
+        return classifier, None, None
+    with steps.step(0.03, "Reading and checking the reference"):
+        reference = open_reference(options.reference, cells.model.genes)
+        refuse_other_species(reference, cells.aligned)
+        labelled = choose_cells(reference.obs, options.label, options.unit)
+    part = reference.subset(labelled.rows)
+    embedding = _embed(part, cells, options, steps, "reference", (0.05, 0.35), "Embedding the reference")
+    source = {"name": Path(options.reference).name, "source": dataset_id(options.reference)}
+    return _fit(cells, reference, labelled, embedding, options, steps, source), None, None
+
+
+def _from_own_labels(
+    cells: OpenedCells, options: AnnotationOptions, steps: Steps
+) -> "tuple[Classifier, np.ndarray, LabelledCells]":
+    from scfviz.tasks.annotation.reference import choose_cells, find_label_column, from_labels, read_labels
+
+    obs, say = cells.aligned.obs, "Your labels"
+    if options.labels_file is not None:
+        from scfviz.analysis.labels.labels import read_annotation
+
+        own = read_annotation(options.labels_file)
+        if own.n_obs != cells.n_in_file:
+            raise OptionError(
+                f"The labels '{own.name}' are of {own.n_obs:,} cells, the dataset has {cells.n_in_file:,}.",
+                "Labels of these cells are needed.",
+            )
+        texts = np.array([None, *own.labels], dtype=object)[own.codes[cells.kept] + 1]
+        labelled, column = from_labels(obs, texts, own.name, options.unit, say=say), own.name
+    else:
+        column = find_label_column(obs, options.label)
+        texts = read_labels(obs, column)
+        labelled = choose_cells(obs, column, options.unit)
+    if all(text is not None for text in texts):
+        raise OptionError(
+            f"The reference is the dataset itself, and all its cells have a label in '{column}'.",
+            "Some cells must have no label, or another file must be the reference: nothing is left to annotate.",
+            "Choose another reference.",
+        )
+    embedding = _embed(cells.aligned, cells, options, steps, "embedding", (0.05, 0.5), "Embedding the cells")
+    of_labelled = np.asarray(embedding[np.sort(labelled.rows)])[np.argsort(np.argsort(labelled.rows))]
+    classifier = _fit(cells, cells.aligned, labelled, of_labelled, options, steps, {"name": column})
+    return classifier, embedding, labelled
+
+
+def _fit(
+    cells: OpenedCells, reference: "AlignedCounts", labelled: "LabelledCells", embedding: np.ndarray,
+    options: AnnotationOptions, steps: Steps, about: dict[str, Any],
+) -> "Classifier":  # fmt: skip
+    from dataclasses import replace
+
+    from scfviz.tasks.annotation.compute import fit_classifier
+
+    with steps.step(0.35, "Learning from the reference"):
+        classifier = fit_classifier(
+            reference, cells.model, labelled, checkpoint=cells.checkpoint, takes_part=cells.aligned.is_measured,
+            method=options.method, coverage=options.coverage, embedding=embedding,
+            report=lambda share, stage: steps.step(0.35 + 0.15 * share, stage) and None,
+        )  # fmt: skip
+    return replace(classifier, about=dict(classifier.about) | about)
+
+
+def _refuse_other_method(classifier: "Classifier", options: AnnotationOptions) -> None:
+    fitted = classifier.about.get("method", "combination")
+    if options.method not in ("combination", fitted):
+        raise OptionError(
+            f"The classifier '{classifier.about.get('name')}' was fitted with the method '{fitted}', asked for is "
+            f"'{options.method}'.",
+            "A fitted classifier keeps its method.",
+            "Leave the method out, or give a labelled file as the reference.",
+        )
+
+
+def _embed(
+    counts: "AlignedCounts", cells: OpenedCells, options: AnnotationOptions, steps: Steps, name: str,
+    shares: tuple[float, float], stage: str,
+) -> np.ndarray:  # fmt: skip
+    from scfviz.model.infer import embed_cells
+
+    with steps.step(shares[0], stage):
+        return embed_cells(
+            counts, cells.model, precision=options.precision, device=options.device, out=steps.work / name, resume=True,
+            progress=steps.progress(*shares), should_stop=steps.should_stop,
+        ).values  # fmt: skip
+
+
+def _columns(
+    cells: OpenedCells, found: "CellAnnotation", clusters: np.ndarray, given: "LabelledCells | None"
+) -> "Any":  # a DataFrame
+    import pandas as pd
+
+    labels, confidence = found.labels.copy(), found.confidence.astype(np.float64)
+    sets, runner_up = found.set_texts.copy(), found.runner_up.copy()
+    if given is not None:  # what somebody said of a cell stays
+        names = np.array(given.labels, dtype=object)[given.truth]
+        labels[given.rows], sets[given.rows], runner_up[given.rows] = names, names, GIVEN
+        confidence[given.rows] = 1.0
+    table = pd.DataFrame(
+        {
+            "annotated_type": pd.Categorical(labels),
+            "annotated_confidence": confidence,
+            "annotated_set": pd.Categorical(sets),
+            "annotated_runner_up": pd.Categorical(runner_up),
+            "annotated_credibility": found.credibility.astype(np.float64),
+            "annotated_cluster": pd.Categorical(clusters, categories=sorted(set(clusters), key=int)),
+        }
+    )
+    table.index = cells.aligned.obs.index
+    return table
+
+
+def _all_scores(cells: OpenedCells, found: "CellAnnotation") -> "Any":  # a DataFrame
+    import pandas as pd
+
+    table = pd.DataFrame(found.probabilities, columns=list(found.classes))
+    table.insert(0, "cell", cells.aligned.obs.index.astype(str))
+    return table
+
+
+def _notes(found: "CellAnnotation", given: "LabelledCells | None") -> list[str]:
+    n_unknown, n_obs = int((~found.sets.any(axis=1)).sum()), len(found.sets)
+    notes = []
+    if n_unknown:
+        notes.append(f"{n_unknown:,} of {n_obs:,} cells are unlike every type of the reference and are called unknown.")
+    if n_unknown > n_obs / 2:
+        notes.append(
+            "More than half of the cells are unlike the reference: it may be of another tissue or another technique, and "
+            "the other labels deserve doubt too."
+        )
+    if given is not None:
+        notes.append(f"{len(given.rows):,} cells keep the label that they had; their confidence is 1.")
+    return notes
