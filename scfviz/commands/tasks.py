@@ -22,10 +22,11 @@ def add_task_commands(commands: Any) -> None:
         if task.add_command is not None:
             load(task.add_command)(commands)
         elif task.command is not None:
-            _add(commands, task)
+            add_command(commands, task)
 
 
-def _add(commands: Any, task: Task) -> None:
+def add_command(commands: Any, task: Task) -> argparse.ArgumentParser:
+    """Register the command that follows from a task's options, and return its parser for what else it takes."""
     keys = ", ".join(f"{entry.part}['{entry.key}']" for entry in task.writes if entry.key)
     parser = commands.add_parser(
         task.command,
@@ -40,7 +41,8 @@ def _add(commands: Any, task: Task) -> None:
     add_json(parser)
     add_threads(parser)
     add_unfinished(parser)
-    parser.set_defaults(run=lambda args: _run(args, task))
+    parser.set_defaults(run=lambda args: run_command(args, task))
+    return parser
 
 
 def _add_option(parser: argparse.ArgumentParser, task: Task, field: dataclasses.Field) -> None:
@@ -79,7 +81,8 @@ def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def _run(args: argparse.Namespace, task: Task) -> int:
+def run_command(args: argparse.Namespace, task: Task) -> int:
+    """Run a task over a file and write the file with its result."""
     from scfviz.tasks.run import compute
     from scfviz.tasks.steps import Steps
 

@@ -113,7 +113,39 @@ _ENHANCEMENT = Task(
     page="enhancement",
 )
 
-TASKS: dict[str, Task] = {task.name: task for task in (_EMBEDDING, _QUICK_MAP, _ENHANCEMENT, _MAPPING)}
+_ANNOTATION = Task(
+    name="annotation",
+    title="Annotation",
+    verb="Annotate the cells",
+    question="What type is each cell? Learned from labelled cells, with how certain that is, and what is like none.",
+    options="scfviz.tasks.annotation.options:AnnotationOptions",
+    run="scfviz.tasks.annotation.run:run",
+    version=1,
+    writes=(
+        Written("obs", "cell_type", "annotated_type", "Annotated type"),
+        Written(
+            "obs", "cell_type_confidence", "annotated_confidence", "Confidence of the annotated type", "probability"
+        ),
+        Written("obs", "cell_type_set", "annotated_set", "Possible types"),
+        Written("obs", "cell_type_runner_up", "annotated_runner_up", "Second likeliest type"),
+        Written("obs", "cell_type_credibility", "annotated_credibility", "Likeness to the reference", "p-value"),
+        Written("obs", "cell_type_cluster", "annotated_cluster", "Clusters of the annotation"),
+    ),
+    baseline="logistic regression and nearest neighbours on the same cells' variable genes",
+    icon=":material/label:",
+    memory="scfviz.tasks.annotation.run:memory",
+    functions=(
+        "scfviz.tasks.annotation.compute:annotate_cells",
+        "scfviz.tasks.annotation.compute:fit_classifier",
+        "scfviz.tasks.annotation.classifier:read_classifier",
+        "scfviz.tasks.annotation.classifier:save_classifier",
+    ),
+    command="annotate",
+    add_command="scfviz.commands.annotation:add_annotate",
+    page="annotation",
+)
+
+TASKS: dict[str, Task] = {task.name: task for task in (_EMBEDDING, _QUICK_MAP, _ENHANCEMENT, _ANNOTATION, _MAPPING)}
 
 
 def get_task(name: str) -> Task:

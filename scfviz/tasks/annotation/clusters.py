@@ -1,4 +1,4 @@
-"""What the cells of a cluster are called together: majority, runner-up, genes for and against, the nearest reference."""
+"""What the cells of a cluster are called together: majority, runner-up, genes for and against, nearest reference."""
 
 from typing import TYPE_CHECKING
 
@@ -20,17 +20,16 @@ _FEWEST_CELLS = 3
 
 def find_clusters(annotation: CellAnnotation, *, n_neighbors: int = 15, seed: int = 0) -> np.ndarray:
     """Leiden clusters in the joint space, str (n,), "0" the largest."""
-    import anndata as ad
-    import scanpy as sc
+    from sklearn.neighbors import NearestNeighbors
 
     from scfviz.tasks.embedding.compute import cluster_cells
 
     n_obs = len(annotation.joint)
     if n_obs < _FEWEST_CELLS:
         return np.full(n_obs, "0")
-    cells = ad.AnnData(shape=(n_obs, 0), obsm={"X": annotation.joint})
-    sc.pp.neighbors(cells, n_neighbors=min(n_neighbors, n_obs - 1), use_rep="X", random_state=seed)
-    return cluster_cells(sparse.csr_matrix(cells.obsp["connectivities"]), seed=seed)
+    search = NearestNeighbors(n_neighbors=min(n_neighbors, n_obs - 1), algorithm="brute").fit(annotation.joint)
+    near = search.kneighbors_graph()  # without an argument a cell is no neighbour of itself
+    return cluster_cells(sparse.csr_matrix(near + near.T), seed=seed)
 
 
 def describe_clusters(

@@ -1,4 +1,4 @@
-"""Types of cells from labelled ones: the model's embedding and the dataset's own genes, weighed by what each is worth."""
+"""Types of cells from labelled ones: the model's embedding and the dataset's own genes, weighed by their worth."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -158,9 +158,7 @@ def fit_features(
     wanted = views if method == "combination" else tuple(dict.fromkeys((method, views[0])))
     words = "Learning on a part of the reference, looking at the other"
     report(0.2, words)
-    held = hold_out(
-        cells, truth, n_classes, folds, wanted, lambda done, total: report(0.2 + 0.4 * done / total, words)
-    )
+    held = hold_out(cells, truth, n_classes, folds, wanted, lambda done, total: report(0.2 + 0.4 * done / total, words))
     report(0.6, "Weighing the methods")
     learned = learn(cells, truth, n_classes, held, units, method)
     scores = score(learned, held, truth, units, coverage, labelled.labels)

@@ -97,7 +97,7 @@ class FeatureSpace:
         DatasetError
             The cells do not differ.
         """
-        from scfviz.analysis.baselines import VariableGenePca
+        from scfviz.analysis.baselines import choose_variable_genes, find_components
 
         genes = np.flatnonzero(takes_part)
         if len(genes) < FEWEST_GENES:
@@ -107,16 +107,21 @@ class FeatureSpace:
                 "Check that both name their genes by human symbols or Ensembl IDs, or choose another reference.",
             )
         values = sparse.vstack(list(_log_values(counts, genes)), format="csr")
-        pca = VariableGenePca(n_comps=N_COMPS_GENES).fit(values)
-        probe = sparse.identity(len(genes), format="csr", dtype=np.float32)[pca.genes]
-        at_zero = pca.transform(sparse.csr_matrix((1, len(genes)), dtype=np.float32))
-        loadings, shift = pca.transform(probe) - at_zero, -at_zero[0]
-        components = values[:, pca.genes] @ loadings - shift
-        scale = np.float32(1 / max(float(np.sqrt(np.mean(np.var(components, axis=0)))), 1e-9))
-        means = np.asarray(values[:, pca.genes].mean(axis=0), dtype=np.float32).ravel()
+        variable = choose_variable_genes(values)
+        if len(variable) < 2 or counts.n_obs < 3:
+            raise DatasetError(
+                f"{counts.n_obs:,} cells of the reference, in which {len(variable):,} genes differ.",
+                "At least 3 cells and 2 genes that differ are needed.",
+                "Choose a larger reference.",
+            )
+        values = values[:, variable]
+        found, start = find_components(values, N_COMPS_GENES, seed=0)
+        loadings, shift = found.astype(np.float32), start.astype(np.float32)
+        scale = np.float32(1 / max(float(np.sqrt(np.mean(np.var(values @ loadings, axis=0)))), 1e-9))
+        means = np.asarray(values.mean(axis=0), dtype=np.float32).ravel()
         names = tuple(str(name) for name in counts.genes[genes])
         mean, model_loadings = _components_of(embedding)
-        return cls(names, pca.genes.astype(np.int64), means, loadings * scale, shift * scale, mean, model_loadings)
+        return cls(names, variable.astype(np.int64), means, loadings * scale, shift * scale, mean, model_loadings)
 
     def transform(self, counts: "AlignedCounts", embedding: np.ndarray) -> CellFeatures:
         """Features of all cells of a dataset, in memory; see `blocks` for many cells."""
@@ -160,7 +165,7 @@ class FeatureSpace:
 
 def _log_values(counts: "AlignedCounts", genes: np.ndarray) -> Iterator[sparse.csr_matrix]:
     """ln(1 + counts per 10,000) of some genes, float32, a few cells at a time."""
-    from scfviz.model.tokens import log_normalise
+    from scfviz.data.normalise import log_normalise
 
     for start in range(0, counts.n_obs, _ROWS):
         rows = sparse.csr_matrix(counts.rows(start, start + _ROWS)[:, genes])

@@ -1,7 +1,7 @@
-"""Learning types from labelled cells: each method, what it is worth, how certain it may be, measured on held-out parts."""
+"""Learning types from labelled cells: each method, its worth, its certainty, all measured on held-out parts."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -10,12 +10,13 @@ from scfviz.tasks.annotation.conformal import Calibration, measure_coverage
 from scfviz.tasks.annotation.features import CellFeatures
 from scfviz.tasks.annotation.methods import VIEWS, Method, Prototype, find_temperature, fit_method, tempered
 from scfviz.tasks.annotation.scores import compare_macro_f1, score_labels
-from scfviz.tasks.views import combine, weigh
+from scfviz.tasks.views import combine, gain_from, weigh
 
 N_FOLDS = 5
 CURVE = (5, 10, 20, 50)
 BASELINE = "genes_logistic"
-_CURVE_CELLS, _CURVE_REPEATS = 2_000, 3
+_CURVE_CELLS, CURVE_REPEATS = 2_000, 3
+_DOUBT = 1e-3  # shared among all types: no method is more certain than its few thousand cells can show
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Learned:
 
     def join(self, logs: Mapping[str, np.ndarray]) -> np.ndarray:
         """The combination from the log probabilities of each method."""
-        views = {name: tempered(values, self.temperatures[name]) for name, values in logs.items()}
+        views = {name: doubted(values, self.temperatures[name]) for name, values in logs.items()}
         used = {name: self.weights[name] for name in views}
         return tempered(np.log(np.maximum(combine(views, used), 1e-13)), self.temperatures["combination"])
 
@@ -65,6 +66,11 @@ class HeldOut:
     logs: Mapping[str, np.ndarray]
     strangeness: np.ndarray
     folds: np.ndarray
+
+
+def doubted(log_probabilities: np.ndarray, temperature: float) -> np.ndarray:
+    """Calibrated probabilities of one method, none nearer to zero than a thousandth among all types."""
+    return (1 - _DOUBT) * tempered(log_probabilities, temperature) + _DOUBT / log_probabilities.shape[1]
 
 
 def make_folds(truth: np.ndarray, units: np.ndarray | None, n_folds: int = N_FOLDS, seed: int = 0) -> np.ndarray:
@@ -111,12 +117,13 @@ def hold_out(
 
 
 def learn(
-    cells: CellFeatures, truth: np.ndarray, n_classes: int, held: HeldOut, units: np.ndarray, method: str = "combination"
+    cells: CellFeatures, truth: np.ndarray, n_classes: int, held: HeldOut, units: np.ndarray,
+    method: str = "combination",
 ) -> Learned:  # fmt: skip
     """Weigh the methods by what they said of held-out cells, and fit each on all cells."""
     temperatures = {name: find_temperature(logs, truth) for name, logs in held.logs.items()}
-    views = {name: tempered(logs, temperatures[name]) for name, logs in held.logs.items()}
-    weights = weigh(views, truth, units).weights if method == "combination" else {method: 1.0}
+    views = {name: doubted(logs, temperatures[name]) for name, logs in held.logs.items()}
+    weights = weigh(views, truth, units, loss="log").weights if method == "combination" else {method: 1.0}
     used = {name: float(weight) for name, weight in weights.items()}
     joined = combine({name: views[name] for name in used}, used)
     temperatures["combination"] = find_temperature(np.log(np.maximum(joined, 1e-13)), truth)
@@ -129,16 +136,23 @@ def score(
 ) -> dict[str, Any]:
     """What was measured on held-out cells: each method, the combination against logistic regression, coverage."""
     n_classes = len(labels)
-    views = {name: tempered(logs, learned.temperatures[name]) for name, logs in held.logs.items()}
+    views = {name: doubted(logs, learned.temperatures[name]) for name, logs in held.logs.items()}
     joined = learned.join({name: held.logs[name] for name in learned.weights})
     found = {name: values.argmax(axis=1) for name, values in views.items()}
+    covered = measure_coverage([1 - joined, held.strangeness], truth, held.folds, coverage)
     scores: dict[str, Any] = {
         "methods": {"combination": score_labels(joined, truth)} | {n: score_labels(v, truth) for n, v in views.items()},
         "weights": dict(learned.weights),
-        "coverage": {"nominal": coverage} | measure_coverage([1 - joined, held.strangeness], truth, held.folds, coverage),
+        "coverage": {"nominal": coverage} | covered,
         "confusion": _confusion(truth, joined.argmax(axis=1), labels),
         "n_units": len(np.unique(units)),
     }  # fmt: skip
+    if len(learned.weights) > 1:
+        model = [name for name in learned.weights if name.startswith("model_")]
+        views = {name: views[name] for name in learned.weights}
+        whole = weigh(views, truth, units, loss="log")
+        scores["best"], scores["gain"] = whole.best, asdict(whole.gain)
+        scores["gain_of_model"] = asdict(gain_from(model, views, truth, units, loss="log"))
     if BASELINE in found:
         scores["against_logistic"] = compare_macro_f1(truth, joined.argmax(axis=1), found[BASELINE], units, n_classes)
     return scores
@@ -151,8 +165,7 @@ def calibrate(learned: Learned, held: HeldOut, truth: np.ndarray) -> tuple[Calib
 
 
 def learning_curve(
-    cells: CellFeatures, truth: np.ndarray, n_classes: int, units: np.ndarray | None, sizes: Sequence[int] = CURVE,
-    names: Sequence[str] = VIEWS, repeats: int = _CURVE_REPEATS,
+    cells: CellFeatures, truth: np.ndarray, n_classes: int, units: np.ndarray | None, names: Sequence[str] = VIEWS,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Macro-F1 on other cells (of other units where there are any) by the number of labels per type.
@@ -164,7 +177,7 @@ def learning_curve(
         regression (`genes_logistic`).
     """
     rows = []
-    for repeat in range(repeats):
+    for repeat in range(CURVE_REPEATS):
         rng = np.random.default_rng(repeat)
         folds = make_folds(truth, units, seed=repeat)
         test = np.flatnonzero(folds == repeat % (folds.max() + 1))
@@ -172,7 +185,7 @@ def learning_curve(
         test = test if len(test) <= _CURVE_CELLS else np.sort(rng.choice(test, _CURVE_CELLS, replace=False))
         order = rng.permutation(pool)
         there = cells.take(test)
-        for size in sizes:
+        for size in CURVE:
             few = np.concatenate([order[truth[order] == k][:size] for k in range(n_classes)])
             if len(few) < n_classes * size / 2:  # most types have fewer labels than that
                 continue
@@ -180,7 +193,7 @@ def learning_curve(
                 {"labels_per_type": size, "repeat": repeat}
                 | score_few(cells.take(few), truth[few], there, truth[test], n_classes, names)
             )
-        progress(repeat + 1, repeats)
+        progress(repeat + 1, CURVE_REPEATS)
     return rows
 
 
@@ -204,6 +217,4 @@ def score_few(
 def _confusion(truth: np.ndarray, found: np.ndarray, labels: Sequence[str]) -> dict[str, dict[str, int]]:
     table = np.zeros((len(labels), len(labels)), dtype=int)
     np.add.at(table, (truth, found), 1)
-    return {
-        name: {labels[j]: int(n) for j, n in enumerate(row) if n} for name, row in zip(labels, table, strict=True)
-    }
+    return {name: {labels[j]: int(n) for j, n in enumerate(row) if n} for name, row in zip(labels, table, strict=True)}

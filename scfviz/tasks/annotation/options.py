@@ -12,11 +12,11 @@ class AnnotationOptions(ModelOptions):
     """Options of an annotation."""
 
     reference: str | None = option(
-        None, kind="dataset", in_form=False,
+        None, kind="dataset",
         help="a labelled file, or the folder of a fitted classifier; the classifier that ships when left out",
     )  # fmt: skip
     label: str | None = option(
-        None, in_form=False,
+        None,
         help="column of obs with the types: of the reference, or of the file itself where no reference is given; found "
         "when left out",
     )  # fmt: skip
@@ -24,7 +24,9 @@ class AnnotationOptions(ModelOptions):
         None, kind="dataset", in_form=False, help="user-defined labels of the app for some of these cells, a .npz file"
     )
     unit: str | None = option(
-        None, in_form=False, help="column of the reference with donors or batches: what scores hold out; found when left out"
+        None,
+        in_form=False,
+        help="column of the reference with donors or batches: what scores hold out; found when left out",
     )
     method: str = option("combination", choices=METHODS, help="what the labels come from")
     coverage: float = option(

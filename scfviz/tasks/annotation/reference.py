@@ -21,7 +21,9 @@ MOST_TYPES = 500
 MOST_PER_TYPE, MOST_CELLS = 1_000, 20_000
 ONTOLOGY_COLUMNS = ("cell_type_ontology_term_id", "cell_ontology_id", "cell_ontology_term_id")
 _NO_LABEL = {"", "nan", "na", "none", "unlabelled", "unlabeled", "unknown", "unassigned", "undefined", "ambiguous"}
-_IS_UNIT = re.compile(r"donor|patient|individual|subject|batch|sample|library|replicate|orig\.?ident|dataset|chip", re.I)
+_IS_UNIT = re.compile(
+    r"donor|patient|individual|subject|batch|sample|library|replicate|orig\.?ident|dataset|chip", re.I
+)
 _IS_CELL = re.compile(r"barcode|cell_?id", re.I)
 
 
@@ -167,7 +169,9 @@ def read_labels(obs: "pd.DataFrame", column: str) -> np.ndarray:
             "Choose the column with the cell types.",
         )
     texts = values.astype(object).where(values.notna(), None)
-    return np.array([None if t is None or str(t).strip().lower() in _NO_LABEL else str(t).strip() for t in texts], object)
+    return np.array(
+        [None if t is None or str(t).strip().lower() in _NO_LABEL else str(t).strip() for t in texts], object
+    )
 
 
 def from_labels(
@@ -204,7 +208,9 @@ def from_labels(
         )
     notes = []
     if len(known) < len(names):
-        notes.append(f"{say}: {len(names) - len(known):,} of {len(names):,} cells have no label and are not learned from.")
+        notes.append(
+            f"{say}: {len(names) - len(known):,} of {len(names):,} cells have no label and are not learned from."
+        )
     if not enough.all():
         few = ", ".join(labels[~enough][:5])
         notes.append(f"{say}: types with fewer than {FEWEST_CELLS} cells are left out: {few}.")

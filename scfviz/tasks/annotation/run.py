@@ -1,4 +1,4 @@
-"""The task `annotation`: types of cells from a labelled reference, a fitted classifier or labelled cells of the same file.
+"""The task `annotation`: types of cells from a labelled file, a fitted classifier or labelled cells of the same file.
 
 Columns of `cells`: annotated_type, annotated_confidence, annotated_set, annotated_runner_up, annotated_credibility,
 annotated_cluster. Tables: `clusters` (see `clusters.describe_clusters`), and `scores` (probability of every type) where
@@ -33,7 +33,9 @@ def memory(options: dict[str, Any]) -> Need:
     info = checkpoint_info(options["checkpoint"])
     width = info.config.cell_embedding_width
     per_cell = 4 * width + 4 * 60 + 5 * 100 + 12 * 30 + 400
-    return Need(1.6e9 + 8 * info.n_parameters + 20_000 * 3 * 8 * width, per_cell, "The reference, embeddings and clusters")
+    return Need(
+        1.6e9 + 8 * info.n_parameters + 20_000 * 3 * 8 * width, per_cell, "The reference, embeddings and clusters"
+    )
 
 
 def run(cells: OpenedCells, options: AnnotationOptions, steps: Steps) -> Result:
@@ -219,8 +221,8 @@ def _notes(found: "CellAnnotation", given: "LabelledCells | None") -> list[str]:
         notes.append(f"{n_unknown:,} of {n_obs:,} cells are unlike every type of the reference and are called unknown.")
     if n_unknown > n_obs / 2:
         notes.append(
-            "More than half of the cells are unlike the reference: it may be of another tissue or another technique, and "
-            "the other labels deserve doubt too."
+            "More than half of the cells are unlike the reference: it may be of another tissue or technique, and the "
+            "other labels deserve doubt too."
         )
     if given is not None:
         notes.append(f"{len(given.rows):,} cells keep the label that they had; their confidence is 1.")
