@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from scfviz.data.normalise import COUNTS_PER_CELL
+from scfviz.tasks.enhancement.quantiles import count_quantile
 
 TYPICAL = np.log(1e-4)  # share of a gene at which the concentration is quoted
 CONCENTRATIONS = (np.log(1e-2), np.log(1e3))
@@ -46,10 +47,8 @@ def more_counts(quantile: float, size: np.ndarray, rate: np.ndarray, depth: np.n
     depth
         (n,) counts per cell that are added; below zero counts as zero.
     """
-    from scipy.stats import nbinom
-
     mean = size / rate * np.maximum(depth, 0.0)[:, None]
-    return np.maximum(nbinom.ppf(quantile, size, size / (size + np.maximum(mean, _SMALLEST))), 0.0)
+    return count_quantile(quantile, size, np.maximum(mean, _SMALLEST))
 
 
 def fit_views(
