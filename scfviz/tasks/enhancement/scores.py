@@ -11,8 +11,8 @@ gain and light of each gene), `curve` (correlation of raw counts by share of the
 Source: molecular cross-validation, Batson et al. 2019, doi:10.1101/786269.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,10 +21,10 @@ from scipy import sparse
 from scfviz.data.normalise import log_values
 from scfviz.errors import Stopped
 from scfviz.tasks.enhancement.correlations import Correlations, fit_depth_curve, fold_at, interval
+from scfviz.tasks.enhancement.invented import count_invented
 from scfviz.tasks.enhancement.lights import judge_genes
 from scfviz.tasks.enhancement.methods import (
     Neighbourhood,
-    Shares,
     combined,
     loss_of,
     shares_at_depth,
@@ -37,11 +37,12 @@ from scfviz.tasks.enhancement.options import CLUSTER_MEANS, COMBINATION, DATASET
 if TYPE_CHECKING:
     import pandas as pd
 
-    from scfviz.tasks.enhancement.compute import Expect
+    from scfviz.tasks.enhancement.compute import Expect, Weights
 
 GENE_MEANS = "gene means"
 MOST_CELLS = 3_000  # whose counts are split, a random sample of more
 N_SCORED, N_SCORED_BY_MODEL = 600, 240  # cells that are compared; fewer where a model must answer for each
+N_DRAWN_BY_MODEL = 120  # cells in which invented correlations are counted, where a model must answer
 # Cells with held-back counts of a gene, so that its correlation means something: the first that leaves 100 genes.
 FEWEST_CELLS = (20, 10, 5)
 FEWEST_GENES = 100
@@ -49,6 +50,8 @@ FEWEST_CORRELATION = 0.01  # of raw counts, below which no depth can be told
 MOST_GENES = 4_000  # that are compared, a random sample of more
 HELD_BACK = 0.1
 CURVE = (0.1, 0.2, 0.35, 0.6, 1.0)  # shares of the depth at which raw counts are compared
+
+_NO_FOLD = "The counts say too little about those held back to tell a fold: the cells are too few or too shallow."
 
 Progress = Callable[[int, int], None]
 
@@ -141,21 +144,37 @@ def judge(
     n_scored
         Cells that are compared; 600, or 240 with a model, when left out.
     """
+    n_scored = n_scored or (N_SCORED if expect is None else N_SCORED_BY_MODEL)
+    split = split_cells(counts, is_measured, fold, n_scored, seed)
+    if split is None:
+        return _cannot_tell(counts, names)
+    found = judge_split(split, expect, names, method=method, progress=progress, should_stop=should_stop)
+    sample = "" if len(split.rows) == counts.shape[0] else f", a random sample of {counts.shape[0]:,} cells"
+    note = (
+        f"The verdict compares {len(split.rows):,} cells and {int(split.counted.sum()):,} genes{sample}; a gene takes "
+        f"part with held-back counts in at least {split.fewest_cells} of these cells."
+    )
+    return replace(found, notes=(note, *found.notes))
+
+
+def judge_split(
+    split: Split, expect: "Expect | None", names: np.ndarray, *, method: str = COMBINATION,
+    progress: Progress = lambda done, total: None, should_stop: Callable[[], bool] = lambda: False,
+) -> Verdict:  # fmt: skip
+    """The same for counts that are split already; see `judge`."""
+    from scfviz.tasks.enhancement.compute import MODEL
 
     def step(number: int) -> None:
         if should_stop():
             raise Stopped
         progress(number, 6)
 
-    step(0)
-    n_scored = n_scored or (N_SCORED if expect is None else N_SCORED_BY_MODEL)
-    split = split_cells(counts, is_measured, fold, n_scored, seed)
-    if split is None:
-        return _cannot_tell(counts, names)
+    seed = split.seed
     step(1)
     n_neighbors, rank = tune(split.train, split.rows, split.genes, split.target / split.depth, seed=seed)
     step(2)
-    shares, about = predict_shares(split, expect, n_neighbors, rank)
+    methods = simple_methods(n_neighbors, rank)
+    shares, weights, clusters = predict_shares(split, methods, expect)
     step(4)
     test, test_depth = split.held_back()
     correlations = Correlations(test / test_depth[:, None], split.counted, seed=seed)
@@ -166,12 +185,18 @@ def judge(
         correlations.add(share, thinned)
     step(5)
     table = _compare(split, shares, correlations)
+    looked_at = split.rows[: N_SCORED if expect is None else N_DRAWN_BY_MODEL]
+    invented = count_invented(split, methods, weights, expect, clusters, looked_at)
+    for name in ("invented_per_1000", "false_positives"):
+        table[name] = [invented.get(method, {}).get(name, np.nan) for method in table["method"]]
     genes = judge_genes(split, names, shares, correlations, method if method in shares else DATASET_ALONE)
-    scores = _headline(table, genes, correlations, method) | about
+    scores = _headline(table, genes, correlations, method)
+    if COMBINATION in weights:
+        scores["weight_of_the_model"] = float(weights[COMBINATION].exponents[MODEL])
     scores |= {"cells_compared": len(split.rows), "genes_compared": int(split.counted.sum())}
     curve = _curve_table(correlations)
     step(6)
-    notes = _notes(split, counts)
+    notes = () if table["fold"].notna().any() else (_NO_FOLD,)
     return Verdict(scores, table, genes, curve, n_neighbors, rank, notes)
 
 
@@ -197,29 +222,35 @@ def split_cells(
     return Split(train, test, depth * fold, rows, genes, counted, fewest, is_measured, seed)
 
 
+def simple_methods(n_neighbors: int, rank: int) -> dict[str, tuple[str, int | None]]:
+    """Method of `Neighbourhood` by its public name, and the number that it takes."""
+    return {
+        INPUT: ("input", None),
+        GENE_MEANS: ("gene_means", None),
+        CLUSTER_MEANS: ("cluster_means", None),
+        NEIGHBORS: ("smooth", n_neighbors),
+        LOW_RANK: ("low_rank", rank),
+    }
+
+
 def predict_shares(
-    split: Split, expect: "Expect | None", n_neighbors: int, rank: int
-) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Shares of the compared genes that each method expects, and what the combination relied on."""
-    from scfviz.tasks.enhancement.compute import MODEL, Enhancer
+    split: Split, methods: Mapping[str, tuple[str, int | None]], expect: "Expect | None"
+) -> tuple[dict[str, np.ndarray], dict[str, "Weights"], np.ndarray]:
+    """Shares of the compared genes that each method expects, weights of the combinations, and clusters of all cells."""
+    from scfviz.tasks.enhancement.compute import Enhancer
 
     space = Neighbourhood(split.train, seed=split.seed)
-    methods: dict[str, Shares] = {
-        INPUT: space.input,
-        GENE_MEANS: space.gene_means,
-        CLUSTER_MEANS: space.cluster_means,
-        NEIGHBORS: space.smooth(n_neighbors),
-        LOW_RANK: space.low_rank(rank),
-    }
-    enhancer, about = Enhancer(split.train, split.is_measured, seed=split.seed), {}
+    found: dict[str, np.ndarray] = {}
+    for name, (kind, number) in methods.items():
+        method = getattr(space, kind)
+        found[name] = (method if number is None else method(number))(split.rows, split.genes)
+    enhancer, weights = Enhancer(split.train, split.is_measured, seed=split.seed), {}
     for name, view in {DATASET_ALONE: None, COMBINATION: expect}.items():
         if name == COMBINATION and expect is None:
             continue
-        weights = enhancer.learn(split.target, view)
-        methods[name] = combined(enhancer, split.target, weights, view)
-        if view is not None:
-            about["weight_of_the_model"] = float(weights.exponents[MODEL])
-    return {name: method(split.rows, split.genes) for name, method in methods.items()}, about
+        weights[name] = enhancer.learn(split.target, view)
+        found[name] = combined(enhancer, split.target, weights[name], view)(split.rows, split.genes)
+    return found, weights, space.clusters
 
 
 def thinned_shares(split: Split) -> list[tuple[float, np.ndarray]]:
@@ -246,12 +277,14 @@ def _compare(split: Split, shares: dict[str, np.ndarray], correlations: Correlat
     truth, seen = log_values(test, test_depth[:, None]), split.seen()
     depth, target = split.depth[split.rows], split.target[split.rows]
     means = np.asarray(split.train.sum(axis=0, dtype=np.float64)).ravel()[split.genes] / split.train.sum()
+    is_clear = interval(correlations.median(INPUT))[1] > FEWEST_CORRELATION
     rows = []
     for name, share in shares.items():
         at_depth = means[None] if name == GENE_MEANS else shares_at_depth(seen, share, depth, target)
         row: dict[str, Any] = {"method": name}
         of_row = dict(zip(_ends("correlation"), interval(correlations.median(name)), strict=True))
-        of_row |= dict(zip(_ends("fold"), np.exp(interval(np.log(_folds(correlations, name)))).tolist(), strict=True))
+        folds = np.exp(interval(np.log(_folds(correlations, name)))).tolist() if is_clear else [np.nan] * 3
+        of_row |= dict(zip(_ends("fold"), folds, strict=True))
         row |= of_row
         row["poisson_loss"] = float(loss_of(np.broadcast_to(at_depth, test.shape), means, test, test_depth).mean())
         values = values_at_depth(seen, share, depth, target).astype(np.float64)
@@ -282,7 +315,7 @@ def _headline(
     gains |= {"gain_by_the_model": (COMBINATION, DATASET_ALONE)} if COMBINATION in by_name.index else {}
     for name, pair in gains.items():
         scores |= dict(zip(_ends(name), interval(correlations.gain(*pair)), strict=True))
-    return scores
+    return {name: value for name, value in scores.items() if isinstance(value, str) or np.isfinite(value)}
 
 
 def _ends(name: str) -> tuple[str, str, str]:
@@ -294,15 +327,6 @@ def _curve_table(correlations: Correlations) -> "pd.DataFrame":
 
     rows = [(share, *interval(correlations.median(share))) for share in CURVE]
     return pd.DataFrame(rows, columns=["share_of_depth", "correlation", "correlation_low", "correlation_high"])
-
-
-def _notes(split: Split, counts: sparse.csr_matrix) -> tuple[str, ...]:
-    compared = f"{len(split.rows):,} cells and {int(split.counted.sum()):,} genes"
-    sample = "" if len(split.rows) == counts.shape[0] else f", a random sample of {counts.shape[0]:,} cells"
-    return (
-        f"The verdict compares {compared}{sample}; a gene takes part with held-back counts in at least "
-        f"{split.fewest_cells} of these cells.",
-    )
 
 
 def _cannot_tell(counts: sparse.csr_matrix, names: np.ndarray) -> Verdict:

@@ -1,0 +1,167 @@
+"""How well each method of the task `enhancement` predicts counts that were held back, on real datasets.
+
+Usage: python benchmarks/enhancement.py [--cells 300] [--compared 150] [--seeds 5] [--only mcv,mixtures,thinning]
+[--datasets A,B] [--out benchmarks/results]
+
+`mcv`: molecular cross-validation, a tenth of the counts held back. `thinning`: 1, 5, 10, 20 and 50 % of the counts are
+left, and the rest is what the predictions are compared with; without the model. `mixtures`: wells with 3.75 and 7.5 pg
+of an RNA mixture (scmix_rnamix), compared with the mean of the wells with 30 pg of the same mixture. No cell was in
+pretraining of the checkpoint that ships: the datasets are those of the evaluation, and cells that a training set holds
+too are left out. Every method sees the same cells; numbers of neighbours and ranks are tuned on a tenth of what is
+seen. What is done is kept after each dataset and seed, so that a run that is cut short loses nothing and goes on.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+
+from scfviz.data.open import open_dataset
+from scfviz.model.checkpoint import default_checkpoint, load_checkpoint
+from scfviz.tasks.enhancement.compute import Enhancer, expect_expression, read_counts
+from scfviz.tasks.enhancement.methods import (
+    Neighbourhood,
+    combined,
+    shares_at_depth,
+    split_counts,
+    tune,
+)
+from scfviz.tasks.enhancement.options import COMBINATION, DATASET_ALONE
+from scfviz.tasks.enhancement.scores import FEWEST_CELLS, FEWEST_GENES, Split, judge, judge_split, simple_methods
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "evaluation"
+DATASETS = (
+    "pbmc3k zheng_facs_pbmc scmix_singlecell geact_celllines oligodendroglioma_184 hao_tcells_600 treg_tconv_1749 "
+    "pc9_erlotinib_day11 baron_pancreas_cider geact_fetal_bronchus_marrow kang_ifnb_2800 darmanis_brain_466 "
+    "breast_komen_gtex_260"
+).split()
+FRACTIONS = (0.01, 0.05, 0.1, 0.2, 0.5)
+FOLD = 5.0
+
+
+def read(name: str, n_cells: int, seed: int, genes: np.ndarray):
+    """Counts of a random sample of the cells, and which genes are measured."""
+    aligned = open_dataset(str(SHARED / f"{name}.h5ad")).align(genes)
+    is_seen = np.zeros(aligned.n_obs, dtype=bool)
+    for column in aligned.obs:
+        if str(column).startswith("also_in_"):
+            is_seen |= aligned.obs[column].astype(str).isin(["True", "true", "1"]).to_numpy()
+    free = np.flatnonzero(~is_seen & (np.asarray(aligned.total_counts) > 0))
+    chosen = np.sort(np.random.default_rng((seed, 9)).permutation(free)[:n_cells])
+    part = aligned.subset(chosen)
+    return read_counts(part), np.asarray(part.is_measured), part.obs
+
+
+def table_of(verdict) -> dict:
+    """Scores and methods as plain values."""
+    rows = verdict.methods.replace({np.nan: None}).to_dict("records")
+    return {"scores": verdict.scores, "methods": rows, "n_neighbors": verdict.n_neighbors, "rank": verdict.rank}
+
+
+def run_mcv(name: str, seed: int, args: argparse.Namespace, model) -> dict:
+    """Molecular cross-validation of one sample of a dataset."""
+    counts, is_measured, _ = read(name, args.cells, seed, model.genes)
+    expect = expect_expression(model)
+    fold = np.full(counts.shape[0], FOLD)
+    names = np.asarray(model.genes)
+    return table_of(judge(counts, is_measured, fold, expect, names, seed=seed, n_scored=args.compared))
+
+
+def run_thinning(name: str, seed: int, args: argparse.Namespace, model, fraction: float) -> dict:
+    """A fraction of the counts is seen, the rest is the truth; the depth asked for is that of all."""
+    counts, is_measured, _ = read(name, args.cells, seed, model.genes)
+    rest, seen = split_counts(counts, fraction, np.random.default_rng((seed, round(1e4 * fraction))))
+    kept = np.flatnonzero((np.diff(seen.indptr) > 0) & (np.diff(rest.indptr) > 0))
+    seen, rest = seen[kept], rest[kept]
+    n_cells = np.bincount(seen.indices, minlength=len(is_measured)) * is_measured
+    genes = np.flatnonzero((n_cells >= FEWEST_CELLS[-1]) & (np.bincount(rest.indices, minlength=len(n_cells)) > 0))
+    fewest = next((n for n in FEWEST_CELLS if (n_cells[genes] >= n).sum() >= FEWEST_GENES), FEWEST_CELLS[-1])
+    if len(genes) < FEWEST_CELLS[-1]:
+        return {"skipped": f"{len(genes)} genes are left"}
+    target = np.asarray((seen + rest).sum(axis=1, dtype=np.float64)).ravel()
+    rows = np.arange(len(kept))[: args.compared]
+    split = Split(seen, rest, target, rows, genes, n_cells[genes] >= fewest, fewest, is_measured, seed)
+    return table_of(judge_split(split, None, np.asarray(model.genes), method=DATASET_ALONE))
+
+
+def run_mixtures(seed: int, model) -> dict:
+    """Correlation per gene of wells with little RNA with the mean of deep wells of the same mixture, by method."""
+    counts, is_measured, obs = read("scmix_rnamix", 10_000, seed, model.genes)
+    amount = obs["mRNA_amount"].to_numpy(float)
+    mixture = obs[["batch", "H1975_prop", "H2228_prop", "HCC827_prop"]].astype(str).agg(" ".join, axis=1).to_numpy()
+    little, deep = np.flatnonzero(amount < 10), amount == 30
+    totals = np.asarray(counts.sum(axis=1, dtype=np.float64)).ravel()
+    means = {
+        name: np.asarray(counts[deep & (mixture == name)].sum(axis=0, dtype=np.float64)).ravel()
+        / totals[deep & (mixture == name)].sum()
+        for name in np.unique(mixture[deep])
+    }
+    known = np.array([name in means for name in mixture])
+    known_little = little[known[little]]
+    seen = counts[little]  # the deep wells are the truth: no method sees them
+    place = np.flatnonzero(known[little])
+    truth = np.stack([means[mixture[row]] for row in known_little])
+    n_cells = np.bincount(seen.indices, minlength=len(is_measured)) * is_measured
+    genes = np.flatnonzero((n_cells >= FEWEST_CELLS[0]) & (truth.std(axis=0) > 0))
+    enhancer = Enhancer(seen, is_measured, seed=seed)
+    target = enhancer.totals * FOLD
+    n_neighbors, rank = tune(seen, place, genes, np.full(len(little), FOLD), seed=seed)
+    space = Neighbourhood(seen, seed=seed)
+    shares = {}
+    for name, (kind, number) in simple_methods(n_neighbors, rank).items():
+        method = getattr(space, kind)
+        shares[name] = method if number is None else method(number)
+    for name, expect in ((DATASET_ALONE, None), (COMBINATION, expect_expression(model))):
+        shares[name] = combined(enhancer, target, enhancer.learn(target, expect), expect)
+    own = seen[place][:, genes].toarray().astype(np.float64)
+    found = {"wells": len(place), "genes": len(genes), "mixtures": len(np.unique(mixture[known_little]))}
+    by_method = {}
+    for name, method in shares.items():
+        guess = shares_at_depth(own, method(place, genes), enhancer.totals[place], target[place])
+        one, other = guess - guess.mean(axis=0), truth[:, genes] - truth[:, genes].mean(axis=0)
+        spread = np.sqrt((one**2).sum(axis=0) * (other**2).sum(axis=0))
+        values = np.divide((one * other).sum(axis=0), spread, out=np.zeros(len(genes)), where=spread > 0)
+        by_method[name] = {"median_correlation": float(np.median(values)), "mean_correlation": float(values.mean())}
+    return found | {"methods": by_method}
+
+
+def main() -> None:
+    """Run what is not done yet; results are written after each piece."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cells", type=int, default=300)
+    parser.add_argument("--compared", type=int, default=150)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--only", default="mcv,mixtures,thinning")
+    parser.add_argument("--datasets", default=",".join(DATASETS))
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    args = parser.parse_args()
+    path = args.out / "enhancement.json"
+    result = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"runs": {}}
+    result["cells"], result["compared"], result["fold_asked_for"] = args.cells, args.compared, FOLD
+    model = load_checkpoint(default_checkpoint())
+    for kind in args.only.split(","):
+        for seed in range(args.seeds):
+            jobs = {}
+            if kind == "mixtures":
+                jobs = {f"mixtures/scmix_rnamix/{seed}": lambda seed=seed: run_mixtures(seed, model)}
+            for name in args.datasets.split(",") if kind != "mixtures" else ():
+                if kind == "mcv":
+                    jobs[f"mcv/{name}/{seed}"] = lambda name=name, seed=seed: run_mcv(name, seed, args, model)
+                for fraction in FRACTIONS if kind == "thinning" else ():
+                    jobs[f"thinning {100 * fraction:g} %/{name}/{seed}"] = (
+                        lambda name=name, seed=seed, fraction=fraction: run_thinning(name, seed, args, model, fraction)
+                    )
+            for key, job in jobs.items():
+                if key in result["runs"]:
+                    continue
+                start = time.process_time()
+                result["runs"][key] = job() | {"cpu_s": 0.0}
+                result["runs"][key]["cpu_s"] = round(time.process_time() - start, 1)
+                path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+                print(key, result["runs"][key].get("scores", {}).get("effective_fold"), flush=True)
+
+
+if __name__ == "__main__":
+    main()
