@@ -12,7 +12,7 @@ from scfviz.__main__ import main
 from scfviz.data import matrix
 from scfviz.data.align import align_genes
 from scfviz.errors import DatasetError, GeneError, OptionError
-from scfviz.tasks.mapping import compute, labels, lisi, neighbors, scores, search, spaces
+from scfviz.tasks.mapping import compute, labels, lisi, neighbors, power, scores, search, spaces
 from scfviz.tasks.mapping.labels import NO_COUNTERPART, read_labels
 
 N_REFERENCE, N_QUERY = 150, 60
@@ -183,6 +183,49 @@ def test_a_place_is_where_most_neighbours_lie_not_between_islands():
     assert (placed <= 1).all() and (placed >= 0).all()
     lost = search.Look(np.ones((1, 1)), np.zeros(1), np.array([[4, 4]]), np.full((1, 2), 0.5))
     assert np.isnan(search.place_cells(lost, picture)).all()
+
+
+def test_power_says_which_missing_type_would_be_noticed_and_from_how_many_cells(both, model):
+    query, reference = (align_genes(cells) for cells in both)
+    pair = compute.pair_cells(query, reference, read_labels(reference.obs))
+    embedding = (
+        np.random.default_rng(0).normal(size=(N_REFERENCE, 8)).astype(np.float32)
+    )  # of a model that sees nothing
+    table = power.measure_power(pair, embedding, {"pca": 1.0}).set_index("label")
+    assert set(table.index) == set(GROUPS) and (table["auroc"] > 0.9).all()
+    assert (table["auroc_pca"] == table["auroc"]).all() and (abs(table["auroc_model"] - 0.5) < 0.2).all()
+    assert all(table.loc[name, "taken_for"] in set(GROUPS) - {name} for name in GROUPS)
+    size, n_noticed = power.missing_type_size(table)
+    assert size <= 20 and n_noticed == 3
+
+
+def test_the_size_from_which_a_type_is_noticed_follows_from_two_shares():
+    from scipy.stats import binom
+
+    sizes = [power.noticed_from(detected, 0.05) for detected in (1.0, 0.5, 0.2, 0.1)]
+    assert sizes == sorted(sizes) and sizes[0] == 2 and sizes[-1] > 100
+    needed = binom.isf(0.01, sizes[1], 0.05) + 1
+    assert binom.sf(needed - 1, sizes[1], 0.5) >= 0.8 and binom.sf(needed - 1, sizes[1], 0.05) <= 0.01
+    assert power.noticed_from(0.05, 0.05) is None and power.noticed_from(0.0, 0.05) is None
+
+
+def test_distances_of_cells_like_the_reference_keep_the_false_rate(both):
+    """Cells that helped to learn a space lie farther out in it: judged by them, nothing was ever new."""
+    rng = np.random.default_rng(0)
+    cells = make_cells(600, depth=600.0, seed=3)
+    query, reference = (align_genes(cells[rows].copy()) for rows in (slice(0, 300), slice(300, 600)))
+    pair = compute.pair_cells(query, reference, read_labels(reference.obs))
+    nothing = [rng.normal(size=(300, 4)).astype(np.float32) for _ in range(2)]
+    fitted = compute.fit_reference(pair, nothing[0], space="pca")
+    mapped = compute.map_points(fitted, fitted.spaces.project(pair.query, nothing[1]), np.zeros((300, 2)), shift=False)
+    assert 0.02 < (mapped.p_value < 0.05).mean() < 0.1
+
+
+def test_exchanged_genes_keep_depth_and_sparsity(both):
+    counts = next(align_genes(both[0]).blocks())[1]
+    moved = power.exchange_genes(counts)
+    assert (moved.sum(axis=1) == counts.sum(axis=1)).all() and moved.nnz == counts.nnz
+    assert (moved != counts).nnz > counts.nnz / 2
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,17 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy import sparse
 
 from scfviz.errors import DatasetError, GeneError, OptionError
-from scfviz.tasks.mapping.labels import FEWEST_CELLS, NO_COUNTERPART, UNDECIDED, ReferenceLabels, read_labels
+from scfviz.tasks.mapping.labels import (
+    FEWEST_CELLS,
+    NO_COUNTERPART,
+    UNDECIDED,
+    ReferenceLabels,
+    read_labels,
+    sample_labels,
+)
 from scfviz.tasks.mapping.search import Look, ReferenceSearch, combine_scores, p_values, place_cells
 from scfviz.tasks.mapping.spaces import SPACES, JointSpaces, Points, log_counts
 from scfviz.tasks.views import Gain, ViewWeights, combine, gain_from, weigh
@@ -18,6 +26,7 @@ if TYPE_CHECKING:
 
 FEWEST_GENES, FEW_GENES = 50, 1_000
 LEAST_PROBABILITY = 0.5  # of a label; below it a cell is undecided
+N_FOLDS, MOST_HELD_OUT = 5, 4_000
 _ROWS = 10_000  # cells of the query at a time
 Progress = Callable[[int, int], None]
 
@@ -50,6 +59,25 @@ class Pair:
 
 
 @dataclass(frozen=True)
+class HeldOut:
+    """What a reference says of its own cells in spaces that were learned without them, fold by fold.
+
+    A cell that helped to learn a space lies farther out in it than one that did not: distances of the one say nothing
+    about the other (`benchmarks/NOTES.md`).
+
+    Attributes
+    ----------
+    codes
+        int (n,): labels of the cells; of a large reference a sample.
+    looks
+        By space, rows as in `codes`.
+    """
+
+    codes: np.ndarray
+    looks: Mapping[str, Look]
+
+
+@dataclass(frozen=True)
 class FittedReference:
     """A reference that cells can be mapped onto.
 
@@ -61,9 +89,10 @@ class FittedReference:
         Its neighbours, by space.
     labels
         Of its cells.
+    held_out
+        What it says of its own cells.
     weights, gain
-        What each space is worth for its labels (each cell judged by the others), and what the model adds to the
-        principal components.
+        What each space is worth for its labels, and what the model adds to the principal components.
     used
         Weight of each space in the answer: as learned, or 1 for the one that was chosen.
     """
@@ -72,14 +101,15 @@ class FittedReference:
     points: Points
     searches: Mapping[str, ReferenceSearch]
     labels: ReferenceLabels
+    held_out: HeldOut
     weights: ViewWeights
     gain: Gain
     used: Mapping[str, float]
 
     @property
     def own_scores(self) -> np.ndarray:
-        """How far each of its cells lies from the others, float64 (n_reference,); see `Look.score`."""
-        return combine_scores({name: search.held_out for name, search in self.searches.items()}, self.used)
+        """How far its own cells lie from the others, float64 (n,); see `Look.score` and `HeldOut`."""
+        return combine_scores(self.held_out.looks, self.used)
 
     @property
     def main(self) -> str:
@@ -250,31 +280,38 @@ def fit_reference(
     """
     if space not in (*SPACES, "combination"):
         raise OptionError(f"There is no space '{space}'.", f"One of: combination, {', '.join(SPACES)}.", "Choose one.")
-    values = log_counts(pair.reference)
+    values, labels = log_counts(pair.reference), pair.labels
     spaces = JointSpaces(seed=seed).fit(values, embedding)
     points = spaces.transform(values, embedding)
-    return search_reference(spaces, points, pair.labels, space=space, n_neighbors=n_neighbors)
+    searches = search_spaces(points, labels.codes, len(labels.names), n_neighbors)
+    held_out = _hold_out(values, embedding, labels, n_neighbors, seed)
+    views = {name: look.probabilities for name, look in held_out.looks.items()}
+    cells = np.arange(len(held_out.codes))
+    weights = weigh(views, held_out.codes, cells, loss="log", seed=seed)
+    gain = gain_from(("model", "both"), views, held_out.codes, cells, loss="log", seed=seed)
+    used = weights.weights if space == "combination" else {name: float(name == space) for name in SPACES}
+    return FittedReference(spaces, points, searches, labels, held_out, weights, gain, used)
 
 
-def search_reference(
-    spaces: JointSpaces,
-    points: Points,
-    labels: ReferenceLabels,
-    *,
-    space: str = "combination",
-    n_neighbors: int = 15,
-    used: Mapping[str, float] | None = None,
-) -> FittedReference:
-    """Neighbours of a reference in its spaces, and what each space is worth; `used` gives the weights where known."""
-    n_labels = len(labels.names)
-    searches = {name: ReferenceSearch(points[name], labels.codes, n_labels, n_neighbors) for name in SPACES}
-    views = {name: search.held_out.probabilities for name, search in searches.items()}
-    cells = np.arange(len(points))
-    weights = weigh(views, labels.codes, cells, loss="log")
-    gain = gain_from(("model", "both"), views, labels.codes, cells, loss="log")
-    if used is None:
-        used = weights.weights if space == "combination" else {name: float(name == space) for name in SPACES}
-    return FittedReference(spaces, points, searches, labels, weights, gain, used)
+def search_spaces(points: Points, codes: np.ndarray, n_labels: int, n_neighbors: int) -> dict[str, ReferenceSearch]:
+    """Neighbours of a reference in each of its spaces."""
+    return {name: ReferenceSearch(points[name], codes, n_labels, n_neighbors) for name in SPACES}
+
+
+def _hold_out(
+    values: sparse.csr_matrix, embedding: np.ndarray, labels: ReferenceLabels, n_neighbors: int, seed: int
+) -> HeldOut:
+    rows = sample_labels(labels.codes, MOST_HELD_OUT, seed)
+    folds = np.array_split(np.random.default_rng(seed).permutation(rows), N_FOLDS)
+    looks: dict[str, list[Look]] = {name: [] for name in SPACES}
+    for fold in folds:
+        rest = np.sort(np.setdiff1d(rows, fold))
+        spaces = JointSpaces(seed=seed).fit(values[rest], embedding[rest])
+        own, other = (spaces.transform(values[cells], embedding[cells]) for cells in (rest, fold))
+        for name, search in search_spaces(own, labels.codes[rest], len(labels.names), n_neighbors).items():
+            looks[name].append(search.look(other[name]))
+    joined = {name: Look.join(parts) for name, parts in looks.items()}
+    return HeldOut(labels.codes[np.concatenate(folds)], joined)
 
 
 def map_points(

@@ -110,6 +110,18 @@ def find_column(obs: "pd.DataFrame") -> str:
     return likely[0]
 
 
+def sample_labels(codes: np.ndarray, most: int, seed: int, *, at_least: int = 50) -> np.ndarray:
+    """About so many cells, each label with its share and at least so many where it has them; ascending positions."""
+    if len(codes) <= most:
+        return np.arange(len(codes))
+    rng, found = np.random.default_rng(seed), []
+    for code in np.unique(codes):
+        mine = np.flatnonzero(codes == code)
+        size = min(len(mine), max(at_least, round(most * len(mine) / len(codes))))
+        found.append(rng.choice(mine, size, replace=False))
+    return np.sort(np.concatenate(found))
+
+
 def _is_measured_in_numbers(values: "pd.Series") -> bool:
     from pandas.api.types import is_bool_dtype, is_float_dtype, is_integer_dtype
 

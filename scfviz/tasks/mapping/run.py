@@ -3,8 +3,8 @@
 Arrays: `umap_mapping` (n_kept, 2) float32, places on the reference's picture; `mapping` (n_kept, D) float32, the joint
 space; `reference_map` (n_reference, 2) float32 and `reference_codes` int32, picture and labels of the reference.
 Columns of `cells`: mapped_label, mapped_nearest, mapped_runner_up, mapped_probability, mapped_distance,
-mapped_p_value, mapped_mixing, mapped_cluster. Tables: `clusters`, `flow`, `spaces`, `reference_labels`. Scores: what
-the model adds, distance, fidelity of the picture.
+mapped_p_value, mapped_mixing, mapped_cluster. Tables: `clusters`, `flow`, `spaces`, `reference_labels`,
+`power`. Scores: what the model adds, novelty, the control, fidelity of the picture.
 """
 
 from dataclasses import dataclass, replace
@@ -25,8 +25,9 @@ from scfviz.tasks.mapping.compute import (
     pair_cells,
     spread_mapping,
 )
-from scfviz.tasks.mapping.labels import ReferenceLabels, read_labels
+from scfviz.tasks.mapping.labels import ReferenceLabels, read_labels, sample_labels
 from scfviz.tasks.mapping.options import MappingOptions
+from scfviz.tasks.mapping.power import measure_power, missing_type_size, run_control
 from scfviz.tasks.result import Result
 from scfviz.tasks.run import OpenedCells
 from scfviz.tasks.steps import Steps
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from scfviz.data.open import OpenDataset
 
 READING, EMBEDDING_REFERENCE = "Reading and checking the reference", "Embedding the reference with the model"
+POWER = "Leaving every label out of the reference"
 EMBEDDING_QUERY, MAPPING = "Embedding the cells with the model", "Mapping the cells"
 OWN_MAP = "X_umap"  # of a reference: its picture where it has one
 
@@ -93,11 +95,24 @@ def run(cells: OpenedCells, options: MappingOptions, steps: Steps) -> Result:
         )  # fmt: skip
     with steps.step(0.8, "Scoring the mapping"):
         result = _collect(cells, options, pair, fitted, part)
+    with steps.step(0.84, POWER):
+        power = measure_power(
+            pair, of_reference.values, fitted.used, n_neighbors=options.n_neighbors, false_rate=options.false_rate,
+            seed=options.seed, progress=steps.progress(0.84, 0.95),
+        )  # fmt: skip
+    with steps.step(0.95, "Mapping cells of no tissue"):
+        control = run_control(
+            pair, fitted, cells.model, false_rate=options.false_rate, shift=options.shift,
+            precision=options.precision, device=options.device, seed=options.seed,
+        )  # fmt: skip
     notes = (*reference.notes, *pair.notes, *result.notes)
     arrays = dict(result.arrays) | {
         "reference_map": picture[pair.reference_rows],
         "reference_codes": pair.labels.codes.astype(np.int32),
     }
+    result = replace(
+        result, tables=dict(result.tables) | {"power": power}, scores=dict(result.scores) | _novelty(power, control)
+    )
     about = {"provenance": of_query.provenance | _describe_reference(options, reference, pair, fitted, part)}
     return replace(result, kept=cells.kept, arrays=arrays, notes=notes, report=about)
 
@@ -141,7 +156,7 @@ def _open_reference(cells: OpenedCells, options: MappingOptions) -> _Reference:
         n_missing = int((labels.codes == len(labels.names) - 1).sum())
         notes.append(f"{n_missing:,} cells of the reference have no label; they answer 'missing'.")
     if aligned.n_obs > options.most_reference_cells:
-        rows = _sample(labels.codes, options.most_reference_cells, options.seed)
+        rows = sample_labels(labels.codes, options.most_reference_cells, options.seed)
         notes.append(f"Of the reference's {aligned.n_obs:,} cells {len(rows):,} are used, every label with its share.")
         aligned, labels = aligned.subset(rows), labels.take(rows)
         picture = None if picture is None else picture[rows]
@@ -157,16 +172,6 @@ def _own_picture(opened: "OpenDataset", n_obs: int) -> np.ndarray | None:
         return None
     picture = picture.astype(np.float32)
     return picture if np.isfinite(picture).all(axis=1).mean() > 0.9 else None
-
-
-def _sample(codes: np.ndarray, most: int, seed: int) -> np.ndarray:
-    """About so many cells, each label with its share and at least fifty where it has them; ascending."""
-    rng, found = np.random.default_rng(seed), []
-    for code in np.unique(codes):
-        mine = np.flatnonzero(codes == code)
-        size = min(len(mine), max(50, round(most * len(mine) / len(codes))))
-        found.append(rng.choice(mine, size, replace=False))
-    return np.sort(np.concatenate(found))
 
 
 def _embed(
@@ -242,6 +247,14 @@ def _scores(
         "transfer_f1": None if truth is None else scores.transfer_f1(truth, found.nearest, fitted.labels.names),
     }
     return {name: value for name, value in numbers.items() if value is not None and np.isfinite(value)}
+
+
+def _novelty(power: "pd.DataFrame", control: float) -> dict[str, float]:
+    size, n_noticed = missing_type_size(power)
+    found = {"control_no_counterpart": control, "n_labels_left_out": len(power), "n_labels_noticed": n_noticed}
+    if len(power):
+        found |= {"novelty_auroc": float(power["auroc"].mean()), "novelty_auroc_pca": float(power["auroc_pca"].mean())}
+    return found if size is None else found | {"noticed_from": size}
 
 
 def _own_labels(obs: "pd.DataFrame", labels: ReferenceLabels) -> np.ndarray | None:

@@ -56,14 +56,14 @@ def score_spaces(fitted: FittedReference, found: CellMapping, truth: np.ndarray 
     for name in SPACES:
         points = np.concatenate([fitted.points[name][own], found.points[name][other]])
         mixed = score_mixing(points, batches, np.concatenate([names[codes[own]], types[other]]).astype(str))
-        held_out = names[fitted.searches[name].held_out.probabilities.argmax(axis=1)]
+        held_out = names[fitted.held_out.looks[name].probabilities.argmax(axis=1)]
         rows.append(
             {
                 "space": name,
                 "title": TITLES[name],
                 "weight": fitted.weights.weights[name],
                 "log_loss_reference": fitted.weights.losses[name],
-                "f1_reference": macro_f1(names[codes], held_out),
+                "f1_reference": macro_f1(names[fitted.held_out.codes], held_out),
                 "f1_query": None if truth is None else transfer_f1(truth, found.by_space[name], fitted.labels.names),
                 "ilisi": mixed["ilisi"],
                 "clisi": mixed["clisi"],

@@ -1,8 +1,7 @@
 """What a reference says of cells: labels by their neighbours, and how far they lie, judged by the reference itself."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
@@ -32,6 +31,14 @@ class Look:
     numbers: np.ndarray
     weights: np.ndarray
 
+    @staticmethod
+    def join(parts: Sequence["Look"]) -> "Look":
+        """Looks at several sets of cells as one; neighbours are dropped, for each set has a reference of its own."""
+        probabilities, score = (
+            np.concatenate([getattr(part, name) for part in parts]) for name in ("probabilities", "score")
+        )
+        return Look(probabilities, score, np.empty((len(score), 0), np.int64), np.empty((len(score), 0)))
+
 
 class ReferenceSearch:
     """The reference in one space.
@@ -50,26 +57,19 @@ class ReferenceSearch:
 
     def __init__(self, points: np.ndarray, codes: np.ndarray, n_labels: int, k: int):
         self._search, self._codes, self._n_labels, self._k = NeighborSearch(points), codes, n_labels, k
-        self._found = self._search.nearest(points, k, own=np.arange(len(points)))
-        self.distance = np.maximum(self._found[1].mean(axis=1), _TINY)  # of each cell to its own neighbours
-
-    @cached_property
-    def held_out(self) -> Look:
-        """What the reference says of its own cells, each left out in its turn."""
-        return self._judge(*self._found)
+        distances = self._search.nearest(points, k, own=np.arange(len(points)))[1]
+        self._distance = np.maximum(distances.mean(axis=1), _TINY)  # of each cell to its own neighbours
 
     def look(self, points: np.ndarray) -> Look:
         """What it says of other cells, (n, D)."""
-        return self._judge(*self._search.nearest(points, self._k))
-
-    def _judge(self, numbers: np.ndarray, distances: np.ndarray) -> Look:
+        numbers, distances = self._search.nearest(points, self._k)
         width = np.maximum(distances[:, -1:], _TINY)
         weights = np.exp(-((distances / width) ** 2))
         votes = np.full((len(numbers), self._n_labels), _SMOOTH / self._n_labels)
         rows = np.repeat(np.arange(len(numbers)), numbers.shape[1])
         np.add.at(votes, (rows, self._codes[numbers].ravel()), weights.ravel())
         weights = weights / weights.sum(axis=1, keepdims=True)
-        around = (weights * np.log(self.distance[numbers])).sum(axis=1)
+        around = (weights * np.log(self._distance[numbers])).sum(axis=1)
         score = np.log(np.maximum(distances.mean(axis=1), _TINY)) - around
         return Look(votes / votes.sum(axis=1, keepdims=True), score, numbers, weights)
 
@@ -87,7 +87,7 @@ def p_values(scores: np.ndarray, own: np.ndarray) -> np.ndarray:
     scores
         (n,) of the cells.
     own
-        (n_reference,) of the reference's cells, each left out in its turn.
+        (n_reference,) of the reference's cells, projected into spaces that were learned without them.
     """
     ordered = np.sort(own)
     return (1 + len(ordered) - np.searchsorted(ordered, scores, side="left")) / (len(ordered) + 1)

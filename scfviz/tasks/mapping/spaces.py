@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 SPACES = ("pca", "model", "both")
 TITLES = {"pca": "PCA projection", "model": "scFoundation", "both": "Both side by side"}
+N_COMPS = 20  # more are noise of the cells that they were learned on
 MOST_CELLS_FOR_SHIFT, MUTUAL_NEIGHBORS, SHIFT_ROUNDS = 4_000, 10, 3
 CELLS_OF_A_SHIFT = 20.0  # a shift that rests on so many pairs is believed by half
 
@@ -37,7 +38,7 @@ class JointSpaces:
     """
 
     def __init__(self, seed: int = 0):
-        self._pca, self._joint, self.n_components = VariableGenePca(seed=seed), JointEmbedding(), 0
+        self._pca, self._joint, self.n_components = VariableGenePca(n_comps=N_COMPS, seed=seed), JointEmbedding(), 0
 
     def fit(self, values: sparse.csr_matrix, embedding: np.ndarray) -> "JointSpaces":
         """Learn from the reference.

@@ -30,7 +30,7 @@ def show(task: Task, job: JobStatus, source: sources.Source) -> None:
             st.dataframe(table.head(MAX_ROWS), hide_index=True)
             if len(table) > MAX_ROWS:
                 st.caption(f"{MAX_ROWS:,} of {plural(len(table), 'row')}; the file has all.")
-    _show_downloads(task, result, source)
+    show_downloads(task, result, source)
 
 
 def show_facts(task: Task, result: Result) -> None:
@@ -106,7 +106,8 @@ def _show_scores(result: Result) -> None:
                 st.metric(name.replace("_", " ").capitalize(), f"{value:,.3g}")
 
 
-def _show_downloads(task: Task, result: Result, source: sources.Source) -> None:
+def show_downloads(task: Task, result: Result, source: sources.Source) -> None:
+    """A card with the tables of a result as CSV, and the user's file with the result as h5ad."""
     stem = Path(source.title).name.split(".")[0] or "cells"
     with st.container(border=True, key="card-downloads"):
         st.markdown("#### Download")
