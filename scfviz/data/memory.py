@@ -8,11 +8,27 @@ _GROUP = Path("/sys/fs/cgroup")
 
 @dataclass(frozen=True)
 class Need:
-    """Bytes that a computation takes: those that it always takes, those of each cell, and what holds them."""
+    """Bytes that a computation takes.
+
+    `fixed` always, `per_cell` for each cell, `what` holds them; `batch` for what is computed at once, in full from
+    `batch_cells` cells on.
+    """
 
     fixed: float
     per_cell: float
     what: str
+    batch: float = 0.0
+    batch_cells: int = 1
+
+    def of(self, n_obs: int) -> float:
+        """Bytes at the peak, for so many cells."""
+        return self.fixed + self.per_cell * n_obs + self.batch * min(n_obs / self.batch_cells, 1.0)
+
+    def fitting(self, n_bytes: float) -> int:
+        """The most cells that so many bytes suffice for; 0 for none."""
+        left = n_bytes - self.fixed
+        small = left / (self.per_cell + self.batch / self.batch_cells)
+        return max(int(small if small < self.batch_cells else (left - self.batch) / self.per_cell), 0)
 
 
 def free_memory() -> int:
@@ -24,4 +40,15 @@ def free_memory() -> int:
         limit, used = ((_GROUP / name).read_text().strip() for name in ("memory.max", "memory.current"))
     except OSError:
         return available
-    return min(available, max(int(limit) - int(used), 0)) if limit != "max" else available
+    if limit == "max":
+        return available
+    return min(available, max(int(limit) - int(used) + _cached(), 0))
+
+
+def _cached() -> int:
+    """Bytes of files that a container keeps at hand and gives back when asked; they count as used."""
+    try:
+        stat = dict(line.split() for line in (_GROUP / "memory.stat").read_text().splitlines())
+    except OSError:
+        return 0
+    return int(stat.get("inactive_file", 0))

@@ -26,7 +26,7 @@ class Estimate:
     @property
     def needed(self) -> float:
         """Bytes at the peak."""
-        return self.need.fixed + self.need.per_cell * self.n_obs
+        return self.need.of(self.n_obs)
 
     @property
     def fits(self) -> bool:
@@ -57,11 +57,12 @@ def refuse_what_cannot_fit(kind: str, options: dict[str, Any], n_obs: int) -> No
     found = estimate(kind, options, n_obs)
     if found is None or found.fits:
         return
-    fitting = max(int((0.9 * found.available - found.need.fixed) / found.need.per_cell), 0)
+    need = found.need
+    fitting = need.fitting(0.9 * found.available)
     advice = f"Take at most {fitting:,} cells, or use" if fitting else "Close other programs, or use"
     raise JobError(
         f"About {found.needed / 1e9:.1f} GB of memory would be needed for {n_obs:,} cells; "
         f"{found.available / 1e9:.1f} GB are free.",
-        f"{found.need.what} are held in memory.",
+        f"{need.what} are held in memory.",
         f"{advice} a computer with more memory.",
     )

@@ -1,0 +1,32 @@
+"""What a computation needs grows as measured, and what a container can still give is not its files at hand."""
+
+import pytest
+
+from scfviz.data import memory
+from scfviz.data.memory import Need
+
+
+@pytest.mark.parametrize(("n_obs", "peak"), [(70, 0.96e9), (400, 1.62e9), (1600, 2.12e9)])
+def test_the_estimate_of_an_embedding_is_above_the_measured_peak_and_near_it(n_obs, peak):
+    """It said 1.2 GB for 70 cells, which took 0.96, and for 1,600, which took 2.1."""
+    from scfviz.jobs.memory import estimate
+    from scfviz.model.checkpoint import default_checkpoint
+
+    needed = estimate("embedding", {"checkpoint": str(default_checkpoint())}, n_obs).needed
+    assert peak < needed < 1.3 * peak
+
+
+@pytest.mark.parametrize("need", [Need(1e9, 1e4, ""), Need(1e9, 1e4, "", 1e9, 500)])
+@pytest.mark.parametrize("n_bytes", [0.5e9, 1.2e9, 1.9e9, 2.5e9, 9e9])
+def test_the_cells_that_fit_need_no_more_than_there_is(need, n_bytes):
+    fitting = need.fitting(n_bytes)
+    assert not fitting or need.of(fitting) <= n_bytes < need.of(fitting + 2)
+
+
+def test_files_at_hand_do_not_take_a_containers_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(memory, "_GROUP", tmp_path)
+    (tmp_path / "memory.max").write_text("1000000\n")
+    (tmp_path / "memory.current").write_text("900000\n")
+    assert memory.free_memory() == 100_000
+    (tmp_path / "memory.stat").write_text("anon 200000\ninactive_file 600000\nactive_file 5\n")
+    assert memory.free_memory() == 700_000
