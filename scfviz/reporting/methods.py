@@ -44,17 +44,6 @@ UNIT = "ln(1 + counts per 10,000)"
 _PACKAGES = ("scfviz", "torch", "numpy", "scipy", "pandas", "anndata", "scanpy", "umap-learn", "igraph", "scikit-learn")
 
 
-def describe_filters(filters: dict[str, float] | None) -> str:
-    """The filters in words; empty where there are none."""
-    filters = filters or {}
-    texts = {
-        "min_counts": "at least {:g} counts",
-        "min_genes": "at least {:g} genes with counts",
-        "max_pct_mt": "at most {:g} % mitochondrial counts",
-    }
-    return ", ".join(text.format(filters[name]) for name, text in texts.items() if filters.get(name) is not None)
-
-
 def methods_paragraph(record: AnalysisRecord) -> str:
     """A methods paragraph in plain scientific English, one sentence for each thing that was done."""
     genes, counts = record.genes, record.counts
@@ -65,8 +54,8 @@ def methods_paragraph(record: AnalysisRecord) -> str:
         f"{genes['n_measured']:,} of them ({genes['model_coverage']:.1f} %) were measured in this dataset, and "
         f"{genes['n_unknown']:,} rows of the file that are no gene of the model were left out."
     ]
-    if record.embed_report is not None:
-        parts.append(_embedding_sentences(record))
+    if record.maps is not None:
+        parts.append(record.maps.methods)
     elif record.named or record.current is not None:
         parts.append("Cells were shown on the maps that the file itself holds.")
     parts += [task.methods for task in record.tasks if task.methods]
@@ -99,11 +88,8 @@ def steps(record: AnalysisRecord) -> list[tuple[str, str]]:
     rows += [("", f"Counts: {notice['text']}") for notice in record.counts["notices"]]
     rows.append(("", f"Genes: {record.genes['n_measured']:,} of the model's {record.genes['n_model']:,} were found"))
     timed: list[tuple[str, str]] = []
-    if record.embed_report is not None:
-        report, filters = record.embed_report, describe_filters((record.embed_options or {}).get("filters"))
-        kept = f"Kept cells with {filters}: {report['n_removed']:,} of {record.n_obs:,} removed. " if filters else ""
-        text = f"{kept}Embedded {report['n_obs']:,} cells with {report['checkpoint']['name']}, the baseline, and both"
-        timed.append((_time(record.embedded_at), f"{text}; made neighbours, UMAP and clusters of each"))
+    if record.maps is not None:
+        timed.append((_time(record.maps.finished), record.maps.done))
     timed += [
         (kept.created_at[:19].replace("T", " "), f"Named the selection '{kept.name}': {record.words(kept.rule)}")
         for kept in record.named
@@ -145,9 +131,7 @@ def _last_change(column: Annotation) -> str:
 
 def citations(record: AnalysisRecord) -> list[str]:
     """What to cite for what was used."""
-    used = ["anndata"]
-    if record.embed_report is not None:
-        used += ["scfoundation", "scanpy", "umap", "leiden"]
+    used = ["anndata", *(name for task in record.contributions for name in task.cite)]
     if "pseudobulk" in record.methods:
         used += ["pydeseq2", "deseq2", "benjamini"]
     if record.methods - {"pseudobulk"}:
@@ -156,17 +140,12 @@ def citations(record: AnalysisRecord) -> list[str]:
         used += ["gsea", "fgsea"] if record.enriched.is_ranking else ["benjamini"]
         used += [] if record.enriched.digest else ["gene ontology", "gene ontology 2021"]
     found = [text for name, text in CITATIONS.items() if name in used]
-    return list(dict.fromkeys([*found, *(CITATIONS.get(text, text) for task in record.tasks for text in task.cite)]))
+    return list(dict.fromkeys([*found, *(text for text in used if text not in CITATIONS)]))
 
 
 def caveats(record: AnalysisRecord) -> list[str]:
     """What a reader must know before believing the results."""
-    texts = []
-    if not record.is_trained:
-        texts.append(
-            "The model is untrained: its weights are random, so its map and clusters say nothing about the cells. "
-            "The baseline beside it is a real result."
-        )
+    texts = [] if record.maps is None else list(record.maps.caveats)
     if record.counts["kind"] == "recovered":
         texts.append("The file held normalised values; counts were recovered from them and may differ from the true.")
     if record.methods - {"pseudobulk"}:
@@ -179,11 +158,6 @@ def caveats(record: AnalysisRecord) -> list[str]:
     if record.enriched is not None:
         texts.append(
             "Gene sets overlap, so neighbouring results often say the same thing; none of them is proof of a process."
-        )
-    if record.embed_report is not None:
-        texts.append(
-            "In a UMAP only neighbourhoods mean something: sizes of groups and distances between far groups do not. "
-            "Another computer or another version of the packages can draw it differently."
         )
     if record.genes["model_coverage"] < 60:
         texts.append(
@@ -221,34 +195,6 @@ def _counts_sentence(counts: dict[str, Any]) -> str:
 def _id_type(genes: dict[str, Any]) -> str:
     by = "Ensembl ID" if genes["id_type"] == "ensembl" else "symbol"
     return f"mouse {by} through one-to-one orthologs" if genes["organism"] == "mouse" else f"{by} and alias"
-
-
-def _embedding_sentences(record: AnalysisRecord) -> str:
-    report, options = record.embed_report or {}, record.embed_options or {}
-    provenance, checkpoint = report["provenance"], report["checkpoint"]
-    filters = describe_filters(options.get("filters"))
-    kept = f"Cells with {filters} were kept ({report['n_obs']:,} of {record.n_obs:,}). " if filters else ""
-    depth = "the read depth of each cell left as it was"
-    if provenance.get("target_depth") is not None:
-        depth = f"a target depth of {provenance['target_depth']:,.0f} counts per cell"
-    elif provenance.get("depth_fold") is not None:
-        depth = f"a target depth of {provenance['depth_fold']:g} times each cell's own"
-    pooling = (
-        "the two depth tokens and the maximum and mean over gene tokens were concatenated"
-        if provenance.get("pooling", "all") == "all"
-        else "the maximum over gene tokens was taken"
-    )
-    untrained = "" if record.is_trained else "untrained "
-    return (
-        f"{kept}Cells were embedded with the encoder of the {untrained}scFoundation-type model "
-        f"'{checkpoint['name']}' (content {checkpoint['hash']}; Hao et al. 2024) with {depth}; {pooling} "
-        f"(precision {provenance['precision']}). As a baseline, counts were normalised to 10,000 per cell and "
-        "log-transformed, up to 2,000 highly variable genes were chosen, and up to 50 principal components were "
-        "computed with scanpy (Wolf et al. 2018). As a third representation, the embedding was standardised and "
-        "reduced to up to 20 principal components, which were given a quarter of the variance of the baseline's and "
-        "put beside them. For each representation, 15 nearest neighbours, a UMAP (McInnes et al. 2018) and Leiden "
-        "clusters at resolution 1 (Traag et al. 2019) were computed with random seed 0."
-    )
 
 
 def _comparison_sentences(compared: Compared) -> str:

@@ -185,8 +185,11 @@ class AnalysisRecord:
         The column of gene names, where a person chose it.
     labels
         User-defined labels, by column, with their history.
-    embed_options, embed_report
-        Of the finished embedding; `None` where none is shown.
+    maps
+        What the task has to say whose maps are shown and whose filters chose the cells; `None` where the file's own
+        maps are shown.
+    n_shown, filters
+        Cells that take part, and the filters that chose them.
     named, n_now
         The named selections, and how many cells each holds now (`None`: it cannot be evaluated).
     current, n_current
@@ -202,8 +205,6 @@ class AnalysisRecord:
     names
         What the tasks' maps and columns are called here, by the names in their results; see
         `scfviz.tasks.names.public_names`.
-    embedded_at
-        When the embedding was done, in seconds since 1970.
     """
 
     title: str
@@ -211,6 +212,7 @@ class AnalysisRecord:
     format: str
     demo: str | None
     n_obs: int
+    n_shown: int
     n_vars: int
     median_depth: float
     median_genes: float
@@ -218,8 +220,8 @@ class AnalysisRecord:
     genes: dict[str, Any]
     gene_column: str | None = None
     labels: dict[str, Annotation] = field(default_factory=dict)
-    embed_options: dict[str, Any] | None = None
-    embed_report: dict[str, Any] | None = None
+    maps: Contribution | None = None
+    filters: dict[str, float] | None = None
     named: tuple[NamedSelection, ...] = ()
     n_now: tuple[int | None, ...] = ()
     current: Rule | None = None
@@ -231,21 +233,15 @@ class AnalysisRecord:
     colored: Colored | None = None
     tasks: tuple[Contribution, ...] = ()
     names: dict[str, str] = field(default_factory=public_names)
-    embedded_at: float | None = None
 
     def words(self, rule: Rule) -> str:
         """A rule in words."""
         return describe(rule, self.names)
 
     @property
-    def n_shown(self) -> int:
-        """Cells that take part: those of the file without the filtered ones."""
-        return self.n_obs if self.embed_report is None else int(self.embed_report["n_obs"])
-
-    @property
-    def is_trained(self) -> bool:
-        """Whether the model behind the maps is trained; True where there is none."""
-        return self.embed_report is None or bool(self.embed_report["checkpoint"]["is_trained"])
+    def contributions(self) -> tuple[Contribution, ...]:
+        """What all tasks have to say, that of the maps first."""
+        return self.tasks if self.maps is None else (self.maps, *self.tasks)
 
     @property
     def current_name(self) -> str:

@@ -93,8 +93,9 @@ def _sections(
     for task in record.tasks:
         found += task.sections
     found += [*more, sections.dataset(record)]
-    if record.embed_report is not None:
-        found.append(sections.model(record, scores))
+    if record.maps is not None:
+        *first, last = record.maps.sections
+        found += [*first, Section(last.title, [*last.blocks, *sections.scores(scores)])]
     return [
         *found,
         Section("Methods", [Text(methods_paragraph(record))]),

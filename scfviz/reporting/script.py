@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from typing import Any
 
 from scfviz.analysis.selection.rules import Rule, from_json, to_json
-from scfviz.reporting.methods import describe_filters
 from scfviz.reporting.record import AnalysisRecord, Colored, Compared, Composed, Enriched, Groups, Pictured
 from scfviz.reporting.session import pack_codes
 from scfviz.tasks.fragments import Cell
@@ -25,9 +24,7 @@ _CHECKED = 10  # genes or sets at the top of a result whose numbers are compared
 def script_cells(record: AnalysisRecord) -> list[Cell]:
     """The steps that reproduce an analysis, in order."""
     cells = [_introduction(record), _open(record)]
-    if record.embed_report is not None:
-        cells += [_embed(record), _maps(record)]
-    for task in record.tasks:
+    for task in record.contributions:
         cells += task.first
     cells.append(_context(record))
     if record.colored is not None:
@@ -44,7 +41,7 @@ def script_cells(record: AnalysisRecord) -> list[Cell]:
         cells.append(_expression(record.pictured, record.names))
     if record.composed is not None:
         cells.append(_composition(record.composed, record.names))
-    for task in record.tasks:
+    for task in record.contributions:
         cells += task.cells
     return cells
 
@@ -139,73 +136,9 @@ def _gene_column(record: AnalysisRecord) -> str:
     return "" if record.gene_column is None else f", column={record.gene_column!r}"
 
 
-def _embed(record: AnalysisRecord) -> Cell:
-    from scfviz.model.checkpoint import checkpoint_info, default_checkpoint
-
-    options, report = record.embed_options or {}, record.embed_report or {}
-    provenance, checkpoint = report["provenance"], report["checkpoint"]
-    arguments = {
-        "target_depth": options.get("target_depth"),
-        "depth_fold": options.get("depth_fold"),
-        "pooling": options.get("pooling") or "all",
-        "precision": provenance["precision"],
-        "device": "cpu" if provenance["device"] == "cpu" else "auto",
-    }
-    given = ", ".join(f"{name}={value!r}" for name, value in arguments.items() if value is not None)
-    filters = {name: value for name, value in (options.get("filters") or {}).items() if value is not None}
-    limits = "".join(f", {name}={value!r}" for name, value in sorted(filters.items()))
-    is_default = checkpoint_info(default_checkpoint()).hash == checkpoint["hash"]
-    folder = "default_checkpoint()" if is_default else f"Path({checkpoint['name']!r})  # the folder of this model"
-    code = f"""\
-from scfviz.model.checkpoint import checkpoint_info, default_checkpoint
-
-CHECKPOINT = {folder}
-check("content of the model", checkpoint_info(CHECKPOINT).hash, {checkpoint["hash"]!r})
-model = scfviz.load_checkpoint(CHECKPOINT)
-aligned = opened.align(model.genes)
-metrics = qc_metrics(counts)
-kept = np.flatnonzero(filter_cells(metrics, model_counts=counts.known_counts{limits}))
-check("cells that are kept", len(kept), {int(report["n_obs"])})
-cells = aligned.subset(kept)
-embedding = scfviz.embed_cells(cells, model, {given}).values
-baseline = scfviz.embed_baseline(cells)
-joint = scfviz.join_embeddings(baseline, embedding)
-np.save(RESULTS / "embedding.npy", embedding)
-np.save(RESULTS / "baseline.npy", baseline)
-np.save(RESULTS / "joint.npy", joint)"""
-    words = describe_filters(filters)
-    kept = f"Keep cells with {words}. " if words else ""
-    return Cell(f"{kept}Embed the cells with the model, and compute the baseline and both together.", code)
-
-
-def _maps(record: AnalysisRecord) -> Cell:
-    ways = {"model": "embedding", "baseline": "baseline", "joint": "joint"}
-    names = ", ".join(
-        f"({record.names[f'umap_{way}']!r}, {record.names[f'clusters_{way}']!r}, {values})"
-        for way, values in ways.items()
-    )
-    code = f"""\
-table = metrics.iloc[kept].set_index(cells.obs.index)
-maps = {{}}
-for name, clusters, values in ({names}):
-    drawn = scfviz.build_map(values)
-    maps[name] = np.full((counts.n_obs, 2), np.nan, dtype=np.float32)
-    maps[name][kept] = drawn.umap
-    np.save(RESULTS / f"{{name}}.npy", drawn.umap)
-    order = sorted(set(drawn.clusters), key=int)
-    table[clusters] = pd.Categorical(drawn.clusters, categories=order)"""
-    return Cell("Neighbours, UMAP and clusters of each.", code)
-
-
 def _context(record: AnalysisRecord) -> Cell:
-    if record.embed_report is None:
-        code = "maps, obs, takes_part = {}, counts.obs, np.ones(counts.n_obs, dtype=bool)\n"
-    else:
-        code = """\
-obs = counts.obs.join(table[[name for name in table if name not in counts.obs]])
-takes_part = np.isin(np.arange(counts.n_obs), kept)
-"""
-    code += "".join(task.columns for task in record.tasks)
+    code = "" if record.maps else "maps, obs, takes_part = {}, counts.obs, np.ones(counts.n_obs, dtype=bool)\n"
+    code += "".join(task.columns for task in record.contributions)
     own = sorted(_maps_in([to_json(rule) for rule in _rules(record)]) - set(record.names.values()))
     if own:
         code += f"maps |= {{name: np.asarray(adata.obsm[name])[:, :2] for name in {own!r}}}\n"

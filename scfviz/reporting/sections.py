@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from scfviz.analysis.differential_expression import with_measured_changes
-from scfviz.reporting.methods import TESTS, UNIT, describe_enrichment, describe_filters
+from scfviz.reporting.methods import TESTS, UNIT, describe_enrichment
 from scfviz.reporting.numbers import as_text
 from scfviz.reporting.record import AnalysisRecord, Compared, Composed, Enriched, Pictured
 from scfviz.tasks.fragments import Block, File, Items, Pairs, Picture, Section, Table, Text
+from scfviz.tasks.reporting import describe_filters
 
 TOP_GENES, BOTTOM_GENES, TOP_SETS = 20, 10, 20
 _MOST_CHANGES = 30  # of labels
@@ -240,7 +241,7 @@ def dataset(record: AnalysisRecord) -> Section:
         "Matched as mouse orthologs": f"{genes['n_ortholog']:,}",
         "Unknown to the model, left out": f"{genes['n_unknown']:,}",
         "Genes of the model that were not measured": f"{genes['n_not_measured']:,} (not the same as zero)",
-        "Filters": describe_filters((record.embed_options or {}).get("filters")) or "none",
+        "Filters": describe_filters(record.filters) or "none",
     }
     blocks: list[Block] = [Pairs(rows, "Dataset")]
     if genes["notices"]:
@@ -248,41 +249,13 @@ def dataset(record: AnalysisRecord) -> Section:
     return Section("Dataset", blocks)
 
 
-def model(record: AnalysisRecord, scores: Sequence[dict]) -> Section:
-    """The checkpoint, its agreement with labels of this dataset, and what it is good for elsewhere."""
-    report = record.embed_report or {}
-    checkpoint, provenance = report["checkpoint"], report["provenance"]
-    rows = {
-        "Name": checkpoint["name"],
-        "Content": checkpoint["hash"],
-        "Trained": "yes" if checkpoint["is_trained"] else "no: its weights are random",
-        "Licence of the weights": checkpoint["licence"],
-        "Precision, device": f"{provenance['precision']}, {provenance['device']}",
-    }
-    blocks: list[Block] = [Pairs(rows, "Model"), *_agreement(report["scores"].get("agreement", {}))]
-    if scores:
-        names = ("score", "metric", "ahead", "no clear difference", "behind")
-        head = ("Question", "Measure", "Ahead", "No clear difference", "Behind")
-        text = (
-            "What the model is good for, beside the best of several simple methods (numbers of datasets that it was "
-            "not trained on, unless stated):"
-        )
-        table = [[str(entry[name]) for name in names] for entry in scores]
-        blocks += [Text(text), Table(head, table, "Scores", range(2, 5))]
-    return Section("Model", blocks)
-
-
-def _agreement(agreement: dict) -> list[Block]:
-    rows = []
-    for label, ways in agreement.items():
-        for way, name in (("model", "model"), ("baseline", "variable genes + PCA"), ("joint", "both together")):
-            if way not in ways:  # a result of an older version
-                continue
-            scores = ways[way]
-            numbers = ["–" if scores.get(k) is None else f"{scores[k]:.2f}" for k in ("ari", "nmi", "silhouette")]
-            rows.append((label, name, *numbers, f"{scores['n']:,}"))
-    if not rows:
-        return []
-    head = ("Labels", "Map", "Rand index (ARI)", "Mutual information (NMI)", "Silhouette", "Cells")
-    text = Text("Agreement with labels of the file (1 is perfect):")
-    return [text, Table(head, rows, "Agreement", range(2, 6))]
+def scores(found: Sequence[dict]) -> list[Block]:
+    """What a model is good for elsewhere, by question; see `scfviz.reporting.report.write_report`."""
+    names = ("score", "metric", "ahead", "no clear difference", "behind")
+    head = ("Question", "Measure", "Ahead", "No clear difference", "Behind")
+    text = (
+        "What the model is good for, beside the best of several simple methods (numbers of datasets that it was "
+        "not trained on, unless stated):"
+    )
+    table = [[str(entry[name]) for name in names] for entry in found]
+    return [Text(text), Table(head, table, "Scores", range(2, 5))] if found else []

@@ -42,6 +42,7 @@ _EMBEDDING = Task(
     add_command="scfviz.commands.inference:add_embed",
     page="cell_embedding",
     screen="scfviz.ui.tasks.embedding",
+    reporting="scfviz.tasks.embedding.reporting",
 )
 
 _MAPPING = Task(

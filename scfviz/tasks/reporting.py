@@ -1,8 +1,8 @@
 """What reports, methods and scripts say of a finished task.
 
 Everything follows from the task's line and its result. A task that has more to say brings a module (`Task.reporting`)
-with functions of the same names (`step`, `methods`, `citations`, `caveats`, `section`, `script`), each from an
-`Answered`; it takes the place of the one here.
+with functions of the same names (`step`, `methods`, `citations`, `caveats`, `section`, `script`; `cells` and `columns`
+also take the public names of its maps and columns), each from an `Answered`; it takes the place of the one here.
 """
 
 from collections.abc import Callable, Mapping
@@ -28,10 +28,10 @@ class Answered:
     result: Result
     finished: float | None = None
 
-    def say(self, what: str) -> Any:
-        """A fragment: "step", "methods", "citations", "caveats", "section" or "script"."""
+    def say(self, what: str, *more: Any) -> Any:
+        """A fragment: "step", "methods", "citations", "caveats", "section", "script", "cells" or "columns"."""
         own = None if self.task.reporting is None else getattr(load(self.task.reporting), what, None)
-        return (own or _DEFAULTS[what])(self)
+        return (own or _DEFAULTS[what])(self, *more)
 
     def contribute(self, names: Mapping[str, str]) -> Contribution:
         """All fragments; `names` are those that its maps and columns have in the script, by their names here."""
@@ -41,8 +41,8 @@ class Answered:
             self.finished,
             methods=self.say("methods"),
             sections=(self.say("section"),),
-            first=(self.say("script"),),
-            columns=_columns(self, names),
+            first=self.say("cells", names),
+            columns=self.say("columns", names),
             cite=self.say("citations"),
             caveats=self.say("caveats"),
         )
@@ -121,12 +121,12 @@ def script(answered: Answered) -> Cell:
     return Cell(f"{task.title}: the columns of every cell go into {name}_cells.csv.", "\n".join(lines))
 
 
-_DEFAULTS: dict[str, Callable[[Answered], Any]] = {
-    "step": step, "methods": methods, "citations": citations, "caveats": caveats, "section": section, "script": script,
-}  # fmt: skip
+def cells(answered: Answered, _names: Mapping[str, str]) -> tuple[Cell, ...]:
+    """All steps of the script."""
+    return (answered.say("script"),)
 
 
-def _columns(answered: Answered, names: Mapping[str, str]) -> str:
+def columns(answered: Answered, names: Mapping[str, str]) -> str:
     """A task's columns and maps beside the others, under their public names."""
     name, result = answered.task.name, answered.result
     new = {column: names.get(column, column) for column in result.cells if column in names}
@@ -138,6 +138,22 @@ def _columns(answered: Answered, names: Mapping[str, str]) -> str:
             code += f"maps[{key!r}] = np.full((counts.n_obs, 2), np.nan, dtype=np.float32)\n"
             code += f"maps[{key!r}][{name}.kept] = {name}.arrays[{entry.name!r}]\n"
     return code
+
+
+_DEFAULTS: dict[str, Callable[..., Any]] = {
+    function.__name__: function for function in (step, methods, citations, caveats, section, script, cells, columns)
+}
+
+
+def describe_filters(filters: Mapping[str, float] | None) -> str:
+    """The filters in words; empty where there are none."""
+    filters = filters or {}
+    texts = {
+        "min_counts": "at least {:g} counts",
+        "min_genes": "at least {:g} genes with counts",
+        "max_pct_mt": "at most {:g} % mitochondrial counts",
+    }
+    return ", ".join(text.format(filters[name]) for name, text in texts.items() if filters.get(name) is not None)
 
 
 def describe_options(answered: Answered) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Every task appears everywhere, shown on a throw-away task that is one folder and one line."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -221,6 +222,14 @@ def test_reading_the_table_of_tasks_imports_nothing_heavy():
         "print([m for m in ('torch', 'scanpy', 'anndata', 'numpy', 'pandas', 'streamlit') if m in sys.modules])"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+
+
+def test_report_methods_and_script_know_no_task_by_name():
+    """What the embedding has to say stood in the layer itself; now each task brings it."""
+    names = re.compile(rf"\b(embed\w*|{'|'.join(set(TASKS) - {'annotation'})})\b")
+    layer = Path(scfviz.__file__).parent / "reporting"
+    for name in ("methods", "record", "report", "script", "sections"):
+        assert not names.findall((layer / f"{name}.py").read_text(encoding="utf-8")), name
 
 
 def test_names_of_what_tasks_write_are_theirs_alone():

@@ -35,7 +35,7 @@ class Export:
 
     gene_column: str | None
     model: str
-    embed_job: JobStatus | None
+    maps: Answered | None
     comparisons: tuple[JobStatus, ...]
     looks: report_panels.Looks
     session: SavedSession
@@ -93,7 +93,6 @@ def show(view: View) -> None:
 
 def take(view: View) -> Export:
     """What the session and the queue say now."""
-    embed_job = None if view.embed_job is None else job_panel.status_of(view.embed_job)
     last = comparison.current(view)
     jobs = [] if last is None else [last, comparison.newest_of_donors(view, last)]
     same = (view.embed_job, state.gene_column())
@@ -102,9 +101,14 @@ def take(view: View) -> Export:
         if job is not None and job.state == "done" and (job.options["embed_job"], job.options["gene_column"]) == same
     )  # fmt: skip
     looks = report_panels.take(view)
-    done = map(job_panel.status_of, view.task_jobs)
-    tasks = tuple(Answered(get_task(job.kind), load_result(job.id), job.finished_at) for job in done)
-    return Export(state.gene_column(), state.model(), embed_job, finished, looks, session.save(view, last), tasks)
+    maps = None if view.embed_job is None else _answered(view.embed_job)
+    tasks = tuple(map(_answered, view.task_jobs))
+    return Export(state.gene_column(), state.model(), maps, finished, looks, session.save(view, last), tasks)
+
+
+def _answered(job_id: str) -> Answered:
+    job = job_panel.status_of(job_id)
+    return Answered(get_task(job.kind), load_result(job.id), job.finished_at)
 
 
 def report_html(view: View, asked: Export, author: str = "") -> str:
@@ -141,7 +145,7 @@ def gather(view: View, asked: Export) -> AnalysisRecord:
 
 
 def _gather(view: View, asked: Export, pictured: Pictured | None, composed: Composed | None) -> AnalysisRecord:
-    data, history, embed_job = view.data, view.history, asked.embed_job
+    data, history, maps = view.data, view.history, asked.maps
     about = describe.describe(view.source, asked.gene_column)
     names = public_names(_own_names(view))
     return AnalysisRecord(
@@ -150,6 +154,7 @@ def _gather(view: View, asked: Export, pictured: Pictured | None, composed: Comp
         format=about["source"]["format"],
         demo=view.source.ref.removeprefix("demo:") if view.source.ref.startswith("demo:") else None,
         n_obs=data.context.n_obs,
+        n_shown=data.context.n_obs if maps is None else len(maps.result.kept),
         n_vars=about["n_vars"],
         median_depth=about["median_depth"],
         median_genes=about["median_genes"],
@@ -157,9 +162,8 @@ def _gather(view: View, asked: Export, pictured: Pictured | None, composed: Comp
         genes=about["genes"],
         gene_column=asked.gene_column,
         labels=list_labels(Workspace(), data.key),
-        embed_options=None if embed_job is None else embed_job.options,
-        embed_report=None if embed_job is None else _report_of(embed_job),
-        embedded_at=None if embed_job is None else embed_job.finished_at,
+        maps=None if maps is None else maps.contribute(names),
+        filters=None if maps is None else maps.result.report["options"]["filters"],
         named=history.named,
         n_now=tuple(_count(view, kept.rule) for kept in history.named),
         current=history.current,
@@ -217,9 +221,9 @@ def _count(view: View, rule: Rule) -> int | None:
 
 def _scores(asked: Export) -> list[dict]:
     """The checkpoint's own scores, by question; empty where it has none for the weights that were used."""
-    if asked.embed_job is None:
+    if asked.maps is None:
         return []
-    used = _report_of(asked.embed_job)["checkpoint"]["hash"]
+    used = asked.maps.result.report["checkpoint"]["hash"]
     try:
         info = models.info_of(asked.model)
         found = scores.read_scores(info) if info.hash == used else None
