@@ -71,6 +71,7 @@ _MAPPING = Task(
     functions=("scfviz.tasks.mapping.compute:map_cells",),
     command="map",
     page="mapping",
+    screen="scfviz.ui.tasks.mapping",
 )
 
 _QUICK_MAP = Task(

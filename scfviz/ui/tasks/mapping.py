@@ -1,0 +1,182 @@
+"""Asking for a mapping: which reference, what it holds, which of its labels are transferred."""
+
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from scfviz.data.catalog import DEMOS
+from scfviz.errors import ScfvizError
+from scfviz.jobs import JobStatus
+from scfviz.tasks.registry import get_task
+from scfviz.ui.frame import describe, job_panel, page, sources, state
+from scfviz.ui.frame.text import plain, plural
+from scfviz.ui.tasks import request
+
+TASK = get_task("mapping")
+_SPACES = {
+    "combination": "All, each as it earned on the reference",
+    "both": "Both side by side",
+    "model": "scFoundation's embedding",
+    "pca": "Principal components",
+}
+_MOST_COLUMNS, _MOST_ROWS, _LIST_HEIGHT = 200, 1_000, 260
+
+
+def show_request(source: sources.Source) -> None:
+    """The form: reference, what it holds, label column, options.
+
+    Raises
+    ------
+    DatasetError, GeneError
+        The file cannot be used.
+    """
+    with st.spinner("Opening the file …"):
+        about = describe.describe(source, state.gene_column())
+    describe.refuse_for_model(about)
+    with st.container(border=True, key="card-request"):
+        st.markdown("#### Choose a reference")
+        reference = _choose_reference(source)
+        if reference is None:
+            page.show_empty(
+                "No reference yet",
+                "A reference is any dataset with counts and a column of labels: a demo, a file of the server's folder, "
+                "an upload, or a set of the gallery (Dataset page). Its picture stays as it is, and your cells are "
+                "placed on it.",
+            )
+            return
+        with page.guard():
+            given = _describe_reference(reference, source)
+            if given is None:
+                return
+            given |= _ask_options(source)
+            options = request.options_of(TASK, source) | given
+            job_panel.show_memory(TASK.name, options, about["n_obs"])
+            if st.button("Map the cells", type="primary", icon=":material/play_arrow:", key="start-mapping"):
+                request.start(TASK, source, **given)
+                st.rerun()
+
+
+def show_result(job: JobStatus, source: sources.Source) -> None:
+    """The picture, the flow, what it is worth."""
+    from scfviz.ui.tasks import mapping_result
+
+    mapping_result.show(TASK, job, source)
+
+
+def _choose_reference(source: sources.Source) -> sources.Source | None:
+    demos = [f"demo:{demo.name}" for demo in DEMOS]
+    listed = [*demos, *(ref for ref in sources.list_references(state.visitor()) if ref not in demos)]
+    ref = st.selectbox(
+        "Reference", [ref for ref in listed if ref != source.ref], index=None, key="mapping-reference",
+        format_func=lambda ref: sources.display_title(ref), placeholder="Choose a labelled dataset",
+        help="the cells that yours are mapped onto",
+    )  # fmt: skip
+    return None if ref is None else sources.resolve(ref)
+
+
+def _describe_reference(reference: sources.Source, source: sources.Source) -> dict[str, Any] | None:
+    """What the reference holds, before anything is mapped; the options that name it and its labels."""
+    from scfviz.tasks.mapping.compute import FEW_GENES
+    from scfviz.tasks.mapping.labels import find_column, read_labels
+
+    with st.spinner("Opening the reference …"):
+        opened = describe.open_path(str(reference.path), None)
+        if opened.refusal is not None:
+            raise opened.refusal
+        mine = describe.open_dataset(source, state.gene_column()).align()
+    aligned = opened.align()
+    columns = [str(name) for name in aligned.obs][:_MOST_COLUMNS]
+    try:
+        first = columns.index(find_column(aligned.obs))
+    except (ScfvizError, ValueError):
+        first = 0
+    if not columns:
+        find_column(aligned.obs)  # says what is missing
+    column = st.selectbox(
+        "Labels to transfer", columns, index=first, key=f"mapping-column-{reference.ref}",
+        help="column of the reference's table of cells",
+    )  # fmt: skip
+    labels = read_labels(aligned.obs, column)
+    counts = pd.Series(labels.codes).value_counts()
+    table = pd.DataFrame({"Label": [labels.names[i] for i in counts.index], "Cells": counts.to_numpy()})
+    n_common = int((aligned.is_measured & mine.is_measured).sum())
+    left, right = st.columns([3, 2], gap="large")
+    with left:
+        st.markdown(f"**What this reference holds:** {plural(len(labels.known), 'label')}")
+        st.dataframe(table.head(_MOST_ROWS), hide_index=True, height=_LIST_HEIGHT)
+    with right:
+        has_map = "its own map" if "X_umap" in opened.adata.obsm else "no map; one is drawn from its variable genes"
+        st.markdown(
+            f"- {plural(aligned.n_obs, 'cell')}, {has_map}\n"
+            f"- {plural(n_common, 'gene')} in common with your cells, of the model's 19,264\n"
+            "- A type that is not in this list cannot be found: such cells should get *no counterpart*. Whether they "
+            "would is measured: each label is left out in its turn."
+        )
+        if n_common < FEW_GENES:
+            st.warning(f"Only {plural(n_common, 'gene')} in common: types may not be told apart.")
+    return {"reference": str(reference.path.resolve()), "column": column}
+
+
+def _ask_options(source: sources.Source) -> dict[str, Any]:
+    fields = {name: field.metadata for name, field in TASK.options_type.__dataclass_fields__.items()}
+    obs = describe.open_dataset(source, state.gene_column()).counts.obs
+    with st.expander("Options", icon=":material/tune:"):
+        left, middle, right = st.columns(3, gap="large")
+        space = left.radio(
+            "Space", list(_SPACES), format_func=_SPACES.get, key="mapping-space", help=fields["space"]["help"]
+        )
+        clusters = middle.selectbox(
+            "Clusters of your cells", [str(name) for name in obs][:_MOST_COLUMNS], index=None, key="mapping-clusters",
+            placeholder="Found by the Leiden method", help=fields["clusters"]["help"],
+        )  # fmt: skip
+        n_neighbors = middle.number_input("Neighbours (cells)", 3, 200, 15, key="mapping-k")
+        false_rate = right.number_input(
+            "False rate", 0.001, 0.5, 0.05, 0.01, format="%.3f", key="mapping-false-rate",
+            help=fields["false_rate"]["help"],
+        )  # fmt: skip
+        shift = right.toggle(
+            "Subtract the overall shift", value=True, key="mapping-shift", help=fields["shift"]["help"]
+        )
+    given = {"space": space, "n_neighbors": int(n_neighbors), "false_rate": float(false_rate), "shift": shift}
+    return given | ({} if clusters is None else {"clusters": clusters})
+
+
+def sentence_of_power(scores: dict[str, float], false_rate: float) -> str:
+    """What a missing type would need to be noticed, in one sentence."""
+    n_labels, n_noticed = int(scores.get("n_labels_left_out", 0)), int(scores.get("n_labels_noticed", 0))
+    if not n_labels:
+        return "No label of the reference has ten cells or more: whether a missing type would be noticed is not known."
+    rate = f"at a false rate of {false_rate:.1%}"
+    if "noticed_from" in scores:
+        return (
+            f"A missing type of **{int(scores['noticed_from']):,} cells or more** would have been noticed, as "
+            f"{n_noticed} of {n_labels} labels were when each was left out of the reference, {rate}."
+        )
+    return (
+        f"**Many missing types would not be noticed:** only {n_noticed} of {n_labels} labels were, when each was left "
+        f"out of the reference, however many of its cells there were, {rate}."
+    )
+
+
+def sentence_of_model(scores: dict[str, float]) -> str:
+    """What the model adds over the projection of principal components, in one sentence."""
+    gain, low = scores.get("model_gain", 0.0), scores.get("model_gain_low", 0.0)
+    high = scores.get("model_gain_high", 0.0)
+    interval = f"(95 % interval {low:+.0%} to {high:+.0%})"
+    if low > 0:
+        return f"**The model adds to the PCA projection:** the labels' loss is {gain:.0%} lower with it {interval}."
+    if high < 0:
+        return f"**The model does not help here:** the labels' loss is {-gain:.0%} higher with it {interval}."
+    return f"**What the model adds to the PCA projection is not clear:** {gain:+.0%} of the labels' loss {interval}."
+
+
+def sentence_of_control(scores: dict[str, float]) -> str:
+    """Whether cells of no tissue are noticed, in one sentence."""
+    from scfviz.tasks.mapping.power import CONTROL
+
+    share = scores.get("control_no_counterpart")
+    if share is None:
+        return ""
+    verdict = "as it should be" if share > 0.8 else "**too few: this mapping may not notice a wrong tissue**"
+    return f"Control: {share:.0%} of {plain(CONTROL)} get no counterpart, {verdict}."
