@@ -1,4 +1,4 @@
-"""The explorer in daily use: maps that stay in view, Back and Forward, wrong names, groups that are switched off."""
+"""The explorer in daily use: Back and Forward, wrong names, groups that are switched off."""
 
 import re
 
@@ -109,46 +109,6 @@ def test_back_and_forward_restore_a_whole_view_or_leave_the_page(visit):
     page.go_back()
     page.wait_for_url(lambda url: "/explorer" not in url, timeout=WAIT_MS)
     visitor.assert_sound()
-
-
-@pytest.mark.parametrize(
-    ("width", "height", "scheme"), [(1280, 900, "light"), (1920, 1080, "dark"), (390, 844, "light")]
-)
-def test_what_is_clicked_and_what_changes_are_seen_together(visit, width, height, scheme):
-    """The maps stay in view while the panels scroll; on a phone they follow each other. Nothing is cut off."""
-    visitor = visit(color_scheme=scheme)
-    page = visitor.page
-    page.set_viewport_size({"width": width, "height": height})
-    visitor.open("/explorer?dataset=folder:0/cells.h5ad&tour=off&x_panel=compare&x_maps=X_umap&x_maps=X_tsne")
-    visitor.settle()
-    is_beside = width > 1000
-    stage, panel = page.locator(STAGE).bounding_box(), page.locator(".st-key-card-panel").bounding_box()
-    assert (panel["x"] >= stage["x"] + stage["width"]) == is_beside
-    assert page.evaluate(
-        "document.querySelector('.stMain').scrollWidth <= document.querySelector('.stMain').clientWidth"
-    )
-    both = [page.locator(f".stage >> nth={i}").bounding_box() for i in range(2)]
-    assert (both[0]["y"] == both[1]["y"]) == is_beside, "on a phone one map a row"
-    visitor.click("Compare")
-    page.locator(".st-key-card-panel .js-plotly-plot").first.wait_for(timeout=WAIT_MS)
-    visitor.settle()
-    gene = visitor.click_volcano()
-    visitor.see_heading(gene)
-    if is_beside:
-        assert in_view(page, STAGE, height) and in_view(page, ".legend .heading", height)
-        centres = page.locator(".st-key-x_controls").evaluate(
-            "row => [...row.children].map(e => e.getBoundingClientRect()).filter(b => b.width)"
-            ".map(b => [Math.round(b.top + b.height / 2), b.right])"
-        )
-        right = page.locator(".st-key-card-explorer").bounding_box()
-        assert all(edge <= right["x"] + right["width"] for _, edge in centres)
-        assert len({y for y, _ in centres}) <= (1 if width > 1500 else 2), centres
-    visitor.assert_sound()
-
-
-def in_view(page, selector: str, height: int) -> bool:
-    box = page.locator(selector).first.bounding_box()
-    return box["y"] >= 0 and box["y"] + box["height"] <= height
 
 
 def test_a_wrong_gene_name_leaves_everything_where_it_is(visit):
