@@ -105,6 +105,7 @@ _ENHANCEMENT = Task(
         Written("layers", "scfoundation_enhanced", "enhanced", "Enhanced expression", _LOG_UNIT),
         Written("layers", "scfoundation_enhanced_low", "low", "Enhanced expression, 5 % end", _LOG_UNIT),
         Written("layers", "scfoundation_enhanced_high", "high", "Enhanced expression, 95 % end", _LOG_UNIT),
+        Written("obs", "", "source_depth", "Read depth in the model's genes", "counts per cell"),
         Written("obs", "scfoundation_target_depth", "target_depth", "Target read depth", "counts per cell"),
     ),
     baseline="the counts themselves, gene and cluster means, smoothing over neighbours, low rank",
@@ -113,6 +114,7 @@ _ENHANCEMENT = Task(
     functions=("scfviz.tasks.enhancement.compute:enhance_counts",),
     command="enhance",
     page="enhancement",
+    screen="scfviz.ui.tasks.enhancement",
 )
 
 _ANNOTATION = Task(

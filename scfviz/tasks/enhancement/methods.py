@@ -100,8 +100,7 @@ class Neighbourhood:
             scores = self.components[:, :rank]
             scores = scores - scores.mean(axis=0)
             columns = self.columns(genes)
-            values = sparse.diags(COUNTS_PER_CELL / self.totals) @ columns
-            values.data = np.log1p(values.data)
+            values = log_normalise(columns, self.totals).astype(np.float64)
             mean = np.asarray(values.mean(axis=0)).ravel()
             # components have no correlation: each is fitted by itself
             loadings = (values.T @ scores) / np.maximum((scores**2).sum(axis=0), 1e-12)

@@ -2,9 +2,10 @@
 
 Arrays: `enhanced` (n_kept, n_genes) float32, ln(1 + counts per 10,000) expected at the target depth, for the genes of
 the table `genes` in its order, all of them measured; `low` and `high` likewise where intervals were asked for;
-`unmeasured` (n_kept, k) what the model alone says of chosen genes that the file does not measure, in the order
-of the table `unmeasured`.
-Column of `cells`: target_depth. Tables: `genes`, `methods`, `read_depth_curve`, see `scfviz.tasks.enhancement.scores`.
+`counts` the same genes as they were measured, sparse; `unmeasured` (n_kept, k) what the model alone says of chosen
+genes that the file does not measure, in the order of the table `unmeasured`.
+Columns of `cells`: source_depth, target_depth. Tables: `genes`, `methods`, `read_depth_curve`, see
+`scfviz.tasks.enhancement.scores`.
 Scores: those of the verdict.
 
 An interrupted run goes on with the cells that are left.
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy import sparse
 
 from scfviz.data.memory import Need
 from scfviz.data.normalise import log_normalise, log_values
@@ -102,7 +104,9 @@ def run(cells: OpenedCells, options: EnhancementOptions, steps: Steps) -> Result
     tables |= {name: layer for name in ("enhanced", "low", "high") if name in arrays}
     if len(question.unmeasured):
         tables["unmeasured"] = pd.DataFrame({"gene": names[question.unmeasured].astype(str)})
-    table = pd.DataFrame({"target_depth": question.target}, index=cells.aligned.obs.index)
+    arrays["counts"] = sparse.csr_matrix(enhancer.counts[:, question.genes], dtype=np.float32)
+    depths = {"source_depth": enhancer.totals, "target_depth": question.target}
+    table = pd.DataFrame(depths, index=cells.aligned.obs.index)
     return Result(
         cells.kept, table, arrays, tables, tuple(notes), verdict.scores,
         {"provenance": {"unit": "ln(1 + counts per 10,000)", "method": options.method} | weights},

@@ -99,7 +99,7 @@ def _ask(task: Task, field: dataclasses.Field, source: sources.Source, place: in
     if about["choices"]:
         return st.radio(label, about["choices"], index=about["choices"].index(default), **said)
     if about["kind"] in ("dataset", "column", "columns", "gene", "genes"):
-        return _ask_for_name(about["kind"], label, source, said)
+        return _ask_for_name(about["kind"], label, source, said, for_model=task.needs_model)
     if kind is bool:
         return st.toggle(label, value=bool(default), **said)
     if kind in (int, float):
@@ -110,7 +110,7 @@ def _ask(task: Task, field: dataclasses.Field, source: sources.Source, place: in
     return (tuple(text.split()) if kind is tuple else text) or None
 
 
-def _ask_for_name(kind: str, label: str, source: sources.Source, said: dict[str, Any]) -> Any:
+def _ask_for_name(kind: str, label: str, source: sources.Source, said: dict[str, Any], *, for_model: bool) -> Any:
     if kind == "dataset":
         refs = [ref for ref in sources.list_references(state.visitor()) if ref != source.ref]
         ref = st.selectbox(label, refs, index=None, format_func=lambda ref: plain(sources.title_of(ref)), **said)
@@ -121,8 +121,12 @@ def _ask_for_name(kind: str, label: str, source: sources.Source, said: dict[str,
         except ScfvizError as error:
             st.caption(f":material/error: {plain(error.found)}")
             return None
-    aligned = describe.open_aligned(source, state.gene_column())[0]
-    names = sorted(aligned.genes[aligned.is_measured]) if kind in ("gene", "genes") else list(map(str, aligned.obs))
+    opened = describe.open_dataset(source, state.gene_column())
+    if kind in ("gene", "genes"):
+        aligned = opened.align() if for_model else opened.counts
+        names = sorted(map(str, aligned.genes[aligned.is_measured]))
+    else:
+        names = list(map(str, opened.adata.obs))
     if kind in ("genes", "columns"):
         return tuple(st.multiselect(label, names, **said)) or None
     return st.selectbox(label, names, index=None, **said)

@@ -1,0 +1,30 @@
+"""What cells would show at a greater read depth, after a verdict on their own held-back counts."""
+
+import streamlit as st
+
+from scfviz.ui.frame import page
+from scfviz.ui.tasks import enhancement
+from scfviz.ui.tasks.page import show_task
+
+LEAD = "What these cells would show if they had been sequenced deeper, and for which genes that can be trusted."
+
+with page.screen("enhancement", LEAD):
+    show_task(enhancement.TASK, page.require_dataset())
+    with st.expander("How to read this", icon=":material/help:"):
+        st.markdown(
+            "**The verdict needs no known truth.** A tenth of each cell's counts is held back at random; every method "
+            "sees the rest and is compared with what was held back. Numbers of neighbours and ranks are chosen on a "
+            "tenth of the rest, never on what is compared.\n\n"
+            "**Effective fold.** The correlation of raw counts with the held-back ones grows with the depth in a known "
+            "way; it is fitted to your own cells, thinned. The fold is the depth at which raw counts would reach the "
+            "method's correlation (the median over genes). It says how well differences between cells are seen, not "
+            "that new molecules were measured. Beyond 20 nothing can be told.\n\n"
+            "**Lights.** *Use*: the gene's correlation rises for certain (5 % error), and the values beat the gene's "
+            "mean. *Do not use*: it falls for certain, or the mean of the gene in every cell would be the better "
+            "prediction. *Can't tell*: too few cells have counts of it, or nothing is certain.\n\n"
+            "**Invented.** Counts of some genes are drawn again at random inside clusters, so that no correlation is "
+            "left there; what a method still shows is its own. The same for differences between clusters: that is why "
+            "enhanced values are not offered for differential expression. Compare counts in the Explorer.\n\n"
+            "**Values** are ln(1 + counts per 10,000) expected at the target depth: the counts that were seen and, for "
+            "the rest of the depth, the share that the method expects. Your counts are never changed."
+        )
