@@ -24,7 +24,7 @@ from scfviz.data.read import read_dataset
 from scfviz.data.recovery import Recovery
 from scfviz.data.repeats import resolve_repeats
 from scfviz.data.scan import Scan
-from scfviz.data.source import dataset_id
+from scfviz.data.source import dataset_id, resolve_source
 from scfviz.errors import GeneError
 
 if TYPE_CHECKING:
@@ -168,14 +168,14 @@ def open_dataset(
     report = read_report(kept, adata)
     opened = OpenDataset(adata, column=column, counts=report or counts)
     if report is None:
-        write_report(kept, opened.counts_report)
+        write_report(kept, opened.counts_report, path)
     return opened
 
 
-def write_report(path: Path, report: CountsReport) -> None:
-    """Keep what the check found, in one file that appears complete or not at all."""
+def write_report(path: Path, report: CountsReport, source: str | Path) -> None:
+    """Keep what the check of a source found, in one file that appears complete or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    arrays, about = {}, {}
+    arrays, about = {}, {"source": str(resolve_source(source))}
     for part, held in (("report", report), ("features", report.features), ("scan", report.scan)):
         for name in (one.name for one in fields(held)):
             value = getattr(held, name)
@@ -195,11 +195,26 @@ def write_report(path: Path, report: CountsReport) -> None:
         raise
 
 
+def forget_reports(reports: Path, source: Path) -> None:
+    """Delete what was kept of a file that goes, or of all in a folder, and what other versions of the check kept."""
+    source = source.resolve()
+    for kept in reports.glob("*.npz"):
+        try:
+            with np.load(kept, allow_pickle=False) as held:
+                of = json.loads(str(held["about"])).get("source", "")
+        except (OSError, ValueError, KeyError):
+            of = ""
+        if not kept.stem.endswith(f"-{REPORT_VERSION}") or not of or Path(of).is_relative_to(source):
+            kept.unlink(missing_ok=True)
+
+
 def read_report(path: Path, adata: "AnnData") -> CountsReport | None:
     """A report that was kept; None where there is none, or it is not of this dataset."""
     try:
         with np.load(path, allow_pickle=False) as kept:
-            held = json.loads(str(kept["about"])) | {name: kept[name] for name in kept.files if name != "about"}
+            held = json.loads(str(kept["about"]))
+            held.pop("source", None)
+            held |= {name: kept[name] for name in kept.files if name != "about"}
         parts: dict[str, dict] = {"report": {}, "features": {}, "scan": {}}
         for name, value in held.items():
             part, _, key = name.partition(".")

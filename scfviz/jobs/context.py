@@ -52,7 +52,7 @@ def open_file(path: str | Path, workspace: Workspace, column: str | None, **opti
     """A dataset with all genes of its file; every value is checked once for each content, see `open_dataset`."""
     from scfviz.data.open import open_dataset
 
-    return open_dataset(path, column=column, reports=workspace.root / "checks", **options)
+    return open_dataset(path, column=column, reports=workspace.checks, **options)
 
 
 def open_expression(counts: "AlignedCounts", store: str | Path | None) -> "Expression":

@@ -108,8 +108,11 @@ def private_uploads(path: Path, visitor: str) -> list[str]:
 
 
 def remove_upload(ref: str, visitor: str) -> None:
-    """Delete an upload; DatasetError as in `share_upload`."""
+    """Delete an upload and what was kept of its check; DatasetError as in `share_upload`."""
+    from scfviz.data.open import forget_reports
+
     folder = _own_folder(ref, visitor)
+    forget_reports(Workspace().checks, folder)
     doomed = folder.with_name(f".removed-{folder.name}-{time.time_ns()}")
     folder.rename(doomed)  # one step: nobody opens half a folder
     shutil.rmtree(doomed, ignore_errors=True)

@@ -56,6 +56,11 @@ class Workspace:
         """One folder per computation, with its result."""
         return self._area("jobs")
 
+    @property
+    def checks(self) -> Path:
+        """What the checks of files found, by content."""
+        return self._area("checks")
+
     def sizes(self) -> dict[str, int]:
         """Bytes on disk of each area of the workspace, and of every other folder in it."""
         others = sorted(path.name for path in self.root.glob("*/") if path.is_dir() and path.name not in AREAS)

@@ -9,6 +9,7 @@ import time
 import zipfile
 from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
 
 import datasets
 import psutil
@@ -20,8 +21,10 @@ from streamlit.testing.v1 import AppTest
 from scfviz import jobs
 from scfviz.errors import DatasetError
 from scfviz.jobs import kinds, queue, uploads
+from scfviz.jobs.context import open_file
 from scfviz.jobs.workspace import read_json, write_json
 from scfviz.ui.frame import job_panel, page, sources, state
+from scfviz.ui.screens.workspace import _dataset_name
 
 ROOT = Path(__file__).resolve().parents[2]
 HELPERS = ROOT / "tests" / "helpers"
@@ -150,6 +153,34 @@ def test_same_content_of_two_visitors_is_kept_apart(content, workspace, monkeypa
         sources.locate(anna)
     monkeypatch.setattr(state, "visitor", lambda: ANNA)
     assert jobs_of["anna"] in [job.id for job in job_panel.visible_jobs()], "a result stays its owner's to delete"
+
+
+def test_what_was_kept_of_a_check_goes_with_the_upload(content, workspace):
+    """Totals of every cell of a deleted private file stayed in the workspace."""
+    anna, bert = upload(content, ANNA, "a.h5ad"), upload(content, BERT, "b.h5ad")
+    for ref in (anna, bert):
+        open_file(sources.locate(ref).path, workspace, None)
+    (workspace.checks / "0123-1.npz").write_bytes(b"of an earlier version")
+    assert len(list(workspace.checks.iterdir())) == 3
+    uploads.remove_upload(anna, ANNA)
+    (kept,) = workspace.checks.iterdir()
+    uploads.remove_upload(bert, BERT)
+    assert not kept.exists()
+
+
+def test_a_computation_is_named_by_its_dataset_not_by_another_file_that_it_reads():
+    """A row of an enrichment was called sets.gmt."""
+    job = SimpleNamespace(
+        options={"gmt": "/g/sets.gmt", "comparison": "0" * 16}, datasets={"/g/sets.gmt": [], "/d/cells.h5ad": []}
+    )
+    assert _dataset_name(job) == "cells.h5ad"
+    job = SimpleNamespace(
+        options={"reference": "/d/atlas.h5ad", "dataset": "/d/cells.h5ad"},
+        datasets={"/d/atlas.h5ad": [], "/d/cells.h5ad": []},
+    )
+    assert _dataset_name(job) == "cells.h5ad"
+    job = SimpleNamespace(options={"file": "/d/models.ckpt"}, datasets={"/d/models.ckpt": []})
+    assert _dataset_name(job) == "models.ckpt"
 
 
 def test_only_the_owner_can_share_or_remove(content):

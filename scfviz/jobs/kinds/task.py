@@ -42,7 +42,7 @@ class TaskKind:
         result = compute(
             self.task, asked, Steps(folder / "work", report, should_stop),
             lambda n_obs: refuse_what_cannot_fit(self.task.name, options, n_obs),
-            Workspace(folder.parents[1]).root / "checks",
+            Workspace(folder.parents[1]).checks,
         )  # fmt: skip
         report(0.98, "Writing the result")
         write_result(folder / "result.partial", result)

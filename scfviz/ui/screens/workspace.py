@@ -10,6 +10,7 @@ from pathlib import Path
 import streamlit as st
 
 from scfviz.data.formats import is_dataset_file
+from scfviz.data.open import forget_reports
 from scfviz.errors import AccessError, JobError
 from scfviz.jobs import JobStatus, Workspace, access, list_jobs, uploads
 from scfviz.jobs.kinds import title_of_kind
@@ -248,7 +249,9 @@ def _remove_dataset(entry: Kept) -> None:
         raise JobError(f"A computation on '{entry.name}' has started meanwhile.", advice="Stop it first.")
     if entry.is_own_upload:
         uploads.remove_upload(entry.ref, state.visitor())
-    elif entry.path.is_dir():
+        return
+    forget_reports(Workspace().checks, entry.path)
+    if entry.path.is_dir():
         shutil.rmtree(entry.path, ignore_errors=True)
     else:
         entry.path.unlink(missing_ok=True)
@@ -343,8 +346,10 @@ def _kind(job: JobStatus) -> str:
 
 
 def _dataset_name(job: JobStatus) -> str:
-    given = next(iter(job.datasets), None)
-    return Path(given).name if given else ""
+    """The dataset itself; what builds on a computation may name another file, of gene sets for example."""
+    behind = [path for path in job.datasets if path not in job.options.values()]
+    given = job.options.get("dataset") or next(iter([*behind, *job.datasets]), "")
+    return Path(str(given)).name
 
 
 def _state(job: JobStatus) -> str:
