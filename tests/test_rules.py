@@ -68,6 +68,25 @@ def test_only_the_command_line_prints():
         assert not [c for c in calls if isinstance(c.func, ast.Name) and c.func.id == "print"], path.name
 
 
+def test_names_are_the_fields_words():
+    """Private words for things that the field has a name for; modules, functions, classes and their parameters."""
+    banned = re.compile(r"(^|_)(looked|look(ed)?_at|handout|let_go|wish(es)?|anew|hand_on|take_away)(_|$)")
+    for path in [*MODULES, *PAGES]:
+        names = {path.stem}
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.arg | ast.Name | ast.Attribute):
+                names.add(next(getattr(node, part) for part in ("name", "arg", "id", "attr") if hasattr(node, part)))
+        found = {name for name in names if banned.search(name.lower())}
+        assert not found, f"{path.name}: {found}"
+
+
+def test_a_representation_is_not_called_a_way():
+    for folder in ("tasks", "ui/tasks"):
+        for path in (ROOT / "scfviz" / folder).rglob("*.py"):
+            nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            assert not {node.id for node in nodes if isinstance(node, ast.Name)} & {"way", "ways", "WAYS"}, path.name
+
+
 def test_no_door_is_open_to_hostile_files():
     pattern = re.compile(
         r"weights_only\s*=\s*False|allow_pickle\s*=\s*True|pickle\.loads?\(|unsafe_allow_html\s*=\s*True"

@@ -28,7 +28,7 @@ from scfviz.errors import ChoiceError, DatasetError
 MTX_NUMBERS = ("integer", "real", "unsigned-integer")
 LINES_PER_CHUNK = 2_000_000
 EDS = ("quants_mat.gz", "quants_mat.eds.gz")
-MAX_DEPTH, MAX_LOOKED_AT = 3, 2_000
+MAX_DEPTH, MAX_FILES = 3, 2_000
 VELOCYTO = ("spliced", "unspliced", "ambiguous")  # the three columns of values of STARsolo's Velocyto/matrix.mtx
 USA = (("", "spliced"), ("-U", "unspliced"), ("-A", "ambiguous"))  # alevin-fry: three columns a gene
 SIDE_BY_SIDE = "Spliced, unspliced and ambiguous counts stand side by side in the matrix; they were read as layers."
@@ -312,18 +312,18 @@ def mtx_entries(
 
 def describe_below(path: Path) -> DatasetError:
     """The refusal of a folder that is no dataset, with the datasets that lie in it or below."""
-    name, found, n_looked_at = shorten(path.name), [], 0
+    name, found, n_files = shorten(path.name), [], 0
     for folder, below, files in os.walk(path):
         depth = len(Path(folder).relative_to(path).parts)
         below[:] = sorted(b for b in below if not is_hidden(b)) if depth < MAX_DEPTH else []
-        n_looked_at += 1
+        n_files += 1
         if depth and is_dataset_folder(files):
             found.append(Path(folder).relative_to(path).as_posix())
             below[:] = []
         else:
             files = [f for f in sorted(files) if is_dataset_file(f) and describe(f) is None]
             found += [(Path(folder) / f).relative_to(path).as_posix() for f in files]
-        if n_looked_at > MAX_LOOKED_AT:
+        if n_files > MAX_FILES:
             break
     # Folders and files that are surely datasets come before tables and archives, which may be anything.
     found = [f for f in found if f.lower().endswith(DATASET_SUFFIXES) or (path / f).is_dir()] or found

@@ -10,7 +10,7 @@ from scfviz.jobs.kinds import LANES
 from scfviz.jobs.workspace import Workspace
 from scfviz.threads import chosen_threads, is_users_choice, use_threads
 
-SECONDS_BETWEEN_LOOKS = 1.0
+SECONDS_BETWEEN_READINGS = 1.0
 LIBRARIES = ("torch", "numba")
 
 
@@ -26,7 +26,7 @@ class SharedCores:
             for name in sorted(LANES, key=lambda name: name != lane)
         )
         self._total = chosen_threads(os.environ)
-        self._lane, self._is_fixed, self._looked_at, self._used = lane, is_users_choice(os.environ), 0.0, None
+        self._lane, self._is_fixed, self._read_at, self._used = lane, is_users_choice(os.environ), 0.0, None
 
     def __enter__(self) -> "SharedCores":
         self._own.acquire(timeout=10)  # a look of the other worker holds it for an instant
@@ -38,9 +38,9 @@ class SharedCores:
 
     def share(self) -> None:
         """Take the threads that are ours now; cheap, so that it can be called at every step of a computation."""
-        if self._is_fixed or time.monotonic() - self._looked_at < SECONDS_BETWEEN_LOOKS:
+        if self._is_fixed or time.monotonic() - self._read_at < SECONDS_BETWEEN_READINGS:
             return
-        self._looked_at = time.monotonic()
+        self._read_at = time.monotonic()
         now = (self.n_threads(), *(name in sys.modules for name in LIBRARIES))
         if now != self._used:
             use_threads(now[0])

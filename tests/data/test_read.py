@@ -312,7 +312,7 @@ def test_a_file_that_may_not_be_read_is_refused(adata, tmp_path, monkeypatch):
     refuse(datasets.write_mtx_folder(adata, tmp_path / "a", 2), "may not be read")
 
 
-def test_only_the_files_of_a_folder_dataset_are_looked_at(adata, tmp_path):
+def test_only_the_files_of_a_folder_dataset_are_read(adata, tmp_path):
     folder = datasets.write_mtx_folder(adata, tmp_path / "a", 2)
     (folder / "gone").symlink_to(tmp_path / "nowhere")
     (folder / "deep").mkdir()

@@ -19,7 +19,7 @@ def used(monkeypatch):
     """Five threads, not chosen by the user; what is asked of the libraries is written down."""
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
     monkeypatch.setenv(threads.CHOSEN_HERE, "5")
-    monkeypatch.setattr(cores, "SECONDS_BETWEEN_LOOKS", 0.0)
+    monkeypatch.setattr(cores, "SECONDS_BETWEEN_READINGS", 0.0)
     calls = []
     monkeypatch.setattr(cores, "use_threads", calls.append)
     return calls

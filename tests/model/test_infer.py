@@ -258,8 +258,8 @@ def test_another_run_is_not_mixed_into_an_interrupted_one(tmp_path, small_model,
         small_model.encoder[0].out.bias += 0.1
     with pytest.raises(JobError, match="weights"):
         embed_cells(counts, small_model, out=out, resume=True, target_depth=1e4)
-    anew = embed_cells(counts, small_model, out=out, target_depth=1e4).values
-    np.testing.assert_array_equal(anew, embed_cells(counts, small_model, target_depth=1e4).values)
+    again = embed_cells(counts, small_model, out=out, target_depth=1e4).values
+    np.testing.assert_array_equal(again, embed_cells(counts, small_model, target_depth=1e4).values)
 
 
 @pytest.mark.parametrize("damage", ["{", "{}", '{"format": 1}'])

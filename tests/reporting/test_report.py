@@ -1,4 +1,4 @@
-"""What is handed on holds: the report says what was done, the script gives the same numbers, a link and a session file
+"""What is exported holds: the report says what was done, the script gives the same numbers, a link and a session file
 restore the view.
 """
 
@@ -603,7 +603,9 @@ def test_session_file_restores_view_selections_and_comparison_elsewhere(worked, 
     assert n_selected(app) == int(view.mask.sum())
     newest_first = [f"{kept.name} ({kept.n_cells:,} cells)" for kept in reversed(view.history.named)]
     assert app.selectbox(key="x_named").options == newest_first
-    assert app.session_state[f"scfviz.comparison.{saved.dataset}"] == compare_job, "the result is found, not made anew"
+    assert app.session_state[f"scfviz.comparison.{saved.dataset}"] == compare_job, (
+        "the result is found, not computed again"
+    )
     assert not app.error and "differ:" not in text_of(app)
     restored = {"x_plot_kind": "violins", "x_plot_order": "groups", "x_length": "cells", "x_parts": view.data.labels[0]}
     assert {key: app.session_state[key] for key in restored} == restored

@@ -100,7 +100,7 @@ def test_estimated_counts_are_rounded(symbols, aligned):
     assert (found.source_depth == np.rint(found.source_depth)).all() and np.isfinite(found.median[:, :4]).all()
 
 
-def test_impossible_wishes_are_refused_in_words(aligned, model, small_model, symbols, monkeypatch):
+def test_impossible_requests_are_refused_in_words(aligned, model, small_model, symbols, monkeypatch):
     with pytest.raises(OptionError, match="target depth of cell cell"):
         scfviz.enhance_counts(aligned, None, target_depth=100)
     with pytest.raises(OptionError, match="target depth of cell cell"):

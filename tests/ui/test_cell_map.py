@@ -240,7 +240,7 @@ def test_an_app_sends_bytes_once_and_a_small_description():
 
 
 def test_a_plain_click_sends_the_same_bytes_again_whatever_is_selected():
-    """Unchanged messages travel as a hash; a description below 10 kB is all that is sent anew."""
+    """Unchanged messages travel as a hash; a description below 10 kB is all that is sent again."""
     app = run_app(event={"id": "1", "kind": "lasso", "map": "First", "polygon": SQUARE, "operation": "replace"})
     first = [e.proto.SerializeToString() for e in app.get("bidi_component")]
     app.button[0].click().run()

@@ -61,24 +61,31 @@ def run(cells: OpenedCells, options: EmbeddingOptions, steps: Steps) -> Result:
         joint = steps.keep("joint", lambda: join_embeddings(baseline, embedding.values))
     embeddings = {"model": embedding.values, "baseline": baseline, "joint": joint}
     maps = {}
-    for (way, values), share in zip(embeddings.items(), shares[2:], strict=True):
-        with steps.step(share, f"Drawing the map and finding clusters: {_NAMES[way].lower()}"):
-            maps[way] = build_map(values)
+    for (representation, values), share in zip(embeddings.items(), shares[2:], strict=True):
+        with steps.step(share, f"Drawing the map and finding clusters: {_NAMES[representation].lower()}"):
+            maps[representation] = build_map(values)
     with steps.step(0.96, "Scoring the agreement with known labels"):
-        ways = {way: (values, maps[way].clusters) for way, values in embeddings.items()}
-        agreement, skipped, label_notes = _agreement(obs, options.label_columns, ways)
+        representations = {
+            representation: (values, maps[representation].clusters) for representation, values in embeddings.items()
+        }
+        agreement, skipped, label_notes = _agreement(obs, options.label_columns, representations)
     depths = depth_notes(cells.checkpoint.training, embedding.source_depth, embedding.target_depth)
     table = cells.metrics.reset_index(drop=True).set_index(obs.index)
-    for way in FILES:
-        clusters = maps[way].clusters
-        table[f"clusters_{way}"] = pd.Categorical(clusters, categories=sorted(set(clusters), key=int))
+    for representation in FILES:
+        clusters = maps[representation].clusters
+        table[f"clusters_{representation}"] = pd.Categorical(clusters, categories=sorted(set(clusters), key=int))
     return Result(
         kept=cells.kept,
         cells=table,
-        arrays={FILES[way]: values for way, values in embeddings.items()}
-        | {f"umap_{way}": of.umap for way, of in maps.items()},
-        tables={f"neighbors_{way}": graph_table(of.neighbors) for way, of in maps.items()} | {"obs": obs},
-        notes=(*_collect_notes({way: of.notes for way, of in maps.items()}), *label_notes, *depths),
+        arrays={FILES[representation]: values for representation, values in embeddings.items()}
+        | {f"umap_{representation}": of.umap for representation, of in maps.items()},
+        tables={f"neighbors_{representation}": graph_table(of.neighbors) for representation, of in maps.items()}
+        | {"obs": obs},
+        notes=(
+            *_collect_notes({representation: of.notes for representation, of in maps.items()}),
+            *label_notes,
+            *depths,
+        ),
         scores={"agreement": agreement, "skipped_labels": skipped},
         report={"provenance": embedding.provenance},
     )
@@ -139,17 +146,20 @@ def _embed(cells: OpenedCells, options: EmbeddingOptions, steps: Steps, shares: 
     )
 
 
-def _collect_notes(by_way: dict[str, tuple[str, ...]]) -> list[str]:
+def _collect_notes(by_representation: dict[str, tuple[str, ...]]) -> list[str]:
     """Each note once, with the maps that it is about."""
-    ways: dict[str, list[str]] = {}
-    for way, notes in by_way.items():
+    representations: dict[str, list[str]] = {}
+    for representation, notes in by_representation.items():
         for note in notes:
-            ways.setdefault(note, []).append(_NAMES[way])
-    return [f"{'All maps' if len(of) == len(by_way) else ', '.join(of)}: {note}" for note, of in ways.items()]
+            representations.setdefault(note, []).append(_NAMES[representation])
+    return [
+        f"{'All maps' if len(of) == len(by_representation) else ', '.join(of)}: {note}"
+        for note, of in representations.items()
+    ]
 
 
 def _agreement(
-    obs: "pd.DataFrame", columns: tuple[str, ...] | None, ways: dict[str, tuple[np.ndarray, np.ndarray]]
+    obs: "pd.DataFrame", columns: tuple[str, ...] | None, representations: dict[str, tuple[np.ndarray, np.ndarray]]
 ) -> tuple[dict[str, Any], dict[str, str], list[str]]:
     """Scores by label column and representation, columns left out with the reason, notes."""
     from scfviz.analysis.metrics import choose_labels, score_agreement
@@ -158,7 +168,11 @@ def _agreement(
     if columns is None:
         columns, skipped = choose_labels(obs)
     scores = {
-        name: {way: score_agreement(*values, obs[name]).as_dict() for way, values in ways.items()} for name in columns
+        name: {
+            representation: score_agreement(*values, obs[name]).as_dict()
+            for representation, values in representations.items()
+        }
+        for name in columns
     }
     notes = [] if scores else ["There are no labels to compare with: no column of the dataset looks like cell labels."]
     return scores, skipped, notes

@@ -185,8 +185,8 @@ def judge_split(
         correlations.add(share, thinned)
     step(5)
     table = _compare(split, shares, correlations)
-    looked_at = split.rows[: N_SCORED if expect is None else N_DRAWN_BY_MODEL]
-    invented = count_invented(split, methods, weights, expect, clusters, looked_at)
+    drawn = split.rows[: N_SCORED if expect is None else N_DRAWN_BY_MODEL]
+    invented = count_invented(split, methods, weights, expect, clusters, drawn)
     for name in ("invented_per_1000", "false_positives"):
         table[name] = [invented.get(method, {}).get(name, np.nan) for method in table["method"]]
     genes = judge_genes(split, names, shares, correlations, method if method in shares else DATASET_ALONE)

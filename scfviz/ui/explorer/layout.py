@@ -68,7 +68,7 @@ def _show_all(
         with left, st.container(border=True, key="card-explorer"):
             asked = address.restore(data)
             session.apply_pending(source, data, embed_job, store, task_jobs)
-            labels.follow_wishes()
+            labels.apply_pending()
             data = colors.with_palette(data)
             chosen = colors.choose(source, data, store)
             history = selection_card.apply_event(data, chosen, KEY)
@@ -77,8 +77,8 @@ def _show_all(
             hidden = np.isin(quantise.encode(chosen.coloring), hidden_codes(KEY, chosen.coloring))
             view = View(source, data, embed_job, store, chosen, history, mask, task_jobs=task_jobs, hidden=hidden)
             with page.guard():
-                if wish := selection_card.renaming():
-                    labels.rename_group(view, *wish)
+                if renamed := selection_card.renaming():
+                    labels.rename_group(view, *renamed)
             colored_maps.draw(
                 source, data, chosen, key=KEY, selected=mask, outlines=selections.outlines(history.current),
                 renamable=True, shortcuts=selection_card.SHORTCUTS,

@@ -85,10 +85,10 @@ def cell_table(result: EmbeddingResult, resolution: float) -> pd.DataFrame:
     """One row per cell: maps and clusters under their names in the h5ad, quality, and the file's own columns."""
     table = pd.DataFrame(index=result.obs.index.rename("cell"))
     names = public_names()
-    for way in result.umap:
+    for representation in result.umap:
         for axis in (0, 1):
-            table[f"{names[f'umap_{way}']}_{axis + 1}"] = result.umap[way][:, axis]
-        table[names[f"clusters_{way}"]] = results.clusters_of(result, way, resolution)
+            table[f"{names[f'umap_{representation}']}_{axis + 1}"] = result.umap[representation][:, axis]
+        table[names[f"clusters_{representation}"]] = results.clusters_of(result, representation, resolution)
     quality = result.cells[["total_counts", "n_genes", "pct_counts_mt"]]
     own = result.obs.rename(columns={name: f"{name}_file" for name in result.obs if name in table or name in quality})
     return pd.concat([table, quality, own], axis=1)
@@ -100,7 +100,10 @@ def dataset_bytes(result: EmbeddingResult, source: sources.Source, resolution: f
     from scfviz.jobs.kinds.export import result_parts
 
     n_file = describe.open_dataset(source, state.gene_column()).n_obs
-    clusters = {f"clusters_{way}": _ordered(results.clusters_of(result, way, resolution)) for way in result.umap}
+    clusters = {
+        f"clusters_{representation}": _ordered(results.clusters_of(result, representation, resolution))
+        for representation in result.umap
+    }
     shown = replace(result.result, cells=result.cells.assign(**clusters))
     parts = result_parts(shown, n_file)
     about = parts.pop("uns") | {"cluster_resolution": float(resolution)}

@@ -73,7 +73,7 @@ def _draw(
     asked = address.restore(data)
     data = colors.with_palette(data)
     found = colors.choose(source, data, store, has_maps=False)
-    names = [f"umap_{way}" for way in result.umap]
+    names = [f"umap_{representation}" for representation in result.umap]
     is_stored = resolution == results.STORED_RESOLUTION or found.column not in results.CLUSTERS
     # Clusters at another resolution are seen here alone: no selection can name them.
     chosen = Chosen(names, found.coloring, found.column if is_stored else None)
@@ -94,10 +94,10 @@ def at_resolution(data: Explored, result: EmbeddingResult, resolution: float) ->
     if resolution == results.STORED_RESOLUTION:
         return data
     obs = data.obs.copy()
-    for way in result.umap:
-        clusters = results.clusters_of(result, way, resolution)
+    for representation in result.umap:
+        clusters = results.clusters_of(result, representation, resolution)
         names = sorted(set(clusters), key=lambda name: (len(name), name))
-        obs[f"clusters_{way}"] = pd.Categorical(clusters, categories=names)
+        obs[f"clusters_{representation}"] = pd.Categorical(clusters, categories=names)
     return replace(data, obs=obs)
 
 
@@ -152,9 +152,16 @@ def show_agreement(result: EmbeddingResult) -> None:
 
 def _show_clusters(result: EmbeddingResult, resolution: float) -> None:
     """How many clusters each map has, where there are no labels to score them against."""
-    counted = {way: len(set(results.clusters_of(result, way, resolution))) for way in result.umap}
+    counted = {
+        representation: len(set(results.clusters_of(result, representation, resolution)))
+        for representation in result.umap
+    }
     st.dataframe(
-        {"Map": list(titles_of(result).values()), "Clusters": [counted[way] for way in result.umap]}, hide_index=True
+        {
+            "Map": list(titles_of(result).values()),
+            "Clusters": [counted[representation] for representation in result.umap],
+        },
+        hide_index=True,
     )
     st.caption(f"Clusters at resolution {resolution:g}")
 
@@ -165,12 +172,12 @@ def _show_scores(result: EmbeddingResult, label: str, resolution: float) -> None
         [
             {
                 "Map": title,
-                "Clusters": scores[way]["n_clusters"],
-                "ARI": scores[way]["ari"],
-                "NMI": scores[way]["nmi"],
-                "Silhouette of the labels": scores[way]["silhouette"],
+                "Clusters": scores[representation]["n_clusters"],
+                "ARI": scores[representation]["ari"],
+                "NMI": scores[representation]["nmi"],
+                "Silhouette of the labels": scores[representation]["silhouette"],
             }
-            for way, title in titles_of(result).items()
+            for representation, title in titles_of(result).items()
         ],
         hide_index=True,
         column_config={
@@ -188,5 +195,5 @@ def _show_scores(result: EmbeddingResult, label: str, resolution: float) -> None
         f" · clusters at resolution {resolution:g}"
         + (f" · {counted['n_unlabelled']:,} without a label left out" if counted["n_unlabelled"] else "")
     )
-    for note in dict.fromkeys(note for way in scores for note in scores[way]["notes"]):
+    for note in dict.fromkeys(note for representation in scores for note in scores[representation]["notes"]):
         st.caption(f":material/info: {plain(note)}")

@@ -17,8 +17,8 @@ from scfviz.tasks.registry import get_task
 from scfviz.tasks.result import Result, read_graph, read_result
 
 _TITLES = {entry.name: entry.title for entry in get_task("embedding").writes}
-WAYS = {way: _TITLES[f"umap_{way}"] for way in FILES}
-CLUSTERS = {f"clusters_{way}": _TITLES[f"clusters_{way}"] for way in FILES}
+REPRESENTATIONS = {representation: _TITLES[f"umap_{representation}"] for representation in FILES}
+CLUSTERS = {f"clusters_{representation}": _TITLES[f"clusters_{representation}"] for representation in FILES}
 STORED_RESOLUTION = 1.0
 
 
@@ -67,19 +67,26 @@ class EmbeddingResult:
         """Scores by label column and representation, as they were computed with the maps."""
         return self.result.scores["agreement"]
 
-    def embedding(self, way: str) -> np.ndarray:
+    def embedding(self, representation: str) -> np.ndarray:
         """float32 (n_cells, width), read from disk where it is used."""
-        return self.result.arrays[FILES[way]]
+        return self.result.arrays[FILES[representation]]
 
 
-def titles_of(ways: Iterable[str], *, is_trained: bool) -> dict[str, str]:
+def titles_of(representations: Iterable[str], *, is_trained: bool) -> dict[str, str]:
     """What representations are called; those with a model behind them say so when its weights are random."""
-    return {way: WAYS[way] + " (untrained model)" * (way != "baseline" and not is_trained) for way in ways}
+    return {
+        representation: REPRESENTATIONS[representation]
+        + " (untrained model)" * (representation != "baseline" and not is_trained)
+        for representation in representations
+    }
 
 
 def map_titles(*, is_trained: bool) -> dict[str, str]:
     """What the embedding's maps are called, by their names in the result."""
-    return {f"umap_{way}": title for way, title in titles_of(WAYS, is_trained=is_trained).items()}
+    return {
+        f"umap_{representation}": title
+        for representation, title in titles_of(REPRESENTATIONS, is_trained=is_trained).items()
+    }
 
 
 def load_embedding(job_id: str) -> EmbeddingResult:
@@ -110,11 +117,11 @@ def jobs_used(job_ids: Iterable[str], rules: Iterable[Rule | None]) -> list[str]
     return found
 
 
-def clusters_of(result: EmbeddingResult, way: str, resolution: float) -> np.ndarray:
+def clusters_of(result: EmbeddingResult, representation: str, resolution: float) -> np.ndarray:
     """Leiden clusters at a resolution: str (n_cells,)."""
     if resolution == STORED_RESOLUTION:
-        return result.cells[f"clusters_{way}"].astype(str).to_numpy()
-    return _recluster(result.job_id, way, resolution)
+        return result.cells[f"clusters_{representation}"].astype(str).to_numpy()
+    return _recluster(result.job_id, representation, resolution)
 
 
 def agreement_of(result: EmbeddingResult, label: str, resolution: float) -> dict[str, dict[str, Any]]:
@@ -122,7 +129,7 @@ def agreement_of(result: EmbeddingResult, label: str, resolution: float) -> dict
     stored = result.agreement.get(label)
     if stored and resolution == STORED_RESOLUTION:
         return stored
-    return {way: _score(result.job_id, way, label, resolution) for way in result.umap}
+    return {representation: _score(result.job_id, representation, label, resolution) for representation in result.umap}
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
@@ -132,23 +139,23 @@ def _load(folder: str, stamp: int) -> Result:
 
 @st.cache_resource(max_entries=4, show_spinner=False)
 def _embedding(job_id: str, dataset: str, _result: Result) -> EmbeddingResult:
-    umap = {way: np.array(_result.arrays[f"umap_{way}"]) for way in WAYS}
+    umap = {representation: np.array(_result.arrays[f"umap_{representation}"]) for representation in REPRESENTATIONS}
     return EmbeddingResult(job_id, _result, _result.tables["obs"], umap)
 
 
 @st.cache_data(max_entries=24, show_spinner="Finding clusters …")
-def _recluster(job_id: str, way: str, resolution: float) -> np.ndarray:
+def _recluster(job_id: str, representation: str, resolution: float) -> np.ndarray:
     from scfviz.tasks.embedding.compute import cluster_cells
 
     result = load_embedding(job_id)
-    graph = read_graph(result.result.tables[f"neighbors_{way}"], len(result.kept))
+    graph = read_graph(result.result.tables[f"neighbors_{representation}"], len(result.kept))
     return cluster_cells(graph, resolution=resolution)
 
 
 @st.cache_data(max_entries=64, show_spinner="Comparing with the labels …")
-def _score(job_id: str, way: str, label: str, resolution: float) -> dict[str, Any]:
+def _score(job_id: str, representation: str, label: str, resolution: float) -> dict[str, Any]:
     from scfviz.analysis.metrics import score_agreement
 
     result = load_embedding(job_id)
-    clusters = clusters_of(result, way, resolution)
-    return score_agreement(result.embedding(way), clusters, result.obs[label]).as_dict()
+    clusters = clusters_of(result, representation, resolution)
+    return score_agreement(result.embedding(representation), clusters, result.obs[label]).as_dict()

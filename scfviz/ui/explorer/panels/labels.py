@@ -29,15 +29,15 @@ from scfviz.ui.explorer.view import View
 from scfviz.ui.frame.text import number, plain, plural, shorten
 
 _COLUMN, _AUTHOR, _CHOSEN = "x_labels_column", "x_labels_author", "x_labels_chosen"
-_WISH, _SAID = "scfviz.labels.wish", "scfviz.labels.said"
+_PENDING, _SAID = "scfviz.labels.pending", "scfviz.labels.said"
 _EMPTY = "\0empty"
 _SHOWN_CHANGES = 200
 _NONE_CHOSEN = "Choose labels above first."
 
 
-def follow_wishes() -> None:
+def apply_pending() -> None:
     """Set what a click of the last run asked the controls to show; called before they are drawn."""
-    for key, value in (st.session_state.pop(_WISH, None) or {}).items():
+    for key, value in (st.session_state.pop(_PENDING, None) or {}).items():
         st.session_state[key] = value
 
 
@@ -116,7 +116,7 @@ def _copy(view: View, name: str, column: str | None) -> Annotation:
 def _start(data: Explored, annotation: Annotation) -> None:
     annotation = annotation.paint(palette.CATEGORIES)
     start_labels(Workspace(), data.key, annotation, [name for name in data.obs if name not in data.own])
-    st.session_state[_WISH] = {_COLUMN: annotation.name, "x_color": "label", "x_label": annotation.name}
+    st.session_state[_PENDING] = {_COLUMN: annotation.name, "x_color": "label", "x_label": annotation.name}
 
 
 def _show_tools(view: View, labels: dict[str, Annotation]) -> str:
@@ -133,7 +133,7 @@ def _show_tools(view: View, labels: dict[str, Annotation]) -> str:
         _show_step(view, annotation, "Undo", ":material/undo:", annotation.changes[-1:], Annotation.undo)
         _show_step(view, annotation, "Redo", ":material/redo:", annotation.undone[:1], Annotation.redo)
         if view.chosen.column != name and st.button("Colour by it", icon=":material/palette:", key="x_labels_color"):
-            st.session_state[_WISH] = {"x_color": "label", "x_label": name}
+            st.session_state[_PENDING] = {"x_color": "label", "x_label": name}
             selection_card.draw_again()
         with st.popover("New", icon=":material/new_label:", help="Start another column of labels"):
             _show_start(view, "x_labels_new")
@@ -177,7 +177,7 @@ def _show_giving(view: View, annotation: Annotation) -> None:
             help=None if ready else "Select cells first." if not n else "Type or choose a label first.",
         ):  # fmt: skip
             _change(view, annotation.name, lambda a: a.assign(_all_cells(view), label, how=how, author=_author()))
-            st.session_state[_WISH] = {"x_labels_give": None}
+            st.session_state[_PENDING] = {"x_labels_give": None}
             st.rerun()
         if st.button(
             "Clear label", icon=":material/label_off:", disabled=not n, key="x_labels_clear",
