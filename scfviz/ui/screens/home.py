@@ -26,6 +26,7 @@ _STEPS = {
     "model": ("Know the model", "What the weights in use are good for, and how to import the official ones."),
 }
 _WIDTH, _HEIGHT = 760, 470  # of the map, in pixels
+_IN_A_ROW = 4  # cards: narrower ones cannot be read
 # Kinds of computations that answer a question, with what one of them is called.
 _ANSWERS = {
     "differential_expression": ("comparison", "comparisons"),
@@ -47,12 +48,14 @@ def show_dataset() -> None:
 
 def show_steps() -> None:
     """A card for each page with what it is for."""
-    cards = _cards()
-    for column, (name, (title, text)) in zip(st.columns(len(cards), gap="small"), cards.items(), strict=True):
-        with column.container(border=True, height="stretch", key=f"card-next-{name}"):
-            st.markdown(f"{routes.all_routes()[name].icon} **{title}**")
-            st.markdown(text)
-            routes.link(name)
+    cards = list(_cards().items())
+    for start in range(0, len(cards), _IN_A_ROW):
+        row = cards[start : start + _IN_A_ROW]
+        for column, (name, (title, text)) in zip(st.columns(_IN_A_ROW, gap="small"), row, strict=False):
+            with column.container(border=True, height="stretch", key=f"card-next-{name}"):
+                st.markdown(f"{routes.all_routes()[name].icon} **{title}**")
+                st.markdown(text)
+                routes.link(name)
 
 
 def _cards() -> dict[str, tuple[str, str]]:

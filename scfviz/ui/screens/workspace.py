@@ -282,8 +282,8 @@ def _datasets() -> list[Kept]:
                 found.append(_kept(f"gallery:{below}", path.name, "Gallery", path))
         elif is_dataset_file(path.name):
             found.append(_kept(f"gallery:{path.name}", path.name, "Gallery", path))
-    demos = {demo.name: workspace.datasets / f"{demo.name}.h5ad" for demo in DEMOS}
-    found += [_kept(f"demo:{name}", name, "Demo", path) for name, path in demos.items() if path.exists()]
+    demos = {demo: workspace.datasets / f"{demo.name}.h5ad" for demo in DEMOS}
+    found += [_kept(f"demo:{demo.name}", demo.title, "Demo", path) for demo, path in demos.items() if path.exists()]
     return found
 
 
@@ -349,7 +349,8 @@ def _dataset_name(job: JobStatus) -> str:
     """The dataset itself; what builds on a computation may name another file, of gene sets for example."""
     behind = [path for path in job.datasets if path not in job.options.values()]
     given = job.options.get("dataset") or next(iter([*behind, *job.datasets]), "")
-    return Path(str(given)).name
+    path = Path(str(given))
+    return sources.display_title(f"demo:{path.stem}") if path.parent == Workspace().datasets else path.name
 
 
 def _state(job: JobStatus) -> str:
