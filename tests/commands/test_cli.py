@@ -4,6 +4,8 @@ import argparse
 import functools
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -295,15 +297,16 @@ def test_stopped_run_says_how_to_go_on_and_resumes_to_the_same_bits(folder, tmp_
     assert not (tmp_path / "out.h5ad.partial").exists()
 
 
-def test_five_lines_of_python(cells, checkpoint, monkeypatch):
-    monkeypatch.chdir(cells.parent)
+def test_the_python_of_the_readme_runs(cells, checkpoint, monkeypatch, tmp_path):
+    shutil.copyfile(cells, tmp_path / "pbmc.h5ad")
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("scfviz.model.checkpoint.default_checkpoint", lambda: checkpoint)
-    adata = scfviz.read_dataset("cells.h5ad")
-    model = scfviz.load_checkpoint()
-    aligned = scfviz.align_genes(adata, genes=model.genes)
-    embedding = scfviz.embed_cells(aligned, model)
-    adata.obsm["X_scfoundation"] = embedding.values
-    assert adata.obsm["X_scfoundation"].shape == (30, 128)
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", readme, re.S)
+    names: dict = {}
+    exec(code, names)
+    assert names["adata"].obsm["X_scfoundation"].shape == (30, 128)
+    assert names["deeper"].median.shape == (30, 2) and names["deeper"].genes == ("CD4", "CCR7")
 
 
 def test_every_public_name_is_there():
