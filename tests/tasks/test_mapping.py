@@ -12,7 +12,7 @@ from scfviz.__main__ import main
 from scfviz.data import matrix
 from scfviz.data.align import align_genes
 from scfviz.errors import DatasetError, GeneError, OptionError
-from scfviz.tasks.mapping import compute, labels, lisi, neighbors, power, scores, search, spaces
+from scfviz.tasks.mapping import compute, integrate, labels, lisi, neighbors, power, scores, search, spaces
 from scfviz.tasks.mapping.labels import NO_COUNTERPART, read_labels
 
 N_REFERENCE, N_QUERY = 150, 60
@@ -306,3 +306,44 @@ def test_a_copy_of_the_query_is_no_reference_and_normalised_values_are_refused(f
     normal.write_h5ad(tmp_path / "normal.h5ad")
     with pytest.raises(DatasetError, match="The reference: "):
         scfviz.run_task("mapping", dataset=files[0], reference=tmp_path / "normal.h5ad", checkpoint=checkpoint)
+
+
+@pytest.fixture(scope="module")
+def batched(both):
+    """Two batches of the same groups; in the second, a tenth of the genes is caught six times as often."""
+    cells = both[1].copy()
+    cells.obs["batch"] = np.where(np.arange(N_REFERENCE) < 90, "v2", "v3")
+    counts = cells.X.toarray()
+    counts[90:, 7::10] *= 6
+    cells.X = counts.astype(np.float32)
+    return cells
+
+
+def test_batches_mix_after_one_shift_each_and_types_stay_apart(batched, model):
+    aligned = align_genes(batched)
+    found = integrate.integrate_batches(aligned, model, "batch")
+    table = integrate.score_integration(found, batched.obs["cell_type"].to_numpy().astype(str))
+    table = table.set_index(["space", "batches"])
+    before, after = (table.loc["pca", stage] for stage in ("as it is", "one shift a batch"))
+    assert before["ilisi"] < 0.4 and after["ilisi"] > before["ilisi"] + 0.3
+    assert after["clisi"] > 0.9 and after["n_shared_types"] == 3
+    assert ((found.mixing >= -1e-9) & (found.mixing <= 1 + 1e-9)).all() and found.n_pairs["v3"] > 50
+    np.testing.assert_array_equal(found.after.pca[:90], found.before.pca[:90])
+
+
+def test_an_integration_is_a_task_of_one_dataset(batched, checkpoint, tmp_path):
+    batched.write_h5ad(tmp_path / "batches.h5ad")
+    result = scfviz.run_task("mapping", dataset=tmp_path / "batches.h5ad", batch="batch", checkpoint=checkpoint)
+    assert result.arrays["umap_integrated"].shape == (N_REFERENCE, 2) and len(result.tables["spaces"]) == 6
+    assert set(result.cells) == {"mapped_mixing", "mapped_cluster"} and "cell_type" in result.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("column", "error", "words"),
+    [("none", OptionError, "no column"), ("sample", OptionError, "1 different values"),
+     ("age", OptionError, "150 different values"), ("odd", DatasetError, "fewer than 10 cells")],
+)  # fmt: skip
+def test_columns_that_hold_no_batches_are_refused_in_words(batched, column, error, words):
+    obs = batched.obs.assign(odd=np.where(np.arange(N_REFERENCE) < 3, "a", "b"))
+    with pytest.raises(error, match=words):
+        integrate.read_batches(obs, column)

@@ -91,6 +91,25 @@ def test_a_finished_mapping_shows_verdict_picture_flow_and_tables(files, tmp_pat
     assert mapping_result._picture(job_id) is mapping_result._picture(job_id)
 
 
+def test_batches_of_one_dataset_are_integrated_on_the_same_page(files, tmp_path):
+    cells = make_cells(60)
+    cells.obs["batch"] = np.where(np.arange(60) < 30, "v2", "v3")
+    cells.write_h5ad(tmp_path / "query.h5ad")
+    app = open_page()
+    app.segmented_control(key="mapping-what").set_value("batch")
+    check(app.run())
+    assert "No batches yet" in text_of(app)
+    app.selectbox(key="mapping-batch").set_value("batch")
+    check(app.run())
+    assert list(app.dataframe[0].value["Cells"]) == [30, 30] and app.button(key="start-integration")
+    path, checkpoint = sources.resolve("folder:0/query.h5ad").path, save_tiny_checkpoint(tmp_path / "tiny")
+    options = {"dataset": str(path), "batch": "batch", "checkpoint": str(checkpoint)}
+    job_id = jobs.submit(jobs.Workspace(), "mapping", options)
+    work_off()
+    app = open_page(job_mapping=job_id)
+    assert "Within shared types the batches' mixing" in text_of(app) and spec_of(app)["n"] == 60
+
+
 def test_a_flow_keeps_every_cell_and_escapes_names():
     table = pd.DataFrame({"cluster": ["0", "0", "<b>"], "label": ["a", "no counterpart", "a"], "n_cells": [3, 1, 2]})
     left, right = {"0": "#112233", "<b>": "#445566"}, {"a": "#5f7d95", "no counterpart": "#b3261e"}

@@ -10,12 +10,16 @@ SPACES = ("combination", "both", "model", "pca")
 
 @dataclass(frozen=True)
 class MappingOptions(ModelOptions):
-    """Options of a mapping onto a reference."""
+    """Options of a mapping onto a reference, or of an integration of batches."""
 
     reference: str | None = option(None, kind="dataset", help="the cells to map onto, with counts and labels")
     column: str | None = option(
         None, kind="column", title="Column to transfer",
-        help="column of the reference whose labels the cells get; found when left out",
+        help="column of the reference whose labels the cells get; of batches: their types; found when left out",
+    )  # fmt: skip
+    batch: str | None = option(
+        None, kind="column", help="instead of a reference: column of the cells with batches to bring together",
+        in_form=False,
     )  # fmt: skip
     clusters: str | None = option(
         None, kind="column", title="Clusters of the query",
@@ -42,9 +46,15 @@ class MappingOptions(ModelOptions):
 
     def check(self) -> None:
         """See `TaskOptions.check`."""
-        if self.reference is None:
+        if self.reference is None and self.batch is None:
             raise OptionError(
                 "No reference was given.",
-                "Cells are mapped onto another dataset with counts and labels.",
-                "Choose a reference: any dataset of the workspace or of the server's folder.",
+                "Cells are mapped onto another labelled dataset, or batches of one dataset are integrated.",
+                "Choose a reference: any dataset of the workspace or of the server's folder; or a batch column.",
+            )
+        if self.reference is not None and self.batch is not None:
+            raise OptionError(
+                "A reference and a batch column were given.",
+                "Cells are mapped onto a reference, or batches of one dataset are integrated.",
+                "Leave one out.",
             )

@@ -1,4 +1,4 @@
-"""The task `mapping`: cells onto a reference whose picture stays fixed.
+"""The task `mapping`: cells onto a reference whose picture stays fixed; or batches of one dataset, see `_integrate`.
 
 Arrays: `umap_mapping` (n_kept, 2) float32, places on the reference's picture; `mapping` (n_kept, D) float32, the joint
 space; `reference_map` (n_reference, 2) float32 and `reference_codes` int32, picture and labels of the reference.
@@ -15,6 +15,7 @@ import numpy as np
 
 from scfviz.data.memory import Need
 from scfviz.errors import DatasetError, GeneError, OptionError
+from scfviz.tasks.mapping import scores
 from scfviz.tasks.mapping.compute import (
     CellMapping,
     FittedReference,
@@ -25,7 +26,7 @@ from scfviz.tasks.mapping.compute import (
     pair_cells,
     spread_mapping,
 )
-from scfviz.tasks.mapping.labels import ReferenceLabels, read_labels, sample_labels
+from scfviz.tasks.mapping.labels import NO_COUNTERPART, ReferenceLabels, read_labels, sample_labels
 from scfviz.tasks.mapping.options import MappingOptions
 from scfviz.tasks.mapping.power import measure_power, missing_type_size, run_control
 from scfviz.tasks.result import Result
@@ -70,6 +71,8 @@ def run(cells: OpenedCells, options: MappingOptions, steps: Steps) -> Result:
     """Compute; see the module's text for what the result holds."""
     obs = cells.aligned.obs
     _check_query(obs, options)
+    if options.batch is not None:
+        return _integrate(cells, options, steps)
     with steps.step(0.03, READING):
         reference = _open_reference(cells, options)
         pair = pair_cells(cells.aligned, reference.counts, reference.labels)
@@ -115,6 +118,57 @@ def run(cells: OpenedCells, options: MappingOptions, steps: Steps) -> Result:
     )
     about = {"provenance": of_query.provenance | _describe_reference(options, reference, pair, fitted, part)}
     return replace(result, kept=cells.kept, arrays=arrays, notes=notes, report=about)
+
+
+def _integrate(cells: OpenedCells, options: MappingOptions, steps: Steps) -> Result:
+    """Batches of one dataset: arrays `integrated` and `umap_integrated`, columns mapped_mixing and mapped_cluster."""
+    import pandas as pd
+
+    from scfviz.tasks.embedding.compute import build_map
+    from scfviz.tasks.mapping.integrate import integrate_batches, read_batches, score_integration
+
+    obs = cells.aligned.obs
+    read_batches(obs, options.batch)  # before anything long
+    with steps.step(0.05, EMBEDDING_QUERY):
+        embedded = _embed(cells.aligned, cells, options, steps, "embedding", (0.05, 0.7))
+    with steps.step(0.7, "Bringing the batches together"):
+        found = integrate_batches(
+            cells.aligned, cells.model, options.batch, embedding=embedded.values, seed=options.seed
+        )
+    with steps.step(0.85, "Drawing the map and finding clusters"):
+        drawn = build_map(found.after["both"], seed=options.seed)
+    clusters = drawn.clusters if options.clusters is None else obs[options.clusters].astype(str).to_numpy()
+    types, notes = _types_of_batches(obs, options, clusters)
+    table = pd.DataFrame(
+        {
+            "mapped_mixing": found.mixing,
+            "mapped_cluster": pd.Categorical(clusters, categories=scores.order_names(clusters)),
+        },
+        index=obs.index,
+    )
+    counts = pd.Series(found.batches).value_counts()
+    batches = pd.DataFrame({"batch": counts.index, "n_cells": counts.to_numpy()})
+    batches["pairs_behind_shift"] = [found.n_pairs.get(str(name)) for name in batches["batch"]]
+    arrays = {"integrated": found.after["both"], "umap_integrated": drawn.umap}
+    tables = {"spaces": score_integration(found, types), "batches": batches}
+    about = {"provenance": embedded.provenance | {"batch": options.batch, "pairs_behind_shift": found.n_pairs}}
+    numbers = {"median_mixing": float(np.nanmedian(found.mixing))}
+    return Result(cells.kept, table, arrays, tables, (*notes, *drawn.notes), numbers, about)
+
+
+def _types_of_batches(
+    obs: "pd.DataFrame", options: MappingOptions, clusters: np.ndarray
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Types within which batches should mix: those of a column, else the clusters."""
+    others = obs.drop(columns=[options.batch])
+    try:
+        labels = read_labels(others, options.column)
+    except (DatasetError, OptionError):
+        if options.column is not None:
+            raise
+        return clusters, ("No column holds types: mixing is scored within clusters of the integrated cells.",)
+    note = f"Mixing is scored within the types of the column '{labels.column}'."
+    return np.array(labels.names, dtype=object)[labels.codes], (note,)
 
 
 def _check_query(obs: "pd.DataFrame", options: MappingOptions) -> None:
@@ -191,8 +245,6 @@ def _collect(
 ) -> Result:
     import pandas as pd
 
-    from scfviz.tasks.mapping import scores
-
     n_obs, rows, obs = cells.aligned.n_obs, pair.query_rows, cells.aligned.obs
     found = spread_mapping(part, rows, n_obs)
     mixing = np.full(n_obs, np.nan)
@@ -233,9 +285,6 @@ def _collect(
 def _scores(
     fitted: FittedReference, part: CellMapping, found: CellMapping, truth: np.ndarray | None
 ) -> dict[str, float]:
-    from scfviz.tasks.mapping import scores
-    from scfviz.tasks.mapping.labels import NO_COUNTERPART
-
     numbers = {
         "no_counterpart_share": float((found.label == NO_COUNTERPART).mean()),
         "median_distance": float(np.nanmedian(found.distance)),

@@ -14,6 +14,7 @@ from scfviz.ui.frame.text import plain, plural
 from scfviz.ui.tasks import request
 
 TASK = get_task("mapping")
+_WHAT = {"reference": "Map onto a reference", "batch": "Integrate batches of this dataset"}
 _SPACES = {
     "combination": "All, each as it earned on the reference",
     "both": "Both side by side",
@@ -35,6 +36,12 @@ def show_request(source: sources.Source) -> None:
         about = describe.describe(source, state.gene_column())
     describe.refuse_for_model(about)
     with st.container(border=True, key="card-request"):
+        what = st.segmented_control(
+            "What to do", list(_WHAT), format_func=_WHAT.get, default="reference", required=True, key="mapping-what"
+        )
+        if what == "batch":
+            _ask_for_batches(source, about["n_obs"])
+            return
         st.markdown("#### Choose a reference")
         reference = _choose_reference(source)
         if reference is None:
@@ -55,6 +62,32 @@ def show_request(source: sources.Source) -> None:
             if st.button("Map the cells", type="primary", icon=":material/play_arrow:", key="start-mapping"):
                 request.start(TASK, source, **given)
                 st.rerun()
+
+
+def _ask_for_batches(source: sources.Source, n_obs: int) -> None:
+    """The form for an integration of the batches of the dataset itself."""
+    from scfviz.tasks.mapping.integrate import read_batches
+
+    st.markdown("#### Choose a column of batches")
+    obs = describe.open_dataset(source, state.gene_column()).counts.obs
+    batch = st.selectbox(
+        "Batches", [str(name) for name in obs][:_MOST_COLUMNS], index=None, key="mapping-batch",
+        placeholder="Sample, donor, chemistry", help="column of the table of cells",
+    )  # fmt: skip
+    if batch is None:
+        page.show_empty(
+            "No batches yet",
+            "Choose the column that says which sample, donor or chemistry a cell comes from. One shift of each batch "
+            "is subtracted, and the mixing is measured before and after, within types.",
+        )
+        return
+    with page.guard():
+        sizes = pd.Series(read_batches(obs, batch)).value_counts()
+        st.dataframe(pd.DataFrame({"Batch": sizes.index, "Cells": sizes.to_numpy()}), hide_index=True)
+        job_panel.show_memory(TASK.name, request.options_of(TASK, source) | {"batch": batch}, n_obs)
+        if st.button("Integrate the batches", type="primary", icon=":material/play_arrow:", key="start-integration"):
+            request.start(TASK, source, batch=batch)
+            st.rerun()
 
 
 def show_result(job: JobStatus, source: sources.Source) -> None:

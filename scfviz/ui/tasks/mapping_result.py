@@ -68,6 +68,10 @@ def show(task: Task, job: JobStatus, source: sources.Source) -> None:
     """Everything about a finished mapping: verdict, picture, flow, tables, downloads."""
     result = load_result(job.id)
     show_facts(task, result)
+    if result.report["options"].get("batch") is not None:
+        _show_integration(job.id, result)
+        show_downloads(task, result, source)
+        return
     _show_verdict(result)
     _show_picture(job.id, source.title)
     _show_flow(result)
@@ -102,6 +106,54 @@ def _picture(job_id: str) -> _Picture:
     labels = list(result.tables["reference_labels"]["label"].astype(str))
     positions = np.concatenate([own[kept], umap[placed]]).astype(np.float32)
     return _Picture(positions, labels, np.asarray(result.arrays["reference_codes"])[kept], result.cells[placed])
+
+
+def _show_integration(job_id: str, result: Result) -> None:
+    spaces = result.tables["spaces"]
+    both = spaces[spaces["space"] == "both"]
+    mixing, purity = (both[column].tolist() for column in ("ilisi", "clisi"))
+    with st.container(border=True, key="card-verdict"):
+        st.markdown("#### How well the batches mix")
+        if pd.notna(mixing[0]) and pd.notna(purity[1]):
+            st.markdown(
+                f"Within shared types the batches' mixing (iLISI) goes from **{mixing[0]:.2f} to {mixing[1]:.2f}** "
+                f"(1 is as if there were no batches), while the purity of types (cLISI) goes from {purity[0]:.2f} to "
+                f"**{purity[1]:.2f}**."
+            )
+        else:
+            st.markdown("No type is held by two batches: there is nothing that should mix.")
+        names = {"title": "Space", "batches": "Batches", "ilisi": "iLISI in shared types", "clisi": "cLISI"}
+        shown = spaces[list(names)].rename(columns=names)
+        st.dataframe(shown, hide_index=True, column_config=_formats(shown))
+        st.dataframe(result.tables["batches"], hide_index=True)
+    _show_integrated(job_id)
+
+
+@st.fragment
+def _show_integrated(job_id: str) -> None:
+    result = load_result(job_id)
+    positions, placed = _integrated(job_id)
+    with st.container(border=True, key="card-maps"):
+        choices = {"mapped_mixing": "Mixing of the batches (LISI)", "mapped_cluster": "Clusters"}
+        chosen = st.selectbox("Colour", list(choices), format_func=choices.get, key="integration-color", width=360)
+        column = result.cells[chosen][placed]
+        colored = (
+            color_by_values(choices[chosen], "0 to 1", column.to_numpy(dtype=np.float32))
+            if chosen == "mapped_mixing"
+            else color_by_labels(choices[chosen], column)
+        )
+        cell_map(
+            {"integrated": positions}, colored, key="maps-integration", height=_HEIGHT, filename="integration",
+            titles={"integrated": "Batches integrated"}, names=column.index,
+        )  # fmt: skip
+        st.caption("The Explorer colours the same map by batch, label or gene.")
+
+
+@st.cache_resource(show_spinner=False, max_entries=8)
+def _integrated(job_id: str) -> tuple[np.ndarray, np.ndarray]:
+    umap = np.asarray(load_result(job_id).arrays["umap_integrated"])
+    placed = np.isfinite(umap).all(axis=1)
+    return umap[placed], placed
 
 
 @st.fragment
