@@ -38,11 +38,11 @@ RECORDED = {
     "cells.npy": "cell_ce_f1_all",
     "logged.npy": "cell_ce_t4_all_lognorm",
     "logged_total.npy": "cell_ce_t4_all",
-    "--bulk samples.csv out.npy --pre-normalized F": "bulk_ce_F_all",
-    "--bulk samples.csv out.npy --pre-normalized T": "bulk_ce_T_all",
+    "--bulk samples.csv bulk_F.npy --pre-normalized F": "bulk_ce_F_all",
+    "--bulk samples.csv bulk_T.npy --pre-normalized T": "bulk_ce_T_all",
     "--per-cell --checkpoint": "gene_f1",
     "scfviz expression": "gene_expression_t4",
-    "scfviz embed cells.h5ad out.npy --checkpoint checkpoints/cell": "cell_ce_f1_all",
+    "scfviz embed cells.h5ad ce.npy --checkpoint checkpoints/cell": "cell_ce_f1_all",
 }
 
 
@@ -68,23 +68,21 @@ def make_files(folder):
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
-    """Runs all lines in the order of the README; gives exit code, words on stderr and the array, by line."""
+    """Runs all lines as pasted, in the order of the README; gives exit code and the array that was written, by line.
+
+    Nothing is cleared between them: two lines once wrote to one file, and the second was refused.
+    """
     folder, found = tmp_path_factory.mktemp("readme"), {}
     make_files(folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr(subprocess, "call", lambda *args, **options: 0)  # `scfviz app` would serve until it is stopped
-        imported = False
         for line in [*PRINTED, *BESIDE]:
-            for old in folder.glob("out.*"):
-                old.unlink()
             argv = shlex.split(line)[1:]
-            if argv[0] == "import-checkpoint" and imported:
-                continue
-            imported |= argv[0] == "import-checkpoint"
+            before = set(folder.glob("*.npy"))
             code = main([*argv, *shlex.split(SHORTER.get(argv[0], ""))])
-            out = folder / "out.npy"
-            found[line] = code, np.load(out) if out.exists() else None
+            out = set(folder.glob("*.npy")) - before
+            found[line] = code, np.load(out.pop()) if out else None
     return found | {"folder": folder}
 
 
