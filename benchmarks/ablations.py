@@ -48,9 +48,7 @@ RECOVERED = (
 )
 LABELLED = ("pbmc3k", "treg_tconv_1749", "zheng_facs_pbmc")
 MASKING = MaskingOptions(down_sampling=0.6, beta_a=1.0, beta_b=3.0, random_value=0.0)
-BATCHES = BatchOptions(
-    batch_size=16, max_genes=256, decoder_rows=512, long_cells=0.06, long_genes=3000, balance=0.7
-)  # fmt: skip
+BATCHES = BatchOptions(batch_size=16, max_genes=256, decoder_rows=512, long_cells=0.06, long_genes=3000, balance=0.7)
 
 
 class RoundedValues(ValueEmbedding):
@@ -166,13 +164,17 @@ def summarise(rows: list[dict]) -> dict[str, dict]:
         summary[metric] = {"datasets": len(here)} | {
             name: {
                 "mean": round(float(np.mean([row["values"][name] for row in here])), 4),
-                **({} if name == RECIPE else {
-                    f"recipe {verdict}": sum(row["recipe"][name] == verdict for row in here)
-                    for verdict in ("ahead", "behind")
-                }),
+                **(
+                    {}
+                    if name == RECIPE
+                    else {
+                        f"recipe {verdict}": sum(row["recipe"][name] == verdict for row in here)
+                        for verdict in ("ahead", "behind")
+                    }
+                ),
             }
             for name in (RECIPE, THINNING, ROUNDED)
-        }  # fmt: skip
+        }
     return summary
 
 

@@ -131,7 +131,7 @@ def read_with_scdataset(corpus: Corpus, folder: Path, seconds: float) -> dict[st
                 batch_size=BATCH,
                 fetch_factor=16 if block > 1 else 1,
                 fetch_callback=fetch,
-            )  # fmt: skip
+            )
         )
         try:
             result[name] = rate(lambda _i, d=data: next(d).shape[0], seconds)

@@ -48,12 +48,16 @@ class OfficialLoop:
                 config.encoder_width, config.encoder_heads, 4 * config.encoder_width, batch_first=True
             )
             parts = {
-                "self_attn.in_proj_": ours.qkv, "self_attn.out_proj.": ours.out, "linear1.": ours.expand,
-                "linear2.": ours.contract, "norm1.": ours.attention_norm, "norm2.": ours.feed_forward_norm,
-            }  # fmt: skip
-            stock.load_state_dict({
-                name + kind: getattr(part, kind) for name, part in parts.items() for kind in ("weight", "bias")
-            })  # fmt: skip
+                "self_attn.in_proj_": ours.qkv,
+                "self_attn.out_proj.": ours.out,
+                "linear1.": ours.expand,
+                "linear2.": ours.contract,
+                "norm1.": ours.attention_norm,
+                "norm2.": ours.feed_forward_norm,
+            }
+            stock.load_state_dict(
+                {name + kind: getattr(part, kind) for name, part in parts.items() for kind in ("weight", "bias")}
+            )
             self.layers.append(stock.eval())
 
     @torch.no_grad()

@@ -173,10 +173,15 @@ def measure_genes(n: int = 1_000_000, n_genes: int = 200) -> dict[str, float]:
             times.append(time.perf_counter() - start)
         size = sum(path.stat().st_size for path in store.folder.iterdir())
     return {
-        "cells": n, "genes": n_genes, "entries": int(matrix.nnz), "build_s": round(built, 1),
-        "store_mb": round(size / 1e6, 1), "gene_in_every_cell_s": round(times[0], 3),
-        "median_gene_s": round(float(np.median(times[1:])), 3), "slowest_gene_s": round(max(times), 3),
-    }  # fmt: skip
+        "cells": n,
+        "genes": n_genes,
+        "entries": int(matrix.nnz),
+        "build_s": round(built, 1),
+        "store_mb": round(size / 1e6, 1),
+        "gene_in_every_cell_s": round(times[0], 3),
+        "median_gene_s": round(float(np.median(times[1:])), 3),
+        "slowest_gene_s": round(max(times), 3),
+    }
 
 
 def start_server(port: int) -> subprocess.Popen:

@@ -87,8 +87,9 @@ def measure(preset: str, rows: int, precision: str, args: argparse.Namespace, ra
     batch = make_batch(args.batch, len(genes), BatchOptions(args.batch, decoder_rows=rows, max_genes=0), seed=1)
     trainer = Trainer(
         Objective(ScFoundation(config, genes), recompute_layers=args.recompute),
-        TrainingOptions(steps=99, precision=precision), Ranks(device=device),
-    )  # fmt: skip
+        TrainingOptions(steps=99, precision=precision),
+        Ranks(device=device),
+    )
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     trainer.train_step([batch], lambda b: "")
@@ -99,11 +100,16 @@ def measure(preset: str, rows: int, precision: str, args: argparse.Namespace, ra
     flops = 3 * forward_flops(config, batch.tokens.lengths, batch.ids_BR.shape[1])
     memory = torch.cuda.max_memory_allocated() / 1e9 if device.type == "cuda" else resident_gb()
     return {
-        "preset": preset, "decoder_rows": rows or len(genes) + 2, "precision": precision, "batch": args.batch,
-        "tokens_per_cell": float(np.mean(batch.tokens.lengths)), "cells_per_second": args.batch / seconds,
-        "tflops": flops / seconds / 1e12, "share_of_matrix_rate": flops / seconds / rates[precision],
+        "preset": preset,
+        "decoder_rows": rows or len(genes) + 2,
+        "precision": precision,
+        "batch": args.batch,
+        "tokens_per_cell": float(np.mean(batch.tokens.lengths)),
+        "cells_per_second": args.batch / seconds,
+        "tflops": flops / seconds / 1e12,
+        "share_of_matrix_rate": flops / seconds / rates[precision],
         "memory_gb": memory,
-    }  # fmt: skip
+    }
 
 
 def resident_gb() -> float:
@@ -132,10 +138,17 @@ def compare_decoders(args: argparse.Namespace) -> list[dict]:
             step += 1
         with trainer.averaged_weights():
             total, expressed, zero = trainer.evaluate(validation)
-        results.append({
-            "decoder_rows": rows or n_genes + 2, "genes": n_genes, "cpu_seconds": passed, "steps": step,
-            "mse": total, "mse_expressed": expressed, "mse_zero": zero,
-        })  # fmt: skip
+        results.append(
+            {
+                "decoder_rows": rows or n_genes + 2,
+                "genes": n_genes,
+                "cpu_seconds": passed,
+                "steps": step,
+                "mse": total,
+                "mse_expressed": expressed,
+                "mse_zero": zero,
+            }
+        )
         print(json.dumps(results[-1]), flush=True)
     return results
 
@@ -161,8 +174,9 @@ def main() -> None:
     else:
         device = torch.device(args.device)
         clock = Clock(device, args.cpu_time)
-        rates = {name: matrix_rate(device, kind, clock) for name, kind in
-                 (("fp32", torch.float32), ("bf16", torch.bfloat16))}  # fmt: skip
+        rates = {
+            name: matrix_rate(device, kind, clock) for name, kind in (("fp32", torch.float32), ("bf16", torch.bfloat16))
+        }
         print({name: f"{value / 1e12:.3g} TFLOP/s" for name, value in rates.items()}, flush=True)
         table = []
         for preset in args.presets:
@@ -172,10 +186,12 @@ def main() -> None:
                     print(json.dumps(table[-1]), flush=True)
                     gc.collect()
         stored[args.device] = {
-            "date": date.today().isoformat(), "hardware": describe_hardware(Ranks(device=device)),
-            "time": "processor" if args.cpu_time else "clock", "matrix_tflops": {k: v / 1e12 for k, v in rates.items()},
+            "date": date.today().isoformat(),
+            "hardware": describe_hardware(Ranks(device=device)),
+            "time": "processor" if args.cpu_time else "clock",
+            "matrix_tflops": {k: v / 1e12 for k, v in rates.items()},
             "steps": table,
-        }  # fmt: skip
+        }
     args.out.parent.mkdir(exist_ok=True)
     args.out.write_text(json.dumps(stored, indent=1) + "\n", encoding="utf-8")
 

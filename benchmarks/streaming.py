@@ -147,10 +147,21 @@ def main() -> int:
                 size = round(path.stat().st_size / 2**30, 2)
                 output = subprocess.run(
                     [sys.executable, __file__, "--measure", str(path)],
-                    check=True, capture_output=True, text=True, env={**os.environ, "TMPDIR": folder},
-                )  # fmt: skip
-                runs.append({"layout": layout, "n_obs": n_obs, "n_vars": N_GENES, "entries": n_entries, "file_gb": size,
-                             **json.loads(output.stdout)})  # fmt: skip
+                    check=True,
+                    capture_output=True,
+                    text=True,
+                    env={**os.environ, "TMPDIR": folder},
+                )
+                runs.append(
+                    {
+                        "layout": layout,
+                        "n_obs": n_obs,
+                        "n_vars": N_GENES,
+                        "entries": n_entries,
+                        "file_gb": size,
+                        **json.loads(output.stdout),
+                    }
+                )
                 print(json.dumps(runs[-1]), flush=True)
                 path.unlink()
     peaks = {layout: [r["peak_rss_gb"] for r in runs if r["layout"] == layout] for layout in ("csr", "csc")}
@@ -159,8 +170,14 @@ def main() -> int:
         "flat_in_cells": all(max(p) <= MAX_GROWTH * min(p) for p in peaks.values()),
     }
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    result = {"limit_gb": LIMIT_GB, "allowed_growth": MAX_GROWTH, **verdict, "runs": runs, "hardware": hardware(),
-              "date": time.strftime("%Y-%m-%d")}  # fmt: skip
+    result = {
+        "limit_gb": LIMIT_GB,
+        "allowed_growth": MAX_GROWTH,
+        **verdict,
+        "runs": runs,
+        "hardware": hardware(),
+        "date": time.strftime("%Y-%m-%d"),
+    }
     args.out.write_text(json.dumps(result, indent=2) + "\n")
     return 0 if all(verdict.values()) else 1
 

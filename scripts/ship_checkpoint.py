@@ -37,9 +37,14 @@ def ship(run: Path | None, folder: Path, corpus: Corpus, hardware: str | None) -
     names = ("log.csv",) * (run is None) + ("scores.json", "scores.md") * (scores is not None)
     kept = {name: (folder / name).read_bytes() for name in names}  # saving replaces the whole folder
     save_checkpoint(
-        load_checkpoint(source), folder, name=folder.name, licence=info.licence, training=training, half=True,
+        load_checkpoint(source),
+        folder,
+        name=folder.name,
+        licence=info.licence,
+        training=training,
+        half=True,
         readme=write_card(folder.name, info.config, training, corpus.manifest, info.licence, scores=scores),
-    )  # fmt: skip
+    )
     for name, content in kept.items():
         (folder / name).write_bytes(content)
     if run is not None:

@@ -23,8 +23,19 @@ if TYPE_CHECKING:
 
 Method = Literal["wilcoxon", "t-test"]
 METHODS = ("wilcoxon", "t-test")
-COLUMNS = ("names", "scores", "logfoldchanges", "pvals", "pvals_adj", "pct_in", "pct_out", "mean_in", "mean_out",
-           "only_in", "model_gene")  # fmt: skip
+COLUMNS = (
+    "names",
+    "scores",
+    "logfoldchanges",
+    "pvals",
+    "pvals_adj",
+    "pct_in",
+    "pct_out",
+    "mean_in",
+    "mean_out",
+    "only_in",
+    "model_gene",
+)
 ONLY_GROUP, ONLY_REFERENCE = "first", "second"
 FEWEST_CELLS = 2
 # Below this the normal approximation of the rank sum is poor (scanpy warns at the same number).

@@ -22,8 +22,17 @@ SMALLEST, LARGEST = 5, 500
 SMALLEST_RANKED = 15  # the running sum of a few genes is mostly chance
 DIRECTIONS = ("higher", "lower")
 LIST_COLUMNS = (
-    "name", "description", "n_overlap", "n_set", "n_list", "n_background", "fold", "pvals", "pvals_adj", "genes",
-)  # fmt: skip
+    "name",
+    "description",
+    "n_overlap",
+    "n_set",
+    "n_list",
+    "n_background",
+    "fold",
+    "pvals",
+    "pvals_adj",
+    "genes",
+)
 RANKING_COLUMNS = ("name", "description", "es", "nes", "pvals", "fdr", "n_set", "n_leading", "genes")
 
 

@@ -160,8 +160,11 @@ def score_set(
     measured, average = means or mean_expression(expression, progress=halves[0], should_stop=should_stop)
     controls = choose_controls(np.asarray(expression.genes)[measured].astype(str), average, measured, used, seed)
     if not len(controls):
-        raise GeneError("There are no control genes: all genes of similar expression are in the set.",
-                        "Some measured genes must lie outside the set.", "Use a smaller set.")  # fmt: skip
+        raise GeneError(
+            "There are no control genes: all genes of similar expression are in the set.",
+            "Some measured genes must lie outside the set.",
+            "Use a smaller set.",
+        )
     total = {"set": np.zeros(expression.n_obs), "controls": np.zeros(expression.n_obs)}
     wanted = np.union1d(used, controls)
     for positions, values in expression.blocks(wanted, progress=halves[1], should_stop=should_stop):

@@ -302,8 +302,16 @@ def _fit(sums: "pd.DataFrame", samples: "pd.DataFrame", design: str) -> "pd.Data
         stats = DeseqStats(dataset, contrast=["side", "group", "reference"], n_cpus=n_cpus, quiet=True)
         stats.summary()
     found = stats.results_df
-    table = found.rename(columns={"stat": "scores", "log2FoldChange": "logfoldchanges", "lfcSE": "lfc_se",
-                                  "baseMean": "base_mean", "pvalue": "pvals", "padj": "pvals_adj"})  # fmt: skip
+    table = found.rename(
+        columns={
+            "stat": "scores",
+            "log2FoldChange": "logfoldchanges",
+            "lfcSE": "lfc_se",
+            "baseMean": "base_mean",
+            "pvalue": "pvals",
+            "padj": "pvals_adj",
+        }
+    )
     table = table.rename_axis("names").reset_index()
     order = ["names", "scores", "logfoldchanges", "lfc_se", "base_mean", "pvals", "pvals_adj"]
     return table[order].sort_values("scores", ascending=False, kind="stable", ignore_index=True)

@@ -110,19 +110,28 @@ class Pair:
 _PBMC3K = Side(
     "pbmc3k",
     {
-        "B": "B cell", "CD14+ Mono": "CD14 monocyte", "NK": "NK cell", "CD8 T": "CD8 T cell",
-        "Naive CD4 T": "CD4 T cell", "Memory CD4 T": "CD4 T cell",
+        "B": "B cell",
+        "CD14+ Mono": "CD14 monocyte",
+        "NK": "NK cell",
+        "CD8 T": "CD8 T cell",
+        "Naive CD4 T": "CD4 T cell",
+        "Memory CD4 T": "CD4 T cell",
     },
-)  # fmt: skip
+)
 _ZHENG = Side(
     "zheng_facs_pbmc",
     {
-        "CD19+ B": "B cell", "CD14+ Monocyte": "CD14 monocyte", "CD56+ NK": "NK cell",
-        "CD8+ Cytotoxic T": "CD8 T cell", "CD8+/CD45RA+ Naive Cytotoxic": "CD8 T cell",
-        "CD4+ T Helper2": "CD4 T cell", "CD4+/CD45RO+ Memory": "CD4 T cell", "CD4+/CD25 T Reg": "CD4 T cell",
+        "CD19+ B": "B cell",
+        "CD14+ Monocyte": "CD14 monocyte",
+        "CD56+ NK": "NK cell",
+        "CD8+ Cytotoxic T": "CD8 T cell",
+        "CD8+/CD45RA+ Naive Cytotoxic": "CD8 T cell",
+        "CD4+ T Helper2": "CD4 T cell",
+        "CD4+/CD45RO+ Memory": "CD4 T cell",
+        "CD4+/CD25 T Reg": "CD4 T cell",
         "CD4+/CD45RA+/CD25- Naive T": "CD4 T cell",
     },
-)  # fmt: skip
+)
 _BROAD = {
     "B cell": "B cell",
     "CD14 monocyte": "monocyte",
@@ -142,11 +151,17 @@ _GEACT_BLOOD = Side(
 _MUDAN = Side(
     "mudan_sorted_reference",
     {
-        "bcells": "B cell", "monocytes": "CD14 monocyte", "nk": "NK cell", "cytotoxict": "CD8 T cell",
-        "naivecytotoxic": "CD8 T cell", "memoryt": "CD4 T cell", "regulatoryt": "CD4 T cell", "thelper": "CD4 T cell",
+        "bcells": "B cell",
+        "monocytes": "CD14 monocyte",
+        "nk": "NK cell",
+        "cytotoxict": "CD8 T cell",
+        "naivecytotoxic": "CD8 T cell",
+        "memoryt": "CD4 T cell",
+        "regulatoryt": "CD4 T cell",
+        "thelper": "CD4 T cell",
         "naivet": "CD4 T cell",
     },
-)  # fmt: skip
+)
 
 #: Datasets of cells that no shipped checkpoint has seen.
 PAIRS = (
@@ -314,6 +329,7 @@ def refuse_other_genes(models: Mapping[str, object]) -> None:
     """
     if len({model.genes for model in models.values()}) > 1:
         raise OptionError(
-            "The two checkpoints know different genes.", "They can only be compared on the same ones.",
+            "The two checkpoints know different genes.",
+            "They can only be compared on the same ones.",
             "Run the benchmark on each of them alone.",
-        )  # fmt: skip
+        )

@@ -221,11 +221,17 @@ def score_depth(
                 sums = {name: part[metric] for name, part in errors.items()}
                 comparisons.append(
                     _compare(
-                        now, DEPTH + suffix, f"{metric}, thinned to {100 * fraction:g} %", models, sums,
-                        np.ones(len(scored)), seed, higher_is_better=metric == METRICS[2],
+                        now,
+                        DEPTH + suffix,
+                        f"{metric}, thinned to {100 * fraction:g} %",
+                        models,
+                        sums,
+                        np.ones(len(scored)),
+                        seed,
+                        higher_is_better=metric == METRICS[2],
                         note="; ".join(notes[name] for name in models) if suffix else "",
                     )
-                )  # fmt: skip
+                )
     return comparisons
 
 

@@ -165,14 +165,16 @@ class _Run:
             return
         self.report(share, f"{name}: masked recovery")
         with self._time("masked recovery"):
-            self._add(name, "masked recovery", lambda: score_masked(
-                cells, self.predict, n_scored=n_masked, seed=seed
-            ))  # fmt: skip
+            self._add(name, "masked recovery", lambda: score_masked(cells, self.predict, n_scored=n_masked, seed=seed))
         self.report(share, f"{name}: read-depth recovery")
         with self._time("read-depth recovery"):
-            self._add(name, "read-depth recovery", lambda: score_depth(
-                cells, self.predict, n_scored=budget.n_thinned, fractions=budget.fractions, seed=seed
-            ))  # fmt: skip
+            self._add(
+                name,
+                "read-depth recovery",
+                lambda: score_depth(
+                    cells, self.predict, n_scored=budget.n_thinned, fractions=budget.fractions, seed=seed
+                ),
+            )
         if len({label for label in cells.labels if label is not None}) < 2:
             return
         self.report(share, f"{name}: cell representation")

@@ -56,9 +56,16 @@ def _fit(args: argparse.Namespace) -> int:
     ).values
     show = Progress("%")
     classifier = fit_classifier(
-        reference, model, labelled, checkpoint=info, method=args.method, portable=True, coverage=args.coverage,
-        embedding=embedding, report=show.share,
-    )  # fmt: skip
+        reference,
+        model,
+        labelled,
+        checkpoint=info,
+        method=args.method,
+        portable=True,
+        coverage=args.coverage,
+        embedding=embedding,
+        report=show.share,
+    )
     card = write_card(classifier, args.folder.name, source=args.out.name, column=args.label)
     save_classifier(classifier, args.folder, name=args.folder.name, card=card)
     scores = classifier.scores

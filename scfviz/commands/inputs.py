@@ -117,8 +117,10 @@ def read_depth(args: argparse.Namespace) -> dict[str, float | None]:
         value = float(number)
         if kind == "f":
             return {"target_depth": None, "depth_fold": value}
-        return {"t": {"target_depth": 10.0**value, "depth_fold": None},
-                "a": {"target_depth": None, "depth_fold": 10.0**value}}[kind]  # fmt: skip
+        return {
+            "t": {"target_depth": 10.0**value, "depth_fold": None},
+            "a": {"target_depth": None, "depth_fold": 10.0**value},
+        }[kind]
     except (ValueError, KeyError, OverflowError) as error:
         raise OptionError(
             f"--tgthighres is '{args.tgthighres}'.",

@@ -110,9 +110,15 @@ def _plan(args: argparse.Namespace) -> int:
     from scfviz.training.plan import fit_scaling_law, plan_training
 
     plan = plan_training(
-        args.corpus, PRESETS[args.preset], n_cells=args.cells, epochs=args.epochs, max_genes=args.max_genes,
-        decoder_rows=args.decoder_rows, device_tflops=args.tflops, device=args.device,
-    )  # fmt: skip
+        args.corpus,
+        PRESETS[args.preset],
+        n_cells=args.cells,
+        epochs=args.epochs,
+        max_genes=args.max_genes,
+        decoder_rows=args.decoder_rows,
+        device_tflops=args.tflops,
+        device=args.device,
+    )
     law = fit_scaling_law(args.logs) if args.logs else None
     if args.json:
         say(json.dumps({**dataclasses.asdict(plan), "scaling_law": law}, indent=1))
@@ -178,9 +184,14 @@ def _adapt(args: argparse.Namespace) -> int:
 
     with sole_writer(args.out):
         folder = adapt(
-            _expand(args.files), args.out, _run_options(args), checkpoint=args.checkpoint, rank=args.low_rank,
-            resume=args.resume, report=say,
-        )  # fmt: skip
+            _expand(args.files),
+            args.out,
+            _run_options(args),
+            checkpoint=args.checkpoint,
+            rank=args.low_rank,
+            resume=args.resume,
+            report=say,
+        )
     say(f"{folder}: a checkpoint folder. Choose it on the app's Model page, or give it as --checkpoint.")
     return 0
 
@@ -227,9 +238,14 @@ def _run_options(args: argparse.Namespace) -> Any:
         for name, kind in (("training", TrainingOptions), ("batches", BatchOptions), ("masking", MaskingOptions))
     }
     return PretrainOptions(
-        **parts, name=args.name, validation_cells=args.validation_cells, device=args.device, strategy=args.strategy,
-        n_workers=args.workers, tensorboard=args.tensorboard,
-    )  # fmt: skip
+        **parts,
+        name=args.name,
+        validation_cells=args.validation_cells,
+        device=args.device,
+        strategy=args.strategy,
+        n_workers=args.workers,
+        tensorboard=args.tensorboard,
+    )
 
 
 def _parts(hint: Any) -> tuple[Any, ...]:

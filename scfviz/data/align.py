@@ -212,9 +212,16 @@ class AlignedCounts:
         """
         target = np.where((self.target >= 0) & kept[self.target], self.target, -1).astype(np.int32)
         return AlignedCounts(
-            self._matrix, replace(self.match, target=target), self.obs, self.counts_report, self.gene_report,
-            self._watched, self._cells, self.is_other_species, self.index,
-        )  # fmt: skip
+            self._matrix,
+            replace(self.match, target=target),
+            self.obs,
+            self.counts_report,
+            self.gene_report,
+            self._watched,
+            self._cells,
+            self.is_other_species,
+            self.index,
+        )
 
     def _refuse_changed(self) -> None:
         """Stop when the file behind a matrix on disk is no longer the one that was checked."""

@@ -208,10 +208,14 @@ def refuse_to_guess(chosen: Candidate, usable: list[Candidate], name: str) -> No
     if chosen.is_named or chosen.recovery:
         return
     others = [
-        c for c in usable
-        if c.verdict == "counts" and c is not chosen and not c.is_parts
-        and c.matrix.shape == chosen.matrix.shape and not is_same(c.sample, chosen.sample)
-    ]  # fmt: skip
+        c
+        for c in usable
+        if c.verdict == "counts"
+        and c is not chosen
+        and not c.is_parts
+        and c.matrix.shape == chosen.matrix.shape
+        and not is_same(c.sample, chosen.sample)
+    ]
     if others:
         shown = "; ".join(describe(c) for c in [chosen, *others])
         raise DatasetError(

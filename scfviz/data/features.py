@@ -15,15 +15,36 @@ GENE_EXPRESSION = "Gene Expression"
 PEAKS, ANTIBODIES, METADATA, CONTROLS = "Peaks", "Antibody Capture", "metadata of cells", "Negative Control Probe"
 SUMMARY = "summary of the counting"
 OTHER_TYPES = (
-    PEAKS, ANTIBODIES, CONTROLS, "CRISPR Guide Capture", "Multiplexing Capture", "Custom", "Antigen Capture",
-    "Genomic Control", "Negative Control Codeword", "Unassigned Codeword", "Deprecated Codeword", "Blank Codeword",
+    PEAKS,
+    ANTIBODIES,
+    CONTROLS,
+    "CRISPR Guide Capture",
+    "Multiplexing Capture",
+    "Custom",
+    "Antigen Capture",
+    "Genomic Control",
+    "Negative Control Codeword",
+    "Unassigned Codeword",
+    "Deprecated Codeword",
+    "Blank Codeword",
     "Protein Expression",
-)  # fmt: skip
-TYPE_WORDS = {"gene": GENE_EXPRESSION, "gene expression": GENE_EXPRESSION, "rna": GENE_EXPRESSION} | {
-    kind.lower(): kind for kind in OTHER_TYPES
-} | {"adt": ANTIBODIES, "protein": ANTIBODIES, "antibody": ANTIBODIES, "antibodies": ANTIBODIES, "ab": ANTIBODIES,
-     "prot": ANTIBODIES, "atac": PEAKS, "peak": PEAKS, "chromatin accessibility": PEAKS,
-     "hto": "Multiplexing Capture"}  # fmt: skip
+)
+TYPE_WORDS = (
+    {"gene": GENE_EXPRESSION, "gene expression": GENE_EXPRESSION, "rna": GENE_EXPRESSION}
+    | {kind.lower(): kind for kind in OTHER_TYPES}
+    | {
+        "adt": ANTIBODIES,
+        "protein": ANTIBODIES,
+        "antibody": ANTIBODIES,
+        "antibodies": ANTIBODIES,
+        "ab": ANTIBODIES,
+        "prot": ANTIBODIES,
+        "atac": PEAKS,
+        "peak": PEAKS,
+        "chromatin accessibility": PEAKS,
+        "hto": "Multiplexing Capture",
+    }
+)
 TYPE_COLUMN = re.compile(r"^(?:feature|probe|gene)[_. ]?types?$|^modality$|^assay$", re.IGNORECASE)
 MISSING = ("", "nan", "none", "na", "<na>", "unknown")
 PEAK_NAME = re.compile(
@@ -60,7 +81,7 @@ NAMED_KINDS = {
         r"|patient(?:_?id)?|barcodes?|index|pseudotime|dpt_pseudotime|novelty|fov|condition|replicate)$",
         re.IGNORECASE,
     ),
-}  # fmt: skip
+}
 # Metadata columns are few; beyond this share, columns with fractions are something else.
 MAX_STRANGE = 0.05
 N_EXAMPLES = 5

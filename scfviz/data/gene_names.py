@@ -21,16 +21,27 @@ PART_SUFFIX = re.compile(r"^(.+)-([UA])$")
 MOUSE_MARK = re.compile(r"^(?:Gm\d{3,}|\d*[A-Z]\w*Rik|mt-[A-Z]\w*|H2-\w+|ENSMUSG\d+)$")
 RAT_MARK = re.compile(r"^(?:RGD\d{5,}|RT1-\w+|Mt-[a-z]\w*|AABR\d+(?:\.\d+)?|Aabr\d+(?:\.\d+)?|ENSRNOG\d+(?:\.\d+)?)$")
 OTHER_KINDS = {
-    "ENSRNOG": "Ensembl IDs of the rat", "ENSDARG": "Ensembl IDs of the zebrafish",
-    "ENSMMUG": "Ensembl IDs of the rhesus macaque", "ENSMFAG": "Ensembl IDs of the crab-eating macaque",
-    "ENSSSCG": "Ensembl IDs of the pig", "ENSBTAG": "Ensembl IDs of the cow", "ENSGALG": "Ensembl IDs of the chicken",
-    "ENSOCUG": "Ensembl IDs of the rabbit", "ENSCAFG": "Ensembl IDs of the dog",
-    "ENSPTRG": "Ensembl IDs of the chimpanzee", "ENSCJAG": "Ensembl IDs of the marmoset",
-    "ENSXETG": "Ensembl IDs of the frog", "ENSOARG": "Ensembl IDs of the sheep", "FBgn": "FlyBase IDs of the fruit fly",
-    "WBGene": "WormBase IDs of the worm C. elegans", "ENST0": "Ensembl IDs of transcripts, not genes",
-    "ENSMUST": "Ensembl IDs of mouse transcripts, not genes", "ENSP0": "Ensembl IDs of proteins, not genes",
-    "NM_": "RefSeq IDs of transcripts, not genes", "HGNC:": "HGNC IDs",
-}  # fmt: skip
+    "ENSRNOG": "Ensembl IDs of the rat",
+    "ENSDARG": "Ensembl IDs of the zebrafish",
+    "ENSMMUG": "Ensembl IDs of the rhesus macaque",
+    "ENSMFAG": "Ensembl IDs of the crab-eating macaque",
+    "ENSSSCG": "Ensembl IDs of the pig",
+    "ENSBTAG": "Ensembl IDs of the cow",
+    "ENSGALG": "Ensembl IDs of the chicken",
+    "ENSOCUG": "Ensembl IDs of the rabbit",
+    "ENSCAFG": "Ensembl IDs of the dog",
+    "ENSPTRG": "Ensembl IDs of the chimpanzee",
+    "ENSCJAG": "Ensembl IDs of the marmoset",
+    "ENSXETG": "Ensembl IDs of the frog",
+    "ENSOARG": "Ensembl IDs of the sheep",
+    "FBgn": "FlyBase IDs of the fruit fly",
+    "WBGene": "WormBase IDs of the worm C. elegans",
+    "ENST0": "Ensembl IDs of transcripts, not genes",
+    "ENSMUST": "Ensembl IDs of mouse transcripts, not genes",
+    "ENSP0": "Ensembl IDs of proteins, not genes",
+    "NM_": "RefSeq IDs of transcripts, not genes",
+    "HGNC:": "HGNC IDs",
+}
 MIN_MARKS = 3
 N_TESTED = 4000
 
@@ -38,11 +49,25 @@ MONTHS = {"mar": ("MARCHF", "MTARC"), "sep": ("SEPTIN",), "dec": ("DELEC",)}
 MONTH_NUMBERS = {3: "mar", 9: "sep", 12: "dec"}
 # As spreadsheets write them in English, German, French, Spanish, Italian and Dutch.
 MONTH_WORDS = {
-    "mar": "mar", "march": "mar", "mrz": "mar", "mär": "mar", "märz": "mar", "mars": "mar", "mrt": "mar",
+    "mar": "mar",
+    "march": "mar",
+    "mrz": "mar",
+    "mär": "mar",
+    "märz": "mar",
+    "mars": "mar",
+    "mrt": "mar",
     "marzo": "mar",
-    "sep": "sep", "sept": "sep", "set": "sep", "september": "sep",
-    "dec": "dec", "dez": "dec", "déc": "dec", "dic": "dec", "december": "dec", "dezember": "dec",
-}  # fmt: skip
+    "sep": "sep",
+    "sept": "sep",
+    "set": "sep",
+    "september": "sep",
+    "dec": "dec",
+    "dez": "dec",
+    "déc": "dec",
+    "dic": "dec",
+    "december": "dec",
+    "dezember": "dec",
+}
 WORD = "|".join(sorted(MONTH_WORDS, key=len, reverse=True))
 BETWEEN = r"[-/. ]\s?"
 DAY_MONTH = re.compile(rf"^0?(\d{{1,2}}){BETWEEN}({WORD})\.?(?:{BETWEEN}\d{{2,4}})?$", re.IGNORECASE)

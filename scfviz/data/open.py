@@ -91,9 +91,15 @@ class OpenDataset:
         target[self.rows] = np.arange(len(self.rows), dtype=np.int32)
         matrix = count_matrix(adata, report.location)
         self.counts = AlignedCounts(
-            matrix, replace(found, target=target, genes=self.index.names), with_unique_names(adata.obs), report,
-            self.gene_report, watched(adata, matrix), is_other_species=report.is_other_species, index=self.index,
-        )  # fmt: skip
+            matrix,
+            replace(found, target=target, genes=self.index.names),
+            with_unique_names(adata.obs),
+            report,
+            self.gene_report,
+            watched(adata, matrix),
+            is_other_species=report.is_other_species,
+            index=self.index,
+        )
         self._aligned: dict[tuple[str, ...] | None, AlignedCounts] = {}
         self.refusal: GeneError | None = None
         try:

@@ -15,12 +15,32 @@ from scfviz.data.read_anndata import decode, refuse_non_numbers
 from scfviz.errors import DatasetError
 
 CELL_NAMES = (
-    "CellID", "cell_id", "CellIDs", "obs_names", "Barcode", "barcode", "barcodes", "cell_names", "Cell", "cell",
-)  # fmt: skip
+    "CellID",
+    "cell_id",
+    "CellIDs",
+    "obs_names",
+    "Barcode",
+    "barcode",
+    "barcodes",
+    "cell_names",
+    "Cell",
+    "cell",
+)
 GENE_NAMES = (
-    "Gene", "gene", "GeneName", "gene_name", "gene_symbol", "Symbol", "symbol", "var_names", "gene_names", "Accession",
-    "target_name", "gene_id", "ensembl_id",
-)  # fmt: skip
+    "Gene",
+    "gene",
+    "GeneName",
+    "gene_name",
+    "gene_symbol",
+    "Symbol",
+    "symbol",
+    "var_names",
+    "gene_names",
+    "Accession",
+    "target_name",
+    "gene_id",
+    "ensembl_id",
+)
 SAVE_AGAIN = "The file is damaged: save it again."
 
 

@@ -130,9 +130,19 @@ def lay_out(path: Path, opening: Opening, notes: list[str]) -> Layout:
         notes.append("The columns have no names; the cells were numbered.")
         columns = [f"cell{i + 1}" for i in range(len(kept))]
     return Layout(
-        path, opening.delimiter, opening.first_line, n_rows, width, columns, kept, names, others, genes_are_rows,
-        numbers, above,
-    )  # fmt: skip
+        path,
+        opening.delimiter,
+        opening.first_line,
+        n_rows,
+        width,
+        columns,
+        kept,
+        names,
+        others,
+        genes_are_rows,
+        numbers,
+        above,
+    )
 
 
 def read_opening(path: Path) -> Opening:

@@ -100,9 +100,11 @@ def share_upload(ref: str, visitor: str, is_shared: bool) -> None:
 def private_uploads(path: Path, visitor: str) -> list[str]:
     """References of a visitor's own uploads, not shared, that a dataset is, or was selected in."""
     workspace = Workspace()
-    read = {workspace.uploads / Path(name).relative_to(workspace.uploads).parts[0]
-            for name in (str(path), *access.datasets_behind(workspace, path))
-            if Path(name).is_relative_to(workspace.uploads)}  # fmt: skip
+    read = {
+        workspace.uploads / Path(name).relative_to(workspace.uploads).parts[0]
+        for name in (str(path), *access.datasets_behind(workspace, path))
+        if Path(name).is_relative_to(workspace.uploads)
+    }
     own = [upload for upload in list_uploads(visitor) if upload.is_own and not upload.is_shared]
     return [upload.ref for upload in own if (workspace.uploads / upload.ref.removeprefix("upload:")).parent in read]
 

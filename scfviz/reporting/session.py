@@ -26,9 +26,19 @@ MAX_LABELS = 5_000
 _ID, _JOB = re.compile(r"[0-9a-f]{16}"), re.compile(r"[0-9a-f]{16}")
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,59}")
 _VIEW = {
-    "maps": list, "genes": list, "color": str, "label": str, "value": str, "gene": str, "set_source": str, "set": str,
-    "set_genes": str, "palette": str, "ramp": str, "panel": str,
-}  # fmt: skip
+    "maps": list,
+    "genes": list,
+    "color": str,
+    "label": str,
+    "value": str,
+    "gene": str,
+    "set_source": str,
+    "set": str,
+    "set_genes": str,
+    "palette": str,
+    "ramp": str,
+    "panel": str,
+}
 _FILTERS = ("min_counts", "min_genes", "max_pct_mt")
 EMBEDDING = {"target_depth": float, "depth_fold": float, "pooling": str, "precision": str, "label_columns": list}
 _PANELS = {

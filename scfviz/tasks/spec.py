@@ -26,9 +26,17 @@ FILTERS = {
 
 
 def option(
-    default: Any = dataclasses.MISSING, *, title: str = "", help: str = "", unit: str = "", low: float | None = None,
-    high: float | None = None, choices: tuple[Any, ...] = (), kind: Kind = "", in_form: bool = True,
-) -> Any:  # fmt: skip
+    default: Any = dataclasses.MISSING,
+    *,
+    title: str = "",
+    help: str = "",
+    unit: str = "",
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple[Any, ...] = (),
+    kind: Kind = "",
+    in_form: bool = True,
+) -> Any:
     """A field of an options dataclass; what it says makes command, form, checks and documentation.
 
     Parameters
@@ -44,8 +52,16 @@ def option(
     in_form
         Whether the page's form asks for it. Datasets, checkpoint and filters are those in use.
     """
-    about = {"title": title, "help": help, "unit": unit, "low": low, "high": high, "choices": choices, "kind": kind,
-             "in_form": in_form}  # fmt: skip
+    about = {
+        "title": title,
+        "help": help,
+        "unit": unit,
+        "low": low,
+        "high": high,
+        "choices": choices,
+        "kind": kind,
+        "in_form": in_form,
+    }
     return dataclasses.field(default=default, metadata=about)
 
 

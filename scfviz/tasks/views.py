@@ -195,9 +195,14 @@ class _Problem:
 
         sums_to_one = {"type": "eq", "fun": lambda w: w.sum() - 1, "jac": lambda w: np.ones(n_views)}
         found = minimize(
-            objective, equal, jac=True, method="SLSQP", bounds=[(0, 1)] * n_views, constraints=[sums_to_one],
+            objective,
+            equal,
+            jac=True,
+            method="SLSQP",
+            bounds=[(0, 1)] * n_views,
+            constraints=[sums_to_one],
             options={"ftol": 1e-10, "maxiter": 300},
-        ).x  # fmt: skip
+        ).x
         found = np.where(found < _SMALLEST, 0, found)
         return found / found.sum()
 

@@ -163,9 +163,12 @@ def fit_scaling_law(logs: Sequence[Path | str]) -> dict[str, Any]:
     x, y = np.log(np.array(front)).T
     slope, offset = np.polyfit(x, y, 1)
     return {
-        "a": float(np.exp(offset)), "b": float(-slope), "n_points": len(front),
-        "flops_from": front[0][0], "flops_to": front[-1][0],
-    }  # fmt: skip
+        "a": float(np.exp(offset)),
+        "b": float(-slope),
+        "n_points": len(front),
+        "flops_from": front[0][0],
+        "flops_to": front[-1][0],
+    }
 
 
 def _activation_bytes(config: ModelConfig, tokens: float, n_rows: int) -> float:

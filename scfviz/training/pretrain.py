@@ -170,9 +170,13 @@ def pretrain(
         exported = _rebuild(model, weights, prepare, finish)
         training = _describe(trained, corpus, options, log, ranks)
         save_checkpoint(
-            exported, out / CHECKPOINT, name=options.name, licence=licence,
-            readme=write_card(options.name, exported.config, training, corpus.manifest, licence), training=training,
-        )  # fmt: skip
+            exported,
+            out / CHECKPOINT,
+            name=options.name,
+            licence=licence,
+            readme=write_card(options.name, exported.config, training, corpus.manifest, licence),
+            training=training,
+        )
         log.copy_to(out / CHECKPOINT)
 
     writer = _open_tensorboard(out) if options.tensorboard and ranks.rank == 0 else None
@@ -185,9 +189,19 @@ def pretrain(
         "precision": options.training.precision,
     }
     run_training(
-        trainer, parts, out, resume=resume, identity=identity, validate=validate, export=export, say=say,
-        n_workers=options.n_workers, tensorboard=writer, progress=progress, should_stop=should_stop,
-    )  # fmt: skip
+        trainer,
+        parts,
+        out,
+        resume=resume,
+        identity=identity,
+        validate=validate,
+        export=export,
+        say=say,
+        n_workers=options.n_workers,
+        tensorboard=writer,
+        progress=progress,
+        should_stop=should_stop,
+    )
     if writer is not None:
         writer.close()
     return out / CHECKPOINT
@@ -260,9 +274,16 @@ def _describe(
     """The `training` part of the checkpoint's configuration."""
     scored = [row for row in log.rows if row.get("validation_expressed") not in ("", None)]
     names = (
-        "step", "validation_expressed", "baseline_expressed", "baseline_expressed_masked", "validation_zero",
-        "baseline_zero", "datasets_expressed", "datasets_baseline_expressed", "datasets_baseline_expressed_masked",
-    )  # fmt: skip
+        "step",
+        "validation_expressed",
+        "baseline_expressed",
+        "baseline_expressed_masked",
+        "validation_zero",
+        "baseline_zero",
+        "datasets_expressed",
+        "datasets_baseline_expressed",
+        "datasets_baseline_expressed_masked",
+    )
     scores = {name: float(scored[-1][name]) for name in names if scored and scored[-1].get(name) not in ("", None)}
     manifest = corpus.manifest
     start = None if options.start_from is None else checkpoint_info(options.start_from).training.get("depths")

@@ -12,12 +12,30 @@ from scfviz.errors import CheckpointError
 STATE, LOG = "state.pt", "log.csv"
 
 COLUMNS = (
-    "step", "loss", "mse_expressed", "mse_zero", "learning_rate", "gradient_norm", "cells", "tokens", "flops",
-    "cells_per_second", "memory_gb", "seconds", "validation", "validation_expressed", "validation_zero",
-    "baseline_expressed", "baseline_expressed_masked", "baseline_zero",
-    "datasets_expressed", "datasets_zero",
-    "datasets_baseline_expressed", "datasets_baseline_expressed_masked", "datasets_baseline_zero",
-)  # fmt: skip
+    "step",
+    "loss",
+    "mse_expressed",
+    "mse_zero",
+    "learning_rate",
+    "gradient_norm",
+    "cells",
+    "tokens",
+    "flops",
+    "cells_per_second",
+    "memory_gb",
+    "seconds",
+    "validation",
+    "validation_expressed",
+    "validation_zero",
+    "baseline_expressed",
+    "baseline_expressed_masked",
+    "baseline_zero",
+    "datasets_expressed",
+    "datasets_zero",
+    "datasets_baseline_expressed",
+    "datasets_baseline_expressed_masked",
+    "datasets_baseline_zero",
+)
 TIMING = ("cells_per_second", "memory_gb", "seconds")  # differ between equal runs
 
 

@@ -71,9 +71,11 @@ class Trainer:
         self.trained = [(name, p) for name, p in objective.model.named_parameters() if p.requires_grad]
         self.optimiser = torch.optim.AdamW(
             [p for _name, p in self.trained],
-            lr=options.learning_rate, betas=(options.beta_1, options.beta_2), weight_decay=options.weight_decay,
+            lr=options.learning_rate,
+            betas=(options.beta_1, options.beta_2),
+            weight_decay=options.weight_decay,
             foreach=True,
-        )  # fmt: skip
+        )
         self.averaged = [p.detach().clone() for _name, p in self.trained]
         self.step = 0
         self.seen = {"cells": 0.0, "tokens": 0.0, "flops": 0.0}
@@ -177,9 +179,12 @@ class Trainer:
             keep = min(options.average, (1 + self.step) / (10 + self.step))
             torch._foreach_lerp_(self.averaged, [p.detach() for _name, p in self.trained], 1 - keep)
         return {
-            "expressed": sum_expressed, "zero": sum_zero, "n_expressed": n_expressed, "n_zero": n_all - n_expressed,
+            "expressed": sum_expressed,
+            "zero": sum_zero,
+            "n_expressed": n_expressed,
+            "n_zero": n_all - n_expressed,
             "norm": norm,
-        }  # fmt: skip
+        }
 
     def evaluate(self, batches: Sequence[TrainingBatch]) -> tuple[float, float, float]:
         """Mean squared error over all, masked expressed and masked zero entries, with the weights as they are."""

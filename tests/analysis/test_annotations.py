@@ -49,8 +49,9 @@ def test_cells_move_between_labels_and_nothing_else_changes(labelled):
     assert cleared.counts() == {"B": 3, "T": 3, "NK": 2}
     said = cleared.history()
     assert [(c["action"], c["how"], c["author"], c["n_cells"]) for c in said] == [
-        ("Move cells to 'NK'", "a lasso", "Ada", 3), ("Move cells to no label", "", "", 1),
-    ]  # fmt: skip
+        ("Move cells to 'NK'", "a lasso", "Ada", 3),
+        ("Move cells to no label", "", "", 1),
+    ]
     assert said[0]["at"].endswith("+00:00") and json.dumps(said)
 
 

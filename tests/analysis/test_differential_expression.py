@@ -173,8 +173,14 @@ def test_progress_goes_up_to_one_and_stopping_stops(counts, is_b):
 def test_groups_that_make_no_comparison_are_refused(counts, is_b):
     expression = ex.AlignedExpression(counts)
     nothing = np.zeros(N_OBS, dtype=bool)
-    for group, reference in ((nothing, None), (~nothing, None), (is_b, is_b), (is_b, nothing), (is_b[:5], None),
-                             (is_b.astype(int), None)):  # fmt: skip
+    for group, reference in (
+        (nothing, None),
+        (~nothing, None),
+        (is_b, is_b),
+        (is_b, nothing),
+        (is_b[:5], None),
+        (is_b.astype(int), None),
+    ):
         with pytest.raises(OptionError):
             compare_cells(expression, group, reference)
     with pytest.raises(OptionError):
@@ -211,8 +217,16 @@ def test_columns_come_in_the_order_asked_for(counts):
 
 
 def test_columns_of_donors_are_found_by_name():
-    obs = pd.DataFrame({"cell_type": list("abab"), "sample": list("aabb"), "donor_id": list("xyxy"), "n": [1, 2, 3, 4],
-                        "patient": list("aaaa"), "mouse.id": list("abca")})  # fmt: skip
+    obs = pd.DataFrame(
+        {
+            "cell_type": list("abab"),
+            "sample": list("aabb"),
+            "donor_id": list("xyxy"),
+            "n": [1, 2, 3, 4],
+            "patient": list("aaaa"),
+            "mouse.id": list("abca"),
+        }
+    )
     assert donor_columns(obs) == ["donor_id", "mouse.id", "sample"]
 
 

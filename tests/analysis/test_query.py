@@ -217,8 +217,11 @@ def test_an_error_of_a_gene_comes_through_and_genes_are_read_once():
 def test_names_of_a_query_are_known_before_it_is_computed():
     node = parse_query('(a > 1 or `b c` in ["x"]) and not gene("CD3E") is missing and d')
     assert [(type(v).__name__, v.name) for v in query_names(node)] == [
-        ("Column", "a"), ("Column", "b c"), ("Gene", "CD3E"), ("Column", "d"),
-    ]  # fmt: skip
+        ("Column", "a"),
+        ("Column", "b c"),
+        ("Gene", "CD3E"),
+        ("Column", "d"),
+    ]
 
 
 @pytest.mark.parametrize("name", ["plain", "with space", "in", "a.b", "x-y", "größe", "1st", "Not"])

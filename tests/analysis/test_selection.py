@@ -231,8 +231,12 @@ def test_names_are_checked(name):
 
 def test_a_name_is_given_once_and_only_to_something():
     history = SelectionHistory().select(SQUARE).keep("a", 1, 2)
-    for wrong in (lambda: history.keep("a", 1, 2), lambda: history.rename("b", "c"), lambda: history.remove("b"),
-                  lambda: SelectionHistory().keep("a", 0, 2)):  # fmt: skip
+    for wrong in (
+        lambda: history.keep("a", 1, 2),
+        lambda: history.rename("b", "c"),
+        lambda: history.remove("b"),
+        lambda: SelectionHistory().keep("a", 0, 2),
+    ):
         with pytest.raises(OptionError):
             wrong()
     assert history.rename("a", "a") is history

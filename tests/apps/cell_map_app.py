@@ -55,9 +55,17 @@ mask = None if rule is None else evaluate(rule, SelectionContext(obs, maps))
 outlines = {rule.map: [rule.vertices]} if isinstance(rule, Polygon) else None
 if st.toggle("Map", True):
     cell_map(
-        maps, coloring, key="map", selected=mask, outlines=outlines, names=obs.index, height=420, filename="cells",
-        renamable=True, shortcuts=[("Ctrl+Z", "undo")],
-    )  # fmt: skip
+        maps,
+        coloring,
+        key="map",
+        selected=mask,
+        outlines=outlines,
+        names=obs.index,
+        height=420,
+        filename="cells",
+        renamable=True,
+        shortcuts=[("Ctrl+Z", "undo")],
+    )
 st.text(f"server counts {0 if mask is None else int(mask.sum())} cells")
 st.text(f"clicked {st.session_state.get('clicked', 'nothing')}")
 st.text(f"renamed {st.session_state.get('renamed', 'nothing')}")

@@ -144,10 +144,16 @@ def test_an_alias_of_a_gene_that_is_there_anyway_is_left_out():
 @pytest.mark.parametrize(
     ("damaged", "symbol"),
     [
-        ("2-Sep", "SEPTIN2"), ("Sep-02", "SEPTIN2"), ("02-Sep", "SEPTIN2"), ("7-Mar", "MARCHF7"), ("Mar-07", "MARCHF7"),
-        ("2019-09-02", "SEPTIN2"), ("2019-03-07 00:00:00", "MARCHF7"), ("7-Mar-2019", "MARCHF7"),
+        ("2-Sep", "SEPTIN2"),
+        ("Sep-02", "SEPTIN2"),
+        ("02-Sep", "SEPTIN2"),
+        ("7-Mar", "MARCHF7"),
+        ("Mar-07", "MARCHF7"),
+        ("2019-09-02", "SEPTIN2"),
+        ("2019-03-07 00:00:00", "MARCHF7"),
+        ("7-Mar-2019", "MARCHF7"),
     ],
-)  # fmt: skip
+)
 def test_symbols_that_a_spreadsheet_damaged_are_repaired(damaged, symbol):
     match = match_genes(table(padded(damaged)))
     assert match.genes[match.target[0]] == symbol
@@ -304,9 +310,25 @@ def test_damaged_names_of_a_real_file_are_repaired(shared):
 
 @pytest.mark.parametrize(
     "prefix",
-    ["GRCh38_", "GRCh38-", "GRCh38---", "GRCh38___", "GRCh38:", "hg19_", "hg19-", "hg38.", "HUMAN_", "human-", "Human:",
-     "homo_sapiens_", "GRCh37_", "GRCh38.p13_", "hs_", "CHM13v2_"],
-)  # fmt: skip
+    [
+        "GRCh38_",
+        "GRCh38-",
+        "GRCh38---",
+        "GRCh38___",
+        "GRCh38:",
+        "hg19_",
+        "hg19-",
+        "hg38.",
+        "HUMAN_",
+        "human-",
+        "Human:",
+        "homo_sapiens_",
+        "GRCh37_",
+        "GRCh38.p13_",
+        "hs_",
+        "CHM13v2_",
+    ],
+)
 def test_a_genome_before_the_name_does_not_matter_whatever_separates_them(prefix):
     names = padded("CD3E", "HLA-DRB1", "ENSG00000010610")
     assert (match_genes(table(prefix + n for n in names)).target == match_genes(table(names)).target).all()
@@ -325,13 +347,19 @@ def test_no_symbol_of_the_model_looks_like_a_prefixed_one(vocabulary):
 @pytest.mark.parametrize(
     ("damaged", "symbol"),
     [
-        ("02. Sep", "SEPTIN2"), ("2. Sep", "SEPTIN2"), ("02.Sep", "SEPTIN2"), ("07. Mrz", "MARCHF7"),
+        ("02. Sep", "SEPTIN2"),
+        ("2. Sep", "SEPTIN2"),
+        ("02.Sep", "SEPTIN2"),
+        ("07. Mrz", "MARCHF7"),
         ("7. März", "MARCHF7"),
-        ("07-mars", "MARCHF7"), ("02-sept", "SEPTIN2"), ("7-mrt", "MARCHF7"), ("Sep. 02", "SEPTIN2"),
+        ("07-mars", "MARCHF7"),
+        ("02-sept", "SEPTIN2"),
+        ("7-mrt", "MARCHF7"),
+        ("Sep. 02", "SEPTIN2"),
         ("02. Sep. 19", "SEPTIN2"),
         ("2-Sep-19", "SEPTIN2"),
     ],
-)  # fmt: skip
+)
 def test_symbols_that_a_spreadsheet_of_another_language_damaged_are_repaired(damaged, symbol):
     match = match_genes(table(padded(damaged)))
     assert match.genes[match.target[0]] == symbol and match.report.damaged == ((damaged, symbol),)
@@ -361,12 +389,16 @@ def test_mouse_genes_are_known_by_names_that_only_the_mouse_has(vocabulary):
 @pytest.mark.parametrize(
     ("name", "what"),
     [
-        (lambda i: f"ENSRNOG{i:011d}", "Ensembl IDs of the rat"), (lambda i: f"ENSDARG{i:011d}", "zebrafish"),
-        (lambda i: f"ENSMMUG{i:011d}", "macaque"), (lambda i: f"FBgn{i:07d}", "fruit fly"),
-        (lambda i: f"ENST{i:011d}.3", "transcripts"), (lambda i: f"NM_{i:06d}", "transcripts"),
-        (lambda i: f"{(i * 7919) % 100000 + 11}", "Entrez"), (lambda i: f"{(i * 7919) % 100000 + 11}.0", "Entrez"),
+        (lambda i: f"ENSRNOG{i:011d}", "Ensembl IDs of the rat"),
+        (lambda i: f"ENSDARG{i:011d}", "zebrafish"),
+        (lambda i: f"ENSMMUG{i:011d}", "macaque"),
+        (lambda i: f"FBgn{i:07d}", "fruit fly"),
+        (lambda i: f"ENST{i:011d}.3", "transcripts"),
+        (lambda i: f"NM_{i:06d}", "transcripts"),
+        (lambda i: f"{(i * 7919) % 100000 + 11}", "Entrez"),
+        (lambda i: f"{(i * 7919) % 100000 + 11}.0", "Entrez"),
     ],
-)  # fmt: skip
+)
 def test_names_of_another_kind_are_called_what_they_are(name, what):
     with pytest.raises(GeneError, match=what):
         match_genes(table(name(i) for i in range(1, 900)))

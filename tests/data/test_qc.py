@@ -92,9 +92,16 @@ def barnyard(human: str, mouse: str, genome: bool = False):
 
 @pytest.mark.parametrize(
     ("human", "mouse", "genome"),
-    [("GRCh38_", "mm10___", False), ("GRCh38-", "mm10---", False), ("hg19_", "mm9_", False),
-     ("HUMAN_", "MOUSE_", False), ("", "mm10_", False), ("", "", True), ("", "x", True)],
-)  # fmt: skip
+    [
+        ("GRCh38_", "mm10___", False),
+        ("GRCh38-", "mm10---", False),
+        ("hg19_", "mm9_", False),
+        ("HUMAN_", "MOUSE_", False),
+        ("", "mm10_", False),
+        ("", "", True),
+        ("", "x", True),
+    ],
+)
 def test_mouse_cells_are_named_and_never_stay(human, mouse, genome):
     adata, own = barnyard(human, mouse, genome)
     aligned = align_genes(adata)

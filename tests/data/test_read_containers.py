@@ -378,9 +378,13 @@ def test_the_endings_of_datasets_stand_in_one_place():
 
 def test_every_ending_of_the_list_is_read(adata, tmp_path):
     writers = {
-        ".h5ad": datasets.write_h5ad, ".h5": lambda a, p: datasets.write_10x_h5(a, p, 3), ".loom": datasets.write_loom,
-        ".zip": datasets.write_mtx_zip, ".h5mu": lambda a, p: write_mudata(p, rna=a), ".hdf5": datasets.write_h5ad,
-    }  # fmt: skip
+        ".h5ad": datasets.write_h5ad,
+        ".h5": lambda a, p: datasets.write_10x_h5(a, p, 3),
+        ".loom": datasets.write_loom,
+        ".zip": datasets.write_mtx_zip,
+        ".h5mu": lambda a, p: write_mudata(p, rna=a),
+        ".hdf5": datasets.write_h5ad,
+    }
     for suffix in formats.FILE_SUFFIXES:
         path = tmp_path / f"a{suffix}"
         if suffix.startswith(formats.TABLE_SUFFIXES):

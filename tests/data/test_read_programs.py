@@ -140,9 +140,11 @@ PROGRAMS = {
         "cells.csv": lines(range(1, a.n_obs + 1), a.obs_names, delimiter=",", header='"","x"'),
     },
     "one column": lambda a: {
-        "matrix.mtx": mtx(a.X.T.astype(int)), "genes.tsv": lines(a.var_names), "barcodes.tsv": lines(a.obs_names)
+        "matrix.mtx": mtx(a.X.T.astype(int)),
+        "genes.tsv": lines(a.var_names),
+        "barcodes.tsv": lines(a.obs_names),
     },
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
@@ -198,9 +200,11 @@ def test_the_three_counts_a_gene_of_alevin_fry_are_layers(adata, tmp_path):
     parts = dict(zip(("spliced", "unspliced", "ambiguous"), split(adata).values(), strict=True))
     genes = [*adata.var_names, *(f"{n}-U" for n in adata.var_names), *(f"{n}-A" for n in adata.var_names)]
     folder = write(
-        tmp_path / "alevin", quants_mat__mtx=mtx(sp.hstack(list(parts.values()))), quants_mat_cols__txt=lines(genes),
+        tmp_path / "alevin",
+        quants_mat__mtx=mtx(sp.hstack(list(parts.values()))),
+        quants_mat_cols__txt=lines(genes),
         quants_mat_rows__txt=lines(adata.obs_names),
-    )  # fmt: skip
+    )
     found = read_dataset(folder)
     assert list(found.var_names) == list(adata.var_names) and list(found.obs_names) == list(adata.obs_names)
     assert found.X is None and layers_equal(found, parts)
@@ -222,10 +226,13 @@ def test_the_parts_that_kb_writes_are_layers(with_total, adata, tmp_path):
 def test_parts_with_cells_of_their_own_are_brought_together(adata, tmp_path):
     parts = split(adata)
     files = {
-        "spliced.mtx": mtx(parts["a"][:40]), "spliced.barcodes.txt": lines(adata.obs_names[:40]),
-        "unspliced.mtx": mtx(parts["b"][20:]), "unspliced.barcodes.txt": lines(adata.obs_names[20:]),
-        "spliced.genes.txt": lines(adata.var_names), "unspliced.genes.txt": lines(adata.var_names),
-    }  # fmt: skip
+        "spliced.mtx": mtx(parts["a"][:40]),
+        "spliced.barcodes.txt": lines(adata.obs_names[:40]),
+        "unspliced.mtx": mtx(parts["b"][20:]),
+        "unspliced.barcodes.txt": lines(adata.obs_names[20:]),
+        "spliced.genes.txt": lines(adata.var_names),
+        "unspliced.genes.txt": lines(adata.var_names),
+    }
     found = read_dataset(write(tmp_path / "kb", **files))
     assert list(found.obs_names) == list(adata.obs_names)
     assert (found.layers["spliced"][:40] != parts["a"][:40]).nnz == 0 and found.layers["spliced"][40:].nnz == 0
@@ -340,7 +347,7 @@ def test_peaks_are_named_as_such(adata, tmp_path):
         (["spliced.mtx", "unspliced.mtx", "ambiguous.mtx"], [""]),
         (["S1_feature_bc_matrix_matrix.mtx", "S1_feature_bc_matrix_features.tsv"], ["S1_feature_bc_matrix"]),
     ],
-)  # fmt: skip
+)
 def test_samples_by_names(names, samples):
     assert [found.sample for found in find_sets(names)] == samples
 

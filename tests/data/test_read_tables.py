@@ -128,9 +128,18 @@ def grouped(value: int, mark: str) -> str:
 
 @pytest.mark.parametrize(
     ("delimiter", "mark", "quote"),
-    [(",", ",", '"'), ("\t", ",", ""), (";", ",", ""), (";", ".", ""), ("\t", ".", ""), ("\t", " ", ""), (",", "'", ""),
-     ("\t", "\u00a0", ""), ("\t", "\u202f", "")],
-)  # fmt: skip
+    [
+        (",", ",", '"'),
+        ("\t", ",", ""),
+        (";", ",", ""),
+        (";", ".", ""),
+        ("\t", ".", ""),
+        ("\t", " ", ""),
+        (",", "'", ""),
+        ("\t", "\u00a0", ""),
+        ("\t", "\u202f", ""),
+    ],
+)
 def test_thousands_separators_are_understood(delimiter, mark, quote, adata, tmp_path):
     """2,250 is two thousand, never 2.25."""
     frame = (frame_of(adata) * 321).map(lambda v: f"{quote}{grouped(v, mark)}{quote}" if v > 999 else str(v))
@@ -342,10 +351,15 @@ def test_lines_of_the_same_gene_and_cell_are_added(tmp_path):
 def test_the_long_table_of_bd_rhapsody_gives_corrected_molecules(adata, tmp_path):
     frame = long_frame(adata)
     cells = frame["cell"].str.removeprefix("CELL").astype(int) + 1000
-    bd = pd.DataFrame({
-        "Cell_Index": cells, "Gene": frame["gene"], "RSEC_Reads": 99, "Raw_Molecules": frame["count"] + 1,
-        "RSEC_Adjusted_Molecules": frame["count"],
-    })  # fmt: skip
+    bd = pd.DataFrame(
+        {
+            "Cell_Index": cells,
+            "Gene": frame["gene"],
+            "RSEC_Reads": 99,
+            "Raw_Molecules": frame["count"] + 1,
+            "RSEC_Adjusted_Molecules": frame["count"],
+        }
+    )
     text = "####################\n## BD Targeted Multiplex Rhapsody Analysis Pipeline\n" + bd.to_csv(
         sep="\t", index=False
     )

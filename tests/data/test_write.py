@@ -154,9 +154,13 @@ def test_the_input_is_never_the_output(adata, tmp_path):
 
 @pytest.mark.parametrize(
     "addition",
-    [{"obs": {"x": np.zeros(59)}}, {"obsm": {"x": np.zeros((61, 2))}}, {"varm": {"x": np.zeros((60, 2))}},
-     {"layers": {"x": np.zeros((60, 399))}}],
-)  # fmt: skip
+    [
+        {"obs": {"x": np.zeros(59)}},
+        {"obsm": {"x": np.zeros((61, 2))}},
+        {"varm": {"x": np.zeros((60, 2))}},
+        {"layers": {"x": np.zeros((60, 399))}},
+    ],
+)
 def test_results_of_another_length_are_refused_and_nothing_is_left(addition, adata, tmp_path):
     path = datasets.write_h5ad(adata, tmp_path / "a.h5ad")
     with pytest.raises(OptionError, match="length"):

@@ -38,9 +38,14 @@ def official_file() -> dict:
     encoder = {"module_type": "transformer", "hidden_dim": 32, "depth": 2, "heads": 4, "dim_head": 8}
     decoder = {"module_type": "performer", "hidden_dim": 16, "depth": 2, "heads": 2, "dim_head": 8}
     sizes = {
-        "encoder": encoder, "decoder": decoder, "bin_num": 10, "bin_alpha": 1.0, "n_class": 104,
-        "pad_token_id": 103, "mask_token_id": 102,
-    }  # fmt: skip
+        "encoder": encoder,
+        "decoder": decoder,
+        "bin_num": 10,
+        "bin_alpha": 1.0,
+        "n_class": 104,
+        "pad_token_id": 103,
+        "mask_token_id": 102,
+    }
     config = {
         "model": "mae_autobin",
         "model_config": {"mae_autobin": sizes},

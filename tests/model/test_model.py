@@ -70,13 +70,19 @@ def test_encoder_equals_a_stock_transformer(counts, small_model):
     """Against torch's own layers with padding and a mask."""
     layers = [torch.nn.TransformerEncoderLayer(32, 4, 128, batch_first=True).eval() for _ in range(2)]
     pairs = {
-        "self_attn.in_proj_weight": "qkv.weight", "self_attn.in_proj_bias": "qkv.bias",
-        "self_attn.out_proj.weight": "out.weight", "self_attn.out_proj.bias": "out.bias",
-        "linear1.weight": "expand.weight", "linear1.bias": "expand.bias",
-        "linear2.weight": "contract.weight", "linear2.bias": "contract.bias",
-        "norm1.weight": "attention_norm.weight", "norm1.bias": "attention_norm.bias",
-        "norm2.weight": "feed_forward_norm.weight", "norm2.bias": "feed_forward_norm.bias",
-    }  # fmt: skip
+        "self_attn.in_proj_weight": "qkv.weight",
+        "self_attn.in_proj_bias": "qkv.bias",
+        "self_attn.out_proj.weight": "out.weight",
+        "self_attn.out_proj.bias": "out.bias",
+        "linear1.weight": "expand.weight",
+        "linear1.bias": "expand.bias",
+        "linear2.weight": "contract.weight",
+        "linear2.bias": "contract.bias",
+        "norm1.weight": "attention_norm.weight",
+        "norm1.bias": "attention_norm.bias",
+        "norm2.weight": "feed_forward_norm.weight",
+        "norm2.bias": "feed_forward_norm.bias",
+    }
     for stock, ours in zip(layers, small_model.encoder, strict=True):
         stock.load_state_dict({name: ours.state_dict()[our_name] for name, our_name in pairs.items()})
     tokens = tokenise(prepare_cells(counts), small_model.config)

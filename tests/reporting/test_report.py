@@ -271,10 +271,15 @@ def test_every_block_of_a_section_is_escaped(with_home):
     raw = "<u>\"x' onload=1</u>"
     table = pd.DataFrame({raw: [1.0]})
     blocks = [
-        Text(raw, "warning"), Text(raw, "note"), Items([(raw, raw)]), Items([(raw, "")], is_numbered=True),
-        Picture(b"<svg onload='x'></svg>", raw, raw), Table((raw, "n"), [(raw, "1")], raw, (1,)),
-        Pairs({raw: raw}, raw), File(table, raw, raw),
-    ]  # fmt: skip
+        Text(raw, "warning"),
+        Text(raw, "note"),
+        Items([(raw, raw)]),
+        Items([(raw, "")], is_numbered=True),
+        Picture(b"<svg onload='x'></svg>", raw, raw),
+        Table((raw, "n"), [(raw, "1")], raw, (1,)),
+        Pairs({raw: raw}, raw),
+        File(table, raw, raw),
+    ]
     record = replace(
         report.gather(view, report.take(view)), comparisons=(), enriched=None, pictured=None, composed=None
     )
@@ -292,7 +297,7 @@ def test_user_defined_labels_are_in_report_script_and_session(worked, tmp_path):
     start_labels(workspace, key, start_annotation("mine <u>", view.data.context.obs), ())
     change_labels(
         workspace, key, "mine <u>", lambda a: a.assign(np.arange(N) < 36, "<b>NK</b>", how="a lasso", author="Ada")
-    )  # fmt: skip
+    )
     change_labels(workspace, key, "mine <u>", lambda a: a.assign(np.arange(N) >= 120, "B"))
     try:
         handed = report.take(view)
@@ -334,9 +339,11 @@ def test_report_shows_sets_genes_and_parts_with_their_numbers(worked):
         f"Dot plot of {n_shown} of {n_shown} cells, in 2 groups of cell_type",
         "colour is the mean, standard deviations of groups of each gene",
         f"cell_type within donor (selected cells only): {view.mask.sum()} of {n_shown} cells",
-        f"Gene {work.pictured.groups.names[0]} (n", "Mean of ln(1 + counts per 10,000)",
-        "by the hypergeometric test", "doi:10.1038/75556",
-    ):  # fmt: skip
+        f"Gene {work.pictured.groups.names[0]} (n",
+        "Mean of ln(1 + counts per 10,000)",
+        "by the hypergeometric test",
+        "doi:10.1038/75556",
+    ):
         assert words in text, words
     assert "Subramanian" not in text and "permut" not in text.lower(), "only what was used is cited"
     times = [when for when, _ in methods.steps(work) if when]

@@ -128,9 +128,14 @@ def test_interrupted_runs_go_on_with_the_same_numbers(folder, whole, tmp_path, m
     task = get_task("enhancement")
     asked = read_options(
         task.options_type,
-        {"dataset": str(folder / "cells.h5ad"), "checkpoint": str(folder / "checkpoint"), "method": DATASET_ALONE,
-         "all_genes": True, "depth_fold": 4},
-    )  # fmt: skip
+        {
+            "dataset": str(folder / "cells.h5ad"),
+            "checkpoint": str(folder / "checkpoint"),
+            "method": DATASET_ALONE,
+            "all_genes": True,
+            "depth_fold": 4,
+        },
+    )
     progress = tmp_path / "cells_done.json"
     stop = lambda: progress.exists()  # noqa: E731
     with pytest.raises(Stopped):

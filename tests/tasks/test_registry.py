@@ -75,8 +75,18 @@ def test_it_is_a_python_function(dataset):
 def test_it_is_a_command_with_help_and_provenance(dataset, tmp_path, capsys):
     assert main(["mito-share", "--help"]) == 0
     text = " ".join(capsys.readouterr().out.split())
-    for words in ("--threshold", "in % of counts (default 5.0)", "{strict,loose}", "--reference FILE", "--min-counts",
-                  "--json", "--resume", "--threads", "the mean of all cells", "obs['pct_mito']"):  # fmt: skip
+    for words in (
+        "--threshold",
+        "in % of counts (default 5.0)",
+        "{strict,loose}",
+        "--reference FILE",
+        "--min-counts",
+        "--json",
+        "--resume",
+        "--threads",
+        "the mean of all cells",
+        "obs['pct_mito']",
+    ):
         assert words in text
     out = tmp_path / "out.h5ad"
     assert main(["mito-share", str(dataset), str(out), "--threshold", "8", "--level", "loose", "--json"]) == 0

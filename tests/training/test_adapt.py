@@ -99,9 +99,13 @@ def test_adapting_helps_on_the_cells_it_saw(genes, tmp_path):
     corpus = make_corpus(tmp_path / "corpus", genes)
     changes = options(steps=60, validate_every=60)
     pretrain(
-        corpus.folder, tmp_path / "out", CONFIG, replace(changes, start_from=tmp_path / "start"),
-        prepare=lambda m: add_adapters(m, 8), finish=merge_adapters,
-    )  # fmt: skip
+        corpus.folder,
+        tmp_path / "out",
+        CONFIG,
+        replace(changes, start_from=tmp_path / "start"),
+        prepare=lambda m: add_adapters(m, 8),
+        finish=merge_adapters,
+    )
     batch = TrainingParts(corpus, MaskingOptions(), BatchOptions(batch_size=64), seed=9)[0]
     with torch.no_grad():
         losses = [

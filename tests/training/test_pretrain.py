@@ -328,9 +328,13 @@ def test_a_run_stopped_by_its_caller_resumes_to_the_same_curve_and_weights(corpu
     """`should_stop` leaves what Ctrl-C leaves; progress counts every step of both parts once."""
     out, steps = tmp_path / "out", []
     pretrain(
-        corpus.folder, out, CONFIG, options(),
-        progress=lambda *now: steps.append(now), should_stop=lambda: len(steps) == 7,
-    )  # fmt: skip
+        corpus.folder,
+        out,
+        CONFIG,
+        options(),
+        progress=lambda *now: steps.append(now),
+        should_stop=lambda: len(steps) == 7,
+    )
     assert read_state(out)["step"] == len(steps) == 7
     pretrain(corpus.folder, out, CONFIG, options(), resume=True, progress=lambda *now: steps.append(now))
     assert [step for step, _n, _loss in steps] == list(range(1, 25)) and {n for _step, n, _loss in steps} == {24}
@@ -357,8 +361,11 @@ def test_two_ranks_equal_one(corpus, on_one_rank, tmp_path, strategy):
     out = tmp_path / "out"
     done = subprocess.run(
         command(corpus, out, ranks=2, strategy=strategy, accumulate=2, dropout=0.0, **ON_RANKS | {"steps": 4}),
-        capture_output=True, text=True, env=environment(), timeout=120,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        env=environment(),
+        timeout=120,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     assert checkpoint_info(out / "checkpoint").training["hardware"].startswith("2 process")
     pretrain(corpus.folder, out, replace(CONFIG, dropout=0.0), options(**ON_RANKS), resume=True)

@@ -89,10 +89,17 @@ def test_the_verdict_speaks_of_what_was_measured():
     from dataclasses import replace
 
     scores = {
-        "effective_fold": 0.7, "effective_fold_low": 0.5, "effective_fold_high": 0.9, "best_simple_method": "input",
-        "effective_fold_of_best_simple_method": 1.0, "genes_to_use": 1, "genes_not_to_be_used": 5,
-        "gain_by_the_model": 0.001, "gain_by_the_model_low": -0.01, "gain_by_the_model_high": 0.01,
-    }  # fmt: skip
+        "effective_fold": 0.7,
+        "effective_fold_low": 0.5,
+        "effective_fold_high": 0.9,
+        "best_simple_method": "input",
+        "effective_fold_of_best_simple_method": 1.0,
+        "genes_to_use": 1,
+        "genes_not_to_be_used": 5,
+        "gain_by_the_model": 0.001,
+        "gain_by_the_model_low": -0.01,
+        "gain_by_the_model_high": 0.01,
+    }
     import pandas as pd
 
     table = pd.DataFrame(

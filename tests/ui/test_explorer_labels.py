@@ -228,8 +228,9 @@ def test_a_group_of_the_legend_gets_another_name(dataset, monkeypatch):
     shown = coloring.color_by_labels("", data.column("cell_type (edited)"), stored=data.colors["cell_type (edited)"])
     file = dict(zip(ad.read_h5ad(dataset).obs["cell_type"].cat.categories, ["#112233", "#445566"], strict=True))
     assert dict(zip(shown.names, shown.colors, strict=True)) == {
-        "B cell": file["B"], "<b>T</b> *x*": file["<b>T</b> *x*"]
-    }  # fmt: skip
+        "B cell": file["B"],
+        "<b>T</b> *x*": file["<b>T</b> *x*"],
+    }
     labels.rename_group(view_of(column="cell_type (edited)"), "B cell", "naive B")
     assert texts("cell_type (edited)").count("naive B") == 40
     assert len(list_labels(jobs.Workspace(), dataset_id(dataset))) == 1

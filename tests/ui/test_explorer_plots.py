@@ -345,8 +345,15 @@ def test_a_rule_is_its_filters_and_the_rest():
     lasso = Polygon("m", ((-1.0, -1.0), (1.0, -1.0), (0.0, 2.0)))
     low, high = Threshold("column", "value", ">=", 0.5), Threshold("column", "value", "<", 2.0)
     kind, equal = Categories("type", ("a", None)), Threshold("column", "number", "!=", 3)
-    for rule in (None, low, lasso, Intersection((lasso, Intersection((low, kind)), high, equal)),
-                 Intersection((kind, Categories("type", ("b", "a")))), Invert(low), Union((low, kind))):  # fmt: skip
+    for rule in (
+        None,
+        low,
+        lasso,
+        Intersection((lasso, Intersection((low, kind)), high, equal)),
+        Intersection((kind, Categories("type", ("b", "a")))),
+        Invert(low),
+        Union((low, kind)),
+    ):
         rest, filters = split_filters(rule)
         joined = join_filters(rest, filters)
         assert joined is rule is None or (evaluate(joined, context) == evaluate(rule, context)).all()
@@ -474,11 +481,33 @@ def histograms():
 
 
 def charts(**changes) -> dict:
-    numbers = {"id": "column:v", "title": EVIL, "unit": "units", "note": EVIL, "filtered": False, "n_passing": 55,
-               "all": list(range(1, 11)), "passing": [0] * 10, "chosen": [0] * 10, "edges": list(range(0, 110, 10)),
-               "discrete": False, "range": None}  # fmt: skip
-    types = {"id": "column:t", "title": "type", "unit": "", "note": "", "filtered": False, "n_passing": 55,
-             "all": [50, 5], "passing": [0, 0], "chosen": [0, 0], "labels": [EVIL, "B"], "picked": []}  # fmt: skip
+    numbers = {
+        "id": "column:v",
+        "title": EVIL,
+        "unit": "units",
+        "note": EVIL,
+        "filtered": False,
+        "n_passing": 55,
+        "all": list(range(1, 11)),
+        "passing": [0] * 10,
+        "chosen": [0] * 10,
+        "edges": list(range(0, 110, 10)),
+        "discrete": False,
+        "range": None,
+    }
+    types = {
+        "id": "column:t",
+        "title": "type",
+        "unit": "",
+        "note": "",
+        "filtered": False,
+        "n_passing": 55,
+        "all": [50, 5],
+        "passing": [0, 0],
+        "chosen": [0, 0],
+        "labels": [EVIL, "B"],
+        "picked": [],
+    }
     return {"charts": [numbers | changes, types], "n_all": 55, "n_chosen": None, "height": "cells"}
 
 
@@ -534,8 +563,10 @@ def test_figures_for_print_say_what_they_show(dataset, kind):
         tuple(GENES), tuple(names), np.full(3, 40), rng.random((3, 3)), rng.random((3, 3))
     )
     made = compose(group_cells(view.data.obs["doublet"]), group_cells(view.data.obs["cell_type"]))
-    bins = [("A $title$", "units", bin_numbers(("column", "v"), rng.random(N))),
-            ("Types", "", bin_labels("cell_type", view.data.obs["cell_type"]))]  # fmt: skip
+    bins = [
+        ("A $title$", "units", bin_numbers(("column", "v"), rng.random(N))),
+        ("Types", "", bin_labels("cell_type", view.data.obs["cell_type"])),
+    ]
     caption = "700 cells; $x_1$ by type"
     pictures = [
         plot_prints.print_grid(summary, summary.mean, names, "mean", kind, diverging=d, dots=not d, caption=caption)

@@ -212,9 +212,14 @@ def deseq(counts, is_b: np.ndarray) -> pd.DataFrame:
     sums.index, about.index = names, names
     factors = "ratio" if (sums > 0).all().any() else "poscounts"
     fit = DeseqDataSet(
-        counts=sums, metadata=about, design="~donor + side", size_factors_fit_type=factors, n_cpus=1, quiet=True,
+        counts=sums,
+        metadata=about,
+        design="~donor + side",
+        size_factors_fit_type=factors,
+        n_cpus=1,
+        quiet=True,
         low_memory=True,
-    )  # fmt: skip
+    )
     fit.deseq2()
     stats = DeseqStats(fit, contrast=["side", "group", "reference"], n_cpus=1, quiet=True)
     stats.summary()
@@ -403,10 +408,21 @@ def test_the_ranking_has_gseapys_scores_and_its_p_values_up_to_chance():
     sets = [GeneSet("up", "", tuple(names[:30])), GeneSet("down", "", tuple(names[30:50]))]
     sets += [GeneSet(f"r{i}", "", tuple(rng.choice(names, 15 + i, replace=False))) for i in range(40)]
     ours = enrich_ranking(names, scores, sets, n_permutations=1000).set_index("name")
-    theirs = gseapy.prerank(
-        rnk=pd.Series(scores, index=names).sort_values(ascending=False), seed=0, outdir=None, no_plot=True, threads=1,
-        gene_sets={one.name: list(one.genes) for one in sets}, permutation_num=1000, min_size=15, max_size=500,
-    ).res2d.set_index("Term").loc[ours.index]  # fmt: skip
+    theirs = (
+        gseapy.prerank(
+            rnk=pd.Series(scores, index=names).sort_values(ascending=False),
+            seed=0,
+            outdir=None,
+            no_plot=True,
+            threads=1,
+            gene_sets={one.name: list(one.genes) for one in sets},
+            permutation_num=1000,
+            min_size=15,
+            max_size=500,
+        )
+        .res2d.set_index("Term")
+        .loc[ours.index]
+    )
     np.testing.assert_allclose(ours["es"], theirs["ES"].astype(float), rtol=1e-9)
     np.testing.assert_allclose(ours["nes"], theirs["NES"].astype(float), atol=0.15)
     np.testing.assert_allclose(ours["pvals"], theirs["NOM p-val"].astype(float), atol=0.12)
@@ -437,9 +453,18 @@ def test_top_genes_keep_their_side_and_thresholds():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"comparison": "x"}, {"way": "magic"}, {"gmt": "/nowhere.gmt"}, {"max_padj": 0.0}, {"smallest": 0},
-              {"direction": "up"}, {"n_permutations": 1}, {"nothing": 1}],
-)  # fmt: skip
+    "wrong",
+    [
+        {"comparison": "x"},
+        {"way": "magic"},
+        {"gmt": "/nowhere.gmt"},
+        {"max_padj": 0.0},
+        {"smallest": 0},
+        {"direction": "up"},
+        {"n_permutations": 1},
+        {"nothing": 1},
+    ],
+)
 def test_wrong_options_of_an_enrichment_are_refused(wrong):
     with pytest.raises(OptionError):
         enrichment_job.prepare({"comparison": "0" * 16} | wrong, jobs.Workspace())

@@ -25,11 +25,21 @@ def checkpoint(tmp_path, monkeypatch) -> Path:
 
 def write_scores(folder: Path, **changes) -> None:
     row = {
-        "score": "masked recovery", "dataset": "<b>own</b> | set", "metric": "MSE", "model": 0.25, "spread": 0.01,
-        "baselines": {"gene mean": 0.5, "zero": 0.9}, "best_baseline": "gene mean", "verdict": "ahead",
-        "verdicts": {"gene mean": "ahead", "zero": "ahead"}, "n_cells": 7, "n_available": 9, "higher_is_better": False,
-        "without_model": 0.4, "model_adds": "ahead",
-    }  # fmt: skip
+        "score": "masked recovery",
+        "dataset": "<b>own</b> | set",
+        "metric": "MSE",
+        "model": 0.25,
+        "spread": 0.01,
+        "baselines": {"gene mean": 0.5, "zero": 0.9},
+        "best_baseline": "gene mean",
+        "verdict": "ahead",
+        "verdicts": {"gene mean": "ahead", "zero": "ahead"},
+        "n_cells": 7,
+        "n_available": 9,
+        "higher_is_better": False,
+        "without_model": 0.4,
+        "model_adds": "ahead",
+    }
     report = {
         "format": 1,
         "checkpoint": {"name": "tiny", "hash": checkpoint_info(folder).hash},
@@ -78,8 +88,9 @@ def test_the_page_begins_with_a_sentence_and_at_most_eight_lines(checkpoint):
     table = app.table[0].value
     assert len(table) <= 8
     assert list(table["Model with your dataset"])[:2] == [
-        "**no clear difference** (7 better, 1 worse of 20)", "**better** (9 better, 1 worse of 10)",
-    ]  # fmt: skip
+        "**no clear difference** (7 better, 1 worse of 20)",
+        "**better** (9 better, 1 worse of 10)",
+    ]
     assert list(table["Model alone"])[:2] == ["**worse** (1 better, 8 worse of 10)", "not measured"]
     sentence = next(text.value for text in app.markdown if "simple methods" in text.value)
     assert "better than simple methods at restoring cells of low read depth" in sentence
@@ -91,8 +102,11 @@ def test_settings_of_a_training_are_words_and_no_dicts(checkpoint):
 
     told = {"steps": 2500, "corpus": {"datasets": 40, "held_out": ["a", "b"]}, "optimiser": {"patience": None}}
     assert flatten(told) == {
-        "steps": "2,500", "corpus: datasets": "40", "corpus: held out": "a, b", "optimiser: patience": "none",
-    }  # fmt: skip
+        "steps": "2,500",
+        "corpus: datasets": "40",
+        "corpus: held out": "a, b",
+        "optimiser: patience": "none",
+    }
     page = Path(__file__).resolve().parents[2] / "assets" / "checkpoints" / "scfviz-small" / "config.json"
     shipped = flatten(json.loads(page.read_text(encoding="utf-8"))["training"])
     assert not any("{" in f"{name}{value}" or "_" in name for name, value in shipped.items())

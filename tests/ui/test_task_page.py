@@ -148,9 +148,15 @@ def test_report_methods_and_script_say_what_was_done_and_give_the_same_numbers(t
     handed = report.take(view)
     text = report.report_html(view, handed)
     found = results.load_result(view.task_jobs[0])
-    for words in ("Share of mitochondrial counts (% of counts)", MITO_SHARE.baseline, "threshold 8 % of counts",
-                  "Least counts of a cell that takes part".lower(), "Some tissues have much by nature",
-                  f"{found.cells['pct_mito'].mean():,.4g}", "mito_share_levels.csv"):  # fmt: skip
+    for words in (
+        "Share of mitochondrial counts (% of counts)",
+        MITO_SHARE.baseline,
+        "threshold 8 % of counts",
+        "Least counts of a cell that takes part".lower(),
+        "Some tissues have much by nature",
+        f"{found.cells['pct_mito'].mean():,.4g}",
+        "mito_share_levels.csv",
+    ):
         assert words in text, words
     assert f"Mitochondrial share: {len(found.kept)} cells" in text, "it stands in the record"
     cells = script.script_cells(report.gather(view, handed))

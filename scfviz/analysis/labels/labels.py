@@ -402,9 +402,15 @@ def read_annotation(path: str | Path) -> Annotation:
             {name: str(e[name]) for name in _TOLD} | {"n_cells": int(e["n_cells"])} for e in about.get("earlier", ())
         )
         return Annotation(
-            str(about["name"]), labels, codes, tuple(changes[:n_done]), tuple(changes[n_done:]),
-            str(about.get("origin", "")), {str(k): str(v) for k, v in about.get("colors", {}).items()}, earlier,
-        )  # fmt: skip
+            str(about["name"]),
+            labels,
+            codes,
+            tuple(changes[:n_done]),
+            tuple(changes[n_done:]),
+            str(about.get("origin", "")),
+            {str(k): str(v) for k, v in about.get("colors", {}).items()},
+            earlier,
+        )
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise DatasetError(
             f"The saved labels '{Path(path).name}' cannot be read.", "A file that scfviz wrote is needed."

@@ -108,8 +108,11 @@ def import_labels(
     given: dict[str, str] = {}
     for number, (barcode, label) in enumerate(rows, start=2):
         if given.setdefault(barcode, label) != label:
-            raise DatasetError(f"Line {number:,} of {file} names '{barcode[:60]}' again, with another label.",
-                               "Each cell can have one label.", "Remove one of the two lines.")  # fmt: skip
+            raise DatasetError(
+                f"Line {number:,} of {file} names '{barcode[:60]}' again, with another label.",
+                "Each cell can have one label.",
+                "Remove one of the two lines.",
+            )
     keys, given, note = _match_barcodes([str(cell) for cell in cells], given, file)
     labels = list(annotation.labels)
     numbers = {label: i for i, label in enumerate(labels)}
@@ -124,9 +127,14 @@ def import_labels(
     unknown = [barcode for barcode in given if barcode not in present]
     changed = annotation.change(tuple(labels), codes, "Import labels", how=f"{file}, column {names[1]}", author=author)
     report = ImportReport(
-        names[1], len(matched), annotation.n_obs - len(matched), len(unknown), int((codes != annotation.codes).sum()),
-        tuple(barcode[:60] for barcode in unknown[:N_EXAMPLES]), note,
-    )  # fmt: skip
+        names[1],
+        len(matched),
+        annotation.n_obs - len(matched),
+        len(unknown),
+        int((codes != annotation.codes).sum()),
+        tuple(barcode[:60] for barcode in unknown[:N_EXAMPLES]),
+        note,
+    )
     return changed, report
 
 

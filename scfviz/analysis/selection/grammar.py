@@ -312,8 +312,13 @@ class _Parser:
         while not options or self.take(","):
             value = self.value()
             if not isinstance(value, Literal):
-                raise QueryError(self.text, value.at, f"'{value.name}' is a name.", "A list holds texts and numbers.",
-                                 f"Write {quote_text(value.name)} if a text is meant.")  # fmt: skip
+                raise QueryError(
+                    self.text,
+                    value.at,
+                    f"'{value.name}' is a name.",
+                    "A list holds texts and numbers.",
+                    f"Write {quote_text(value.name)} if a text is meant.",
+                )
             options.append(value)
             if len(options) > MAX_LIST:
                 raise QueryError(self.text, value.at, "The list is too long.", f"At most {MAX_LIST:,} values are read.")

@@ -122,8 +122,10 @@ class SelectionHistory:
     def _free_name(self, name: str) -> str:
         name = name.strip()
         if not name or len(name) > MAX_NAME or not name.isprintable():
-            raise OptionError("The name of the selection is empty, too long or has unprintable characters.",
-                              f"1 to {MAX_NAME} characters are needed.")  # fmt: skip
+            raise OptionError(
+                "The name of the selection is empty, too long or has unprintable characters.",
+                f"1 to {MAX_NAME} characters are needed.",
+            )
         if any(s.name == name for s in self.named):
             raise OptionError(
                 f"There is already a selection '{name}'.", "Each needs its own name.", "Choose another name."
@@ -172,9 +174,13 @@ def read_history(content: Any) -> SelectionHistory:
             if found is None:
                 raise TypeError("a named selection without a rule")
             return NamedSelection(
-                _short(fields["name"]), found, _count(fields["n_cells"]), _count(fields["n_obs"]),
-                _short(fields["created_at"]), _short(fields["author"]),
-            )  # fmt: skip
+                _short(fields["name"]),
+                found,
+                _count(fields["n_cells"]),
+                _count(fields["n_obs"]),
+                _short(fields["created_at"]),
+                _short(fields["author"]),
+            )
 
         def step(fields: dict[str, Any]) -> Step:
             names = tuple(named(n) for n in fields["named"][:MAX_NAMED])

@@ -25,7 +25,7 @@ from scfviz.analysis.selection.grammar import (
     parse_query,
     quote_column,
     quote_text,
-)  # fmt: skip
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,8 +83,12 @@ class _Evaluation:
             case Truth(value, at):
                 vector = self.vector(value)
                 if vector.kind != "truth":
-                    raise self.error(at, f"{_words(value)} holds {KIND_WORDS[vector.kind]}, not true and false.",
-                                     "A comparison is needed.", EXAMPLE)  # fmt: skip
+                    raise self.error(
+                        at,
+                        f"{_words(value)} holds {KIND_WORDS[vector.kind]}, not true and false.",
+                        "A comparison is needed.",
+                        EXAMPLE,
+                    )
                 return vector.known & (vector.values == 1)
             case Among(value, options, at):
                 return np.logical_or.reduce([self.compare(Compare(value, "==", option, at)) for option in options])

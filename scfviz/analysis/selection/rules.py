@@ -362,8 +362,11 @@ def from_json(content: Any, *, depth: int = 0) -> Rule:
 
 def _map(context: SelectionContext, name: str) -> np.ndarray:
     if name not in context.maps:
-        raise OptionError(f"There is no map '{name}' here.", f"There are: {', '.join(context.maps) or 'none'}.",
-                          "The selection was drawn on another map; open that one.")  # fmt: skip
+        raise OptionError(
+            f"There is no map '{name}' here.",
+            f"There are: {', '.join(context.maps) or 'none'}.",
+            "The selection was drawn on another map; open that one.",
+        )
     return np.asarray(context.maps[name], dtype=np.float64)[:, :2]
 
 

@@ -92,15 +92,22 @@ def run(folder: Path, options: dict[str, Any], report: Report, should_stop: Shou
     if options["way"] == "list":
         chosen = top_genes(table, *(options[name] for name in ONLY_LIST))
         found = enrich_list(
-            chosen, sets, gene_symbols(table),
-            progress=lambda share: report(0.05 + 0.9 * share, "Counting genes in sets"), **limits,
-        )  # fmt: skip
+            chosen,
+            sets,
+            gene_symbols(table),
+            progress=lambda share: report(0.05 + 0.9 * share, "Counting genes in sets"),
+            **limits,
+        )
     else:
         found = enrich_ranking(
-            gene_symbols(table), table["scores"], sets, n_permutations=int(options["n_permutations"]),
-            seed=int(options["seed"]), progress=lambda share: report(0.05 + 0.9 * share, "Shuffling the genes"),
+            gene_symbols(table),
+            table["scores"],
+            sets,
+            n_permutations=int(options["n_permutations"]),
+            seed=int(options["seed"]),
+            progress=lambda share: report(0.05 + 0.9 * share, "Shuffling the genes"),
             **limits,
-        )  # fmt: skip
+        )
     result = folder / "result.partial"
     found.to_parquet(result / "table.parquet")
     write_json(

@@ -142,9 +142,19 @@ def write_dataset(
     refuse_small_disk(path.parent, int(needed), "the new file")
     source = {"dataset": dataset, "title": options["title"], "ref": options["ref"], "embed_job": options["embed_job"]}
     write_file(
-        adata, path, source, labels=list_labels(workspace, key), named=named, context=context, rule=rule,
-        cells=cells, results=found, inherit=inherit, colors=options["colors"], progress=progress,
-    )  # fmt: skip
+        adata,
+        path,
+        source,
+        labels=list_labels(workspace, key),
+        named=named,
+        context=context,
+        rule=rule,
+        cells=cells,
+        results=found,
+        inherit=inherit,
+        colors=options["colors"],
+        progress=progress,
+    )
     n_cells = adata.n_obs if cells is None else len(cells)
     return {"n_cells": n_cells, "n_obs": adata.n_obs, "file": path.name, "size": path.stat().st_size}
 
@@ -206,9 +216,15 @@ def write_file(
     stored = {entry.name: entry.key for entry in written("obs") if entry.key and entry.name not in adata.obs}
     colors = {stored.get(column, column): of_group for column, of_group in (colors or {}).items()}
     write_h5ad_with(
-        adata.uns["scfviz_source"]["path"], path, content=source["dataset"], cells=cells, **parts,
-        uns={"scfviz": about}, colors=colors, progress=progress,
-    )  # fmt: skip
+        adata.uns["scfviz_source"]["path"],
+        path,
+        content=source["dataset"],
+        cells=cells,
+        **parts,
+        uns={"scfviz": about},
+        colors=colors,
+        progress=progress,
+    )
 
 
 def result_parts(result: Result, n_obs: int) -> dict[str, dict[str, Any]]:

@@ -40,9 +40,11 @@ class TaskKind:
 
         asked = read_options(self.task.options_type, options)
         result = compute(
-            self.task, asked, Steps(folder / "work", report, should_stop),
+            self.task,
+            asked,
+            Steps(folder / "work", report, should_stop),
             lambda n_obs: refuse_what_cannot_fit(self.task.name, options, n_obs),
             Workspace(folder.parents[1]).checks,
-        )  # fmt: skip
+        )
         report(0.98, "Writing the result")
         write_result(folder / "result.partial", result)

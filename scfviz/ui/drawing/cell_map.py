@@ -175,9 +175,12 @@ def cell_map(
             if 0 < len(text) <= MAX_NAME_BYTES:
                 spec["names"] = _send(text, f"{key}.names")
         _component()(
-            key=key, data=spec,
-            on_event_change=_nothing, on_hidden_change=_nothing, on_screen_change=_nothing,
-        )  # fmt: skip
+            key=key,
+            data=spec,
+            on_event_change=_nothing,
+            on_hidden_change=_nothing,
+            on_screen_change=_nothing,
+        )
 
 
 def describe_in_words(coloring: Coloring, codes: np.ndarray, selected: np.ndarray | None) -> str:

@@ -59,9 +59,16 @@ def draw_flow(
     )
     for x, title, anchor in ((0, titles[0], "left"), (1, titles[1], "right")):
         figure.add_annotation(
-            x=x, y=1.0, yshift=24, text=hover(title), showarrow=False, xanchor=anchor, font={"color": ink},
-            xref="paper", yref="paper",
-        )  # fmt: skip
+            x=x,
+            y=1.0,
+            yshift=24,
+            text=hover(title),
+            showarrow=False,
+            xanchor=anchor,
+            font={"color": ink},
+            xref="paper",
+            yref="paper",
+        )
     return figure
 
 

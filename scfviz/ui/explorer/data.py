@@ -236,9 +236,14 @@ def _with_labels(
         for name in own
     }
     return replace(
-        data, context=context, obs=obs, labels=_order_labels([*data.labels, *own], obs), own=own,
-        own_version=version, colors={**data.colors, **colors},
-    )  # fmt: skip
+        data,
+        context=context,
+        obs=obs,
+        labels=_order_labels([*data.labels, *own], obs),
+        own=own,
+        own_version=version,
+        colors={**data.colors, **colors},
+    )
 
 
 def _order(maps: Mapping[str, np.ndarray]) -> list[str]:

@@ -80,9 +80,15 @@ def _show_all(
                 if renamed := selection_card.renaming():
                     labels.rename_group(view, *renamed)
             colored_maps.draw(
-                source, data, chosen, key=KEY, selected=mask, outlines=selections.outlines(history.current),
-                renamable=True, shortcuts=selection_card.SHORTCUTS,
-            )  # fmt: skip
+                source,
+                data,
+                chosen,
+                key=KEY,
+                selected=mask,
+                outlines=selections.outlines(history.current),
+                renamable=True,
+                shortcuts=selection_card.SHORTCUTS,
+            )
             selection_card.show_cell(data)
             with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
                 st.caption(_describe_drawing(view))
@@ -97,8 +103,13 @@ def _show_all(
 
 def _show_panel(view: View) -> None:
     name = st.segmented_control(
-        "Ask", list(PANELS), format_func=panel_title, required=True, key="x_panel", label_visibility="collapsed",
-    )  # fmt: skip
+        "Ask",
+        list(PANELS),
+        format_func=panel_title,
+        required=True,
+        key="x_panel",
+        label_visibility="collapsed",
+    )
     question, draw = PANELS[name]
     st.markdown(f"#### {question}")
     with page.guard():

@@ -31,9 +31,12 @@ def show(lineage: Sequence[dict[str, Any]]) -> None:
             f"{plain(last['at'][:10])}"
         )
         if _is_here(last["ref"]) and st.button(
-            "Back to it", icon=":material/arrow_upward:", type="tertiary", key="lineage-back",
+            "Back to it",
+            icon=":material/arrow_upward:",
+            type="tertiary",
+            key="lineage-back",
             help="Open the dataset that the cells were selected in",
-        ):  # fmt: skip
+        ):
             _go_back(last)
 
 

@@ -29,10 +29,15 @@ def show(ref: str, place: str) -> None:
         return
     st.caption(":material/lock: Not shared: its link opens for you alone. Share it now?")
     st.button(
-        "Share it", icon=":material/group_add:", key=f"share-{place}", type="tertiary", on_click=_share, args=(ref,),
+        "Share it",
+        icon=":material/group_add:",
+        key=f"share-{place}",
+        type="tertiary",
+        on_click=_share,
+        args=(ref,),
         help="Others see it in their list of uploads and can open it and its results; only you can delete it. The "
         "Workspace page takes it back.",
-    )  # fmt: skip
+    )
 
 
 def _share(ref: str) -> None:

@@ -174,9 +174,7 @@ def uses() -> dict[str, Use]:
     _note_use()
     recent = dict(_uses())
     if runtime.exists():  # a closed browser holds nothing
-        recent = {
-            name: use for name, use in recent.items() if runtime.get_instance().is_active_session(use.session)
-        }  # fmt: skip
+        recent = {name: use for name, use in recent.items() if runtime.get_instance().is_active_session(use.session)}
     return recent
 
 

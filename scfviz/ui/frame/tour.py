@@ -99,9 +99,12 @@ def show() -> None:
                 if at:
                     st.button("Back", on_click=_go, args=(at - 1,), key="tour-back")
                 st.button(
-                    "Done" if is_last else "Next", type="primary", on_click=_go,
-                    args=(None if is_last else at + 1,), key="tour-next",
-                )  # fmt: skip
+                    "Done" if is_last else "Next",
+                    type="primary",
+                    on_click=_go,
+                    args=(None if is_last else at + 1,),
+                    key="tour-next",
+                )
 
 
 def _go(at: int | None) -> None:

@@ -19,9 +19,13 @@ from scfviz.ui.frame import job_panel, page, routes, sources, state
 from scfviz.ui.frame.text import plain, plural, shorten, size
 
 STATES = {
-    "queued": "waiting", "running": "running", "done": "done", "failed": "failed", "cancelled": "stopped",
+    "queued": "waiting",
+    "running": "running",
+    "done": "done",
+    "failed": "failed",
+    "cancelled": "stopped",
     "interrupted": "interrupted",
-}  # fmt: skip
+}
 _AGES = {7: "a week", 30: "a month", 90: "three months"}
 _CONFIRM = "scfviz.workspace.confirm"
 _LOOK_AGAIN_SECONDS = 2.0
@@ -159,16 +163,22 @@ def _show_dataset(entry: Kept) -> None:
             st.rerun()
         may_go = entry.can_remove and open_by is None and not busy
         _ask_first(
-            f"dataset {entry.ref}", "Delete", f"'{entry.name}' ({size(entry.n_bytes)}) will be gone.", may_go,
+            f"dataset {entry.ref}",
+            "Delete",
+            f"'{entry.name}' ({size(entry.n_bytes)}) will be gone.",
+            may_go,
             lambda: _remove_dataset(entry),
-        )  # fmt: skip
+        )
     if entry.is_own_upload:
         key = f"ws_share_{entry.ref}"
         st.session_state[key] = entry.is_shared  # it may have been shared elsewhere since this was drawn
         st.toggle(
-            "Share with everyone on this server", key=key, on_change=_share, args=(entry.ref, key),
+            "Share with everyone on this server",
+            key=key,
+            on_change=_share,
+            args=(entry.ref, key),
             help="Others see it in their list of uploads and may open it; only you can delete it.",
-        )  # fmt: skip
+        )
     if not entry.can_remove:
         st.caption("It belongs to another visitor, who shares it; only they can delete it.")
     elif busy:
@@ -213,15 +223,16 @@ def _show_cleaning(jobs: list[JobStatus], sizes: dict[str, int]) -> None:
         before = time.time() - days * 86_400
         everything = list_jobs(Workspace())
         old = [
-            job for job in jobs
-            if not job.is_active and (job.finished_at or job.created_at) < before
-            and job_panel.may_change(job) and not _is_in_use(job, everything)
-        ]  # fmt: skip
+            job
+            for job in jobs
+            if not job.is_active
+            and (job.finished_at or job.created_at) < before
+            and job_panel.may_change(job)
+            and not _is_in_use(job, everything)
+        ]
         total = size(sum(sizes[job.id] for job in old))
         what = f"{plural(len(old), 'old result')} ({total}) will be gone; each can be computed again."
-        _ask_first(
-            f"old {days}", "Clean up", what, bool(old), lambda: [job_panel.remove(job.id) for job in old]
-        )  # fmt: skip
+        _ask_first(f"old {days}", "Clean up", what, bool(old), lambda: [job_panel.remove(job.id) for job in old])
         st.caption(f"{plural(len(old), 'result')}, {total}" if old else "There are none.")
 
 
@@ -268,9 +279,18 @@ def _datasets() -> list[Kept]:
         origin = "Upload, yours, shared" if upload.is_own and upload.is_shared else whose
         path = (workspace.uploads / upload.ref.removeprefix("upload:")).parent
         found.append(
-            Kept(upload.ref, upload.name, origin, path, upload.size, upload.uploaded_at, upload.is_own,
-                 upload.is_shared, upload.is_own)
-        )  # fmt: skip
+            Kept(
+                upload.ref,
+                upload.name,
+                origin,
+                path,
+                upload.size,
+                upload.uploaded_at,
+                upload.is_own,
+                upload.is_shared,
+                upload.is_own,
+            )
+        )
     for path in workspace.subsets.glob("*/*.h5ad"):
         if access.may_read(workspace, path, state.owner()):
             found.append(_subset(path))
@@ -318,9 +338,10 @@ def _who_has_open(ref: str) -> str | None:
     """Who has a dataset on screen, in words; `None` for nobody. A stranger with a link to it does not count."""
     path = _path_of(ref)
     visits = {
-        name: use for name, use in state.uses().items()
+        name: use
+        for name, use in state.uses().items()
         if use.dataset == ref and path is not None and access.may_read(Workspace(), path, use.owner)
-    }  # fmt: skip
+    }
     if state.visit() in visits:
         return "It is open: close it first."
     if any(use.owner == state.owner() for use in visits.values()):

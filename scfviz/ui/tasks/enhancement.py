@@ -214,9 +214,14 @@ def _show_maps(result: Result, data: "Explored", gene: str, before: np.ndarray, 
         coloring = replace(both, title=f"{gene}, {title}", values=whole[data.shown])
         with column:
             cell_map(
-                {name: data.maps[name]}, coloring, key=f"enhancement-{title}", names=data.obs.index, height=360,
-                titles={name: f"{data.titles[name]}: {title}"}, filename=f"{gene}_{title}",
-            )  # fmt: skip
+                {name: data.maps[name]},
+                coloring,
+                key=f"enhancement-{title}",
+                names=data.obs.index,
+                height=360,
+                titles={name: f"{data.titles[name]}: {title}"},
+                filename=f"{gene}_{title}",
+            )
     st.caption("Both maps have one colour scale.")
 
 
@@ -242,9 +247,10 @@ def _show_pair(depths: Depths, names: list[str], gene: str, fold: float | None) 
             r = np.corrcoef(x, y)[0, 1] if x.std() > 0 and y.std() > 0 else 0.0
             column.markdown(f"**{title}**: r = {r:.2f}")
             column.plotly_chart(
-                figures.draw_pair(x, y, (gene, other), ends), key=f"enhancement-pair-{title}",
+                figures.draw_pair(x, y, (gene, other), ends),
+                key=f"enhancement-pair-{title}",
                 config={"displaylogo": False},
-            )  # fmt: skip
+            )
         st.caption("A correlation that only the enhanced values show may be the method's own: see the verdict above.")
 
 

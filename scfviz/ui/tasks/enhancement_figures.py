@@ -20,27 +20,37 @@ def draw_worth(curve: pd.DataFrame, methods: pd.DataFrame, asked: str) -> go.Fig
     figure = go.Figure()
     figure.add_trace(
         go.Scatter(
-            x=curve["share_of_depth"], y=curve["correlation"], mode="lines+markers", name="counts, thinned",
-            line={"color": BEFORE, "width": 2}, hovertemplate="%{x:.2~g} of the depth<br>r %{y:.3f}<extra></extra>",
+            x=curve["share_of_depth"],
+            y=curve["correlation"],
+            mode="lines+markers",
+            name="counts, thinned",
+            line={"color": BEFORE, "width": 2},
+            hovertemplate="%{x:.2~g} of the depth<br>r %{y:.3f}<extra></extra>",
         )
-    )  # fmt: skip
+    )
     known = methods[methods["fold"].notna()]
     for color, (_, row) in zip(palette.CATEGORIES, known.iterrows(), strict=False):
         reach = {"type": "data", "symmetric": False, "thickness": 1.2, "width": 3, "color": color}
         figure.add_trace(
             go.Scatter(
-                x=[row["fold"]], y=[row["correlation"]], mode="markers", name=hover(row["method"]),
-                error_x=reach | {"array": [row["fold_high"] - row["fold"]],
-                                 "arrayminus": [row["fold"] - row["fold_low"]]},
+                x=[row["fold"]],
+                y=[row["correlation"]],
+                mode="markers",
+                name=hover(row["method"]),
+                error_x=reach
+                | {"array": [row["fold_high"] - row["fold"]], "arrayminus": [row["fold"] - row["fold_low"]]},
                 marker={"color": color, "size": 15 if row["method"] == asked else 9, "line": {"width": 0}},
                 hovertemplate=f"{hover(row['method'])}<br>worth %{{x:.2f}} times the depth<br>r %{{y:.3f}}"
                 "<extra></extra>",
             )
-        )  # fmt: skip
+        )
     figure.update_layout(
-        height=340, xaxis={"title": "times the depth of your cells", "type": "log", "dtick": "D2"},
-        yaxis={"title": "correlation per gene (median)"}, hovermode="closest", **_CLEAR,
-    )  # fmt: skip
+        height=340,
+        xaxis={"title": "times the depth of your cells", "type": "log", "dtick": "D2"},
+        yaxis={"title": "correlation per gene (median)"},
+        hovermode="closest",
+        **_CLEAR,
+    )
     return figure
 
 
@@ -55,14 +65,27 @@ def draw_halves(before: np.ndarray, after: np.ndarray, groups: Sequence[str], ti
     ):
         figure.add_trace(
             go.Violin(
-                x=names, y=values[chosen], side=side, name=name, legendgroup=name, scalegroup=name, spanmode="hard",
-                line={"color": color, "width": 1.2}, meanline={"visible": True}, points=False, hoverinfo="skip",
+                x=names,
+                y=values[chosen],
+                side=side,
+                name=name,
+                legendgroup=name,
+                scalegroup=name,
+                spanmode="hard",
+                line={"color": color, "width": 1.2},
+                meanline={"visible": True},
+                points=False,
+                hoverinfo="skip",
             )
-        )  # fmt: skip
+        )
     figure.update_layout(
-        height=340, violingap=0.1, violinmode="overlay", yaxis={"title": f"{title}, {UNIT}", "rangemode": "tozero"},
-        xaxis={"categoryorder": "category ascending"}, **_CLEAR,
-    )  # fmt: skip
+        height=340,
+        violingap=0.1,
+        violinmode="overlay",
+        yaxis={"title": f"{title}, {UNIT}", "rangemode": "tozero"},
+        xaxis={"categoryorder": "category ascending"},
+        **_CLEAR,
+    )
     return figure
 
 
@@ -71,14 +94,19 @@ def draw_pair(one: np.ndarray, other: np.ndarray, names: tuple[str, str], ends: 
     chosen = sample(len(one))
     figure = go.Figure(
         go.Scattergl(
-            x=one[chosen], y=other[chosen], mode="markers", hoverinfo="skip",
+            x=one[chosen],
+            y=other[chosen],
+            mode="markers",
+            hoverinfo="skip",
             marker={"color": AFTER, "size": 4, "opacity": 0.5},
         )
-    )  # fmt: skip
+    )
     figure.update_layout(
-        height=340, xaxis={"title": hover(names[0]), "range": [-0.03 * ends[0], 1.03 * ends[0]]},
-        yaxis={"title": hover(names[1]), "range": [-0.03 * ends[1], 1.03 * ends[1]]}, **_CLEAR,
-    )  # fmt: skip
+        height=340,
+        xaxis={"title": hover(names[0]), "range": [-0.03 * ends[0], 1.03 * ends[0]]},
+        yaxis={"title": hover(names[1]), "range": [-0.03 * ends[1], 1.03 * ends[1]]},
+        **_CLEAR,
+    )
     return figure
 
 

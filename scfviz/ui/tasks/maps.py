@@ -80,9 +80,15 @@ def _draw(
     history = session.follow_address(data, selection_card.apply_event(data, chosen, KEY), asked)
     history, mask = selections.evaluate_current(data, history)
     colored_maps.draw(
-        source, data, chosen, key=KEY, height=_HEIGHT, selected=mask, outlines=selections.outlines(history.current),
+        source,
+        data,
+        chosen,
+        key=KEY,
+        height=_HEIGHT,
+        selected=mask,
+        outlines=selections.outlines(history.current),
         shortcuts=(),
-    )  # fmt: skip
+    )
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.caption(_describe(data, mask))
         routes.link("explorer", "Explore these cells", icon=routes.all_routes()["explorer"].icon)

@@ -24,9 +24,7 @@ def show_task(task: Task, source: sources.Source) -> None:
     elif job is None:
         request.show(task, source)
     elif job.state != "done":
-        job_panel.show_progress(
-            job.id, task.title, place=f"-{task.name}", on_leave=lambda: state.ask_again(task.name)
-        )  # fmt: skip
+        job_panel.show_progress(job.id, task.title, place=f"-{task.name}", on_leave=lambda: state.ask_again(task.name))
     elif hasattr(own, "show_result"):
         own.show_result(job, source)
     else:
@@ -38,9 +36,10 @@ def show_task(task: Task, source: sources.Source) -> None:
 def explanation(task: Task) -> str:
     """What the task writes and what stands beside it, from its line."""
     lines = [
-        f"- **{entry.title}**" + (f", in {entry.unit}" if entry.unit else "")
+        f"- **{entry.title}**"
+        + (f", in {entry.unit}" if entry.unit else "")
         + (f": `{entry.part}['{entry.key}']` in the h5ad" if entry.key else "")
         for entry in task.writes
-    ]  # fmt: skip
+    ]
     words = f"**Beside it** stands the simple method: {task.baseline}.\n\n**What it finds of each cell**\n\n"
     return words + "\n".join(lines) + "\n\nThe same can be coloured, selected and compared in the Explorer."

@@ -73,9 +73,14 @@ def choose(source: sources.Source, data: Explored, store: str | None, *, has_map
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="x_controls"):
         kinds = address.options(data)["color"]
         kind = st.segmented_control(
-            "Colour by", kinds, format_func=address.KINDS.get, required=True, key="x_color",
-            label_visibility="collapsed", width="content",
-        )  # fmt: skip
+            "Colour by",
+            kinds,
+            format_func=address.KINDS.get,
+            required=True,
+            key="x_color",
+            label_visibility="collapsed",
+            width="content",
+        )
         with st.container(key="x_box", width=260):
             request = _ASK[kind](data)
         with st.popover("", icon=":material/palette:", help="Colours", width="content"):
@@ -116,9 +121,14 @@ def _ask_value(data: Explored) -> Request:
 
 def _ask_gene(data: Explored) -> Request:
     asked = st.selectbox(
-        "Gene", data.genes, key="x_gene", accept_new_options=True, label_visibility="collapsed", index=None,
+        "Gene",
+        data.genes,
+        key="x_gene",
+        accept_new_options=True,
+        label_visibility="collapsed",
+        index=None,
         placeholder="Symbol, alias or Ensembl ID",
-    )  # fmt: skip
+    )
     return Request("gene", genes=(asked,) if asked else ())
 
 
@@ -126,9 +136,13 @@ def _ask_genes(data: Explored) -> Request:
     known = set(data.genes)
     st.session_state["x_genes"] = [name for name in st.session_state["x_genes"] if name in known][:3]
     asked = st.multiselect(
-        "Two or three genes", data.genes, key="x_genes", max_selections=3, placeholder="Two or three genes",
+        "Two or three genes",
+        data.genes,
+        key="x_genes",
+        max_selections=3,
+        placeholder="Two or three genes",
         label_visibility="collapsed",
-    )  # fmt: skip
+    )
     return Request("genes", genes=tuple(asked))
 
 
@@ -139,16 +153,23 @@ def _ask_set(data: Explored) -> Request:
             origin = gene_sets.choose_source("x_set_source", own=True)
     if origin == gene_sets.OWN:
         text = field.text_input(
-            "Genes of the set", key="x_set_genes", placeholder="CD3D, CD3E, TRAC", label_visibility="collapsed",
+            "Genes of the set",
+            key="x_set_genes",
+            placeholder="CD3D, CD3E, TRAC",
+            label_visibility="collapsed",
             help="Symbols, aliases or Ensembl IDs, with commas or spaces between them.",
-        )  # fmt: skip
+        )
         return Request("set", "own genes", tuple(gene_sets.split_genes(text)))
     if st.session_state["x_set"] not in (names := gene_sets.names(origin)):
         st.session_state["x_set"] = None
     chosen = field.selectbox(
-        "Gene set", names, key="x_set", placeholder="Letters of its name", index=None,
+        "Gene set",
+        names,
+        key="x_set",
+        placeholder="Letters of its name",
+        index=None,
         label_visibility="collapsed",
-    )  # fmt: skip
+    )
     found = gene_sets.find(origin, chosen)
     return Request("set", found.name, tuple(found.genes)) if found else Request("set")
 
@@ -177,9 +198,7 @@ def _choose_maps(data: Explored) -> list[str]:
     names = st.session_state["x_maps"]
     title = "Map" if len(names) == 1 else f"{len(names)} maps"
     with st.popover(title, icon=":material/grid_view:", help="Which maps are shown", width="content"):
-        names = st.pills(
-            "Maps", list(data.maps), format_func=data.titles.get, selection_mode="multi", key="x_maps"
-        )  # fmt: skip
+        names = st.pills("Maps", list(data.maps), format_func=data.titles.get, selection_mode="multi", key="x_maps")
         if len(names) > MAX_MAPS:
             st.caption(f"The first {MAX_MAPS} are shown.")
     return [name for name in data.maps if name in names][:MAX_MAPS] or address.default_maps(data)

@@ -49,10 +49,13 @@ def _choose(view: View) -> str | None:
     """The controls; the id of the computation that was asked for, else None."""
     first_column, *columns = st.columns([1.2, 1.6, 1.6, 1.2], gap="medium", vertical_alignment="bottom")
     origin = first_column.selectbox(
-        "Groups from", [_SELECTIONS, *view.data.labels], key="x_sides", persist_state="page",
+        "Groups from",
+        [_SELECTIONS, *view.data.labels],
+        key="x_sides",
+        persist_state="page",
         format_func=lambda name: "selections" if name == _SELECTIONS else title_of(name),
         help="Compare what you selected, or any two groups of a label.",
-    )  # fmt: skip
+    )
     sides = _sides(view, origin)
     firsts = [key for key in sides if key != _REST]
     group = columns[0].selectbox(
@@ -63,21 +66,33 @@ def _choose(view: View) -> str | None:
         "with", others, format_func=lambda key: sides[key].title, key="x_reference", persist_state="page"
     )
     method = columns[2].selectbox(
-        "Test", list(_TESTS), format_func=_TESTS.get, key="x_method", persist_state="page",
+        "Test",
+        list(_TESTS),
+        format_func=_TESTS.get,
+        key="x_method",
+        persist_state="page",
         help="Of cells. A test between donors is offered beside its result, where the file names donors.",
-    )  # fmt: skip
+    )
     rule, other = sides[group].rule, sides[reference].rule
     is_empty = rule is None or (other is None and reference != _REST)
     with st.container(horizontal=True, vertical_alignment="center"):
         wants = st.button(
-            "Compare", type="primary", icon=":material/compare_arrows:", key="x_compare", disabled=is_empty,
+            "Compare",
+            type="primary",
+            icon=":material/compare_arrows:",
+            key="x_compare",
+            disabled=is_empty,
             help=_NOTHING if is_empty else None,
-        )  # fmt: skip
+        )
         st.button(
-            "Swap sides", icon=":material/swap_horiz:", key="x_swap", disabled=reference in (_REST, None),
-            on_click=_swap, args=(group, reference),
+            "Swap sides",
+            icon=":material/swap_horiz:",
+            key="x_swap",
+            disabled=reference in (_REST, None),
+            on_click=_swap,
+            args=(group, reference),
             help="The first side becomes the second. All other cells can only be the second.",
-        )  # fmt: skip
+        )
         job_panel.show_memory(comparison.KIND, {"method": method}, view.data.context.n_obs)
     if not wants or is_empty:
         return None
@@ -168,9 +183,15 @@ def _show_job(view: View, job: JobStatus) -> None:
 
 def _wants_donors() -> bool:
     level = st.segmented_control(
-        "Result", list(_LEVELS), format_func=_LEVELS.get, default="cells", required=True, key="x_level",
-        bind="query-params", label_visibility="collapsed",
-    )  # fmt: skip
+        "Result",
+        list(_LEVELS),
+        format_func=_LEVELS.get,
+        default="cells",
+        required=True,
+        key="x_level",
+        bind="query-params",
+        label_visibility="collapsed",
+    )
     return level == "donors"
 
 
@@ -195,10 +216,13 @@ def _show_result(view: View, result: Result) -> None:
     left, right = st.columns([1.1, 1], gap="large")
     with left:
         st.plotly_chart(
-            result_figures.draw_volcano(table), key=f"x_volcano_{job_id}", on_select=lambda: _choose_from_plot(job_id),
-            selection_mode="points", config=charts.toolbar(result_downloads.file_name(result)),
+            result_figures.draw_volcano(table),
+            key=f"x_volcano_{job_id}",
+            on_select=lambda: _choose_from_plot(job_id),
+            selection_mode="points",
+            config=charts.toolbar(result_downloads.file_name(result)),
             alt="Volcano plot of the comparison.",
-        )  # fmt: skip
+        )
         n_far = int((table["only_in"] != "").sum()) if "only_in" in table else 0
         far = f" {n_far:,} of them have counts on one side only: they stand at the edges." if n_far else ""
         st.caption(f"A point is a gene.{far} Click one to see it on the maps.")

@@ -84,9 +84,7 @@ def read_result(job: JobStatus, view: View) -> Result:
     """What a finished comparison found."""
     folder = result_dir(Workspace(), job.id)
     first, second = side_names(job, view)
-    return Result(
-        job, first, second, _read_table(str(folder / "table.parquet")), _read_report(str(folder)), folder
-    )  # fmt: skip
+    return Result(job, first, second, _read_table(str(folder / "table.parquet")), _read_report(str(folder)), folder)
 
 
 def of_donors(view: View, job: JobStatus, column: str) -> JobStatus:

@@ -35,9 +35,11 @@ def restore(data: Explored, choices: dict[str, Any]) -> bool:
     if choices["what"] not in data.labels or choices["length"] not in _LENGTHS:
         return False
     given = {
-        "x_parts": choices["what"], "x_within": choices["by"], "x_length": choices["length"],
+        "x_parts": choices["what"],
+        "x_within": choices["by"],
+        "x_length": choices["length"],
         "x_composition_cells": chosen_cells(choices["only_selected"]),
-    }  # fmt: skip
+    }
     st.session_state.update(given)
     shown.remember(data, "composition", **choices)
     return True
@@ -55,9 +57,15 @@ def show(view: View) -> None:
         what = st.selectbox("Show", labels, format_func=title_of, key="x_parts", bind="query-params", width=230)
         by = choose_groups(view, "x_within", "within each", default=1)
         length = st.segmented_control(
-            "Length", list(_LENGTHS), format_func=_LENGTHS.get, default="share", required=True, key="x_length",
-            bind="query-params", width="content",
-        )  # fmt: skip
+            "Length",
+            list(_LENGTHS),
+            format_func=_LENGTHS.get,
+            default="share",
+            required=True,
+            key="x_length",
+            bind="query-params",
+            width="content",
+        )
         only_selected = choose_cells(view, "x_composition_cells", by)
     shown.remember(view.data, "composition", what=what, by=by, length=length, only_selected=only_selected)
     groups = make_groups(view, by, only_selected=only_selected)
@@ -68,13 +76,19 @@ def show(view: View) -> None:
     shares = length == "share"
     st.plotly_chart(
         plot_figures.draw_composition(
-            found, groups.counted_names, colors, shares=shares, what=title_of(what),
+            found,
+            groups.counted_names,
+            colors,
+            shares=shares,
+            what=title_of(what),
             dark=st.context.theme.type == "dark",
         ),
-        key="x_composition_figure", on_select=lambda: _choose(view, what, by, groups, parts, found, only_selected),
-        selection_mode="points", config={"displayModeBar": False},
+        key="x_composition_figure",
+        on_select=lambda: _choose(view, what, by, groups, parts, found, only_selected),
+        selection_mode="points",
+        config={"displayModeBar": False},
         alt=f"Stacked bars: {title_of(what)} within {groups.title}.",
-    )  # fmt: skip
+    )
     counted = f"{int(found.counts.sum()):,} of {plural(len(view.data.shown), 'cell')}"
     notes = groups.notes(unlabelled=by != what)
     if parts.n_grouped:
@@ -86,17 +100,21 @@ def show(view: View) -> None:
     caption = f"{view.source.title}: {title_of(what)} within {groups.title}, {counted}."
     table = as_table(found)
     exports.offer(
-        view, "composition", table,
+        view,
+        "composition",
+        table,
         lambda kind: plot_prints.print_composition(
             found, groups.counted_names, colors, kind, shares=shares, what=title_of(what), caption=caption
         ),
-    )  # fmt: skip
+    )
     wide = _wide(found, shares)
     forms = {name: st.column_config.NumberColumn(format="%.1f %%" if shares else "localized") for name in wide}
     st.dataframe(
-        wide, height="content" if len(wide) < 9 else 330, key="x_composition_table",
+        wide,
+        height="content" if len(wide) < 9 else 330,
+        key="x_composition_table",
         column_config=forms | {"Cells": st.column_config.NumberColumn(format="localized")},
-    )  # fmt: skip
+    )
 
 
 def count_parts(view: View, what: str, groups: Groups) -> tuple[coloring.Labels, Composition, list[str]]:

@@ -63,9 +63,11 @@ def show(view: View) -> None:
         words = shorten(view.data.describe(view.history.current), 160)
         caption += f", coloured {int(view.mask.sum()):,} selected ({words})"
     exports.offer(
-        view, "distributions", _table(bins, view.mask),
+        view,
+        "distributions",
+        _table(bins, view.mask),
         lambda kind: plot_prints.print_bars(charts, view.mask, kind, caption=f"{caption}."),
-    )  # fmt: skip
+    )
 
 
 def _choose_variables(view: View) -> list[Variable]:
@@ -75,17 +77,32 @@ def _choose_variables(view: View) -> list[Variable]:
     first = list(dict.fromkeys([*first, *data.labels[:1]]))
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         names = st.multiselect(
-            "Columns", columns, default=first, format_func=title_of, max_selections=MAX_CHARTS,
-            key="x_bar_columns", bind="query-params", width=430,
-        )  # fmt: skip
+            "Columns",
+            columns,
+            default=first,
+            format_func=title_of,
+            max_selections=MAX_CHARTS,
+            key="x_bar_columns",
+            bind="query-params",
+            width=430,
+        )
         asked = st.multiselect(
-            "Genes", data.genes, key="x_bar_genes", max_selections=MAX_CHARTS, bind="query-params", width=250,
+            "Genes",
+            data.genes,
+            key="x_bar_genes",
+            max_selections=MAX_CHARTS,
+            bind="query-params",
+            width=250,
             placeholder="Add the expression of genes",
-        )  # fmt: skip
+        )
         st.selectbox(
-            "Height of bars", list(_HEIGHTS), format_func=_HEIGHTS.get, key="x_bar_height", bind="query-params",
+            "Height of bars",
+            list(_HEIGHTS),
+            format_func=_HEIGHTS.get,
+            key="x_bar_height",
+            bind="query-params",
             width=200,
-        )  # fmt: skip
+        )
     if asked and gene_list.waits_for_store(view):
         asked = []
     variables = [("column", name) for name in names] + [("gene", gene) for gene in asked]
@@ -114,9 +131,13 @@ def _show_parts(view: View, rest: tuple[Rule, ...], filters: Mapping[Variable, t
 
 def _offer_removal(data: Explored, key: str, words: str, without: Rule | None) -> None:
     st.button(
-        plain(shorten(words, 60)), icon=":material/close:", key=key, help="Remove this part",
-        on_click=_select, args=(data, without),
-    )  # fmt: skip
+        plain(shorten(words, 60)),
+        icon=":material/close:",
+        key=key,
+        help="Remove this part",
+        on_click=_select,
+        args=(data, without),
+    )
 
 
 def _select(data: Explored, rule: Rule | None) -> None:

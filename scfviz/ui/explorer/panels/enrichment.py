@@ -93,9 +93,14 @@ def _last_result(view: View) -> Result | None:
     if len(jobs) > 1:
         names = dict(zip(jobs, ("between donors", "between cells"), strict=True))
         chosen = st.segmented_control(
-            "Result", jobs, format_func=names.get, default=jobs[0], required=True, key=f"x_enrich_of_{jobs[0]}",
+            "Result",
+            jobs,
+            format_func=names.get,
+            default=jobs[0],
+            required=True,
+            key=f"x_enrich_of_{jobs[0]}",
             label_visibility="collapsed",
-        )  # fmt: skip
+        )
     return comparison.read_result(job_panel.status_of(chosen), view)
 
 
@@ -103,11 +108,17 @@ def _choose(result: Result) -> dict[str, Any] | None:
     """The options of a computation; None where there is nothing to compute."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         way = st.segmented_control(
-            "Test", list(_WAYS), format_func=_WAYS.get, default="list", required=True, key="x_enrich_way",
-            bind="query-params", width="content",
+            "Test",
+            list(_WAYS),
+            format_func=_WAYS.get,
+            default="list",
+            required=True,
+            key="x_enrich_way",
+            bind="query-params",
+            width="content",
             help="The top genes: are more of them in a set than chance gives? The whole ranking: do a set's genes "
             "gather at one end of it? It needs no thresholds.",
-        )  # fmt: skip
+        )
         with st.popover("Gene sets", icon=":material/library_books:", width="content"):
             origin = gene_sets.choose_source("x_enrich_sets", "enrichment_sets")
         with st.popover("Sizes of sets", icon=":material/tune:", width="content"):
@@ -118,9 +129,12 @@ def _choose(result: Result) -> dict[str, Any] | None:
     sets = f"{plain(gene_sets.title_of(origin))}, {plural(len(gene_sets.read(origin)), 'set')}"
     path = gene_sets.path_of(origin)
     options: dict[str, Any] = {
-        "comparison": result.job.id, "way": way, "gmt": None if path is None else str(path),
-        "smallest": smallest, "largest": largest,
-    }  # fmt: skip
+        "comparison": result.job.id,
+        "way": way,
+        "gmt": None if path is None else str(path),
+        "smallest": smallest,
+        "largest": largest,
+    }
     if way == "ranking":
         st.caption(f"All {len(result.table):,} tested genes, by the score of the comparison · {sets}")
         return options | {"n_permutations": shuffles}
@@ -160,9 +174,13 @@ def _show_result(view: View, of: Result, job_id: str, options: dict[str, Any]) -
         bars = result_figures.lay_out_bars(table, way, _SHOWN_BARS)
         if bars.names:
             event = st.plotly_chart(
-                result_figures.draw_bars(table, way, _SHOWN_BARS), key=f"x_bars_{job_id}", on_select="rerun",
-                selection_mode="points", config=charts.toolbar(stem), alt="The best gene sets as bars.",
-            )  # fmt: skip
+                result_figures.draw_bars(table, way, _SHOWN_BARS),
+                key=f"x_bars_{job_id}",
+                on_select="rerun",
+                selection_mode="points",
+                config=charts.toolbar(stem),
+                alt="The best gene sets as bars.",
+            )
             points = event.selection.points
             chosen = int(bars.rows[points[0]["point_index"]]) if points else None
             st.caption(f"The best {len(bars.names)} sets; grey is not beyond chance. Click a bar to see its genes.")
@@ -171,9 +189,15 @@ def _show_result(view: View, of: Result, job_id: str, options: dict[str, Any]) -
     with right:
         shown = _best(table, way)
         picked = st.dataframe(
-            shown.drop(columns=["genes"]), hide_index=True, height=430, key=f"x_sets_{job_id}", on_select="rerun",
-            selection_mode="single-row", column_config=_columns(), column_order=_ORDER[way],
-        )  # fmt: skip
+            shown.drop(columns=["genes"]),
+            hide_index=True,
+            height=430,
+            key=f"x_sets_{job_id}",
+            on_select="rerun",
+            selection_mode="single-row",
+            column_config=_columns(),
+            column_order=_ORDER[way],
+        )
         rows = picked.selection.rows
         chosen = int(shown.index[rows[0]]) if rows else chosen
         with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
@@ -205,29 +229,44 @@ def _show_set(row: pd.Series, way: str, origin: str) -> None:
         st.markdown(f"**{plain(row['name'])}** {plain(row['description'])} · {len(genes):,} {word}")
         with st.container(horizontal=True, vertical_alignment="bottom"):
             st.button(
-                "Colour the maps by its score", icon=":material/palette:", key="x_color_set",
-                on_click=colors.choose_set, args=(origin, str(row["name"])),
-            )  # fmt: skip
+                "Colour the maps by its score",
+                icon=":material/palette:",
+                key="x_color_set",
+                on_click=colors.choose_set,
+                args=(origin, str(row["name"])),
+            )
             gene = st.selectbox(
-                "Colour by one of its genes", genes, index=None, key=f"x_set_gene_{hash(row['name'])}",
+                "Colour by one of its genes",
+                genes,
+                index=None,
+                key=f"x_set_gene_{hash(row['name'])}",
                 placeholder=", ".join(genes[:6]),
-            )  # fmt: skip
+            )
             st.button("Show it", disabled=gene is None, key="x_show_gene", on_click=compare.choose_gene, args=(gene,))
         st.caption(plain(", ".join(genes[:60]) + (f" and {len(genes) - 60} more" if len(genes) > 60 else "")))
 
 
 def _show_downloads(view: View, of: Result, table: pd.DataFrame, way: str, stem: str) -> None:
     st.download_button(
-        "All sets (CSV)", lambda: table.to_csv(index=False), f"{stem}.csv", "text/csv", on_click="ignore",
-        icon=":material/table:", key="x_sets_csv",
-    )  # fmt: skip
+        "All sets (CSV)",
+        lambda: table.to_csv(index=False),
+        f"{stem}.csv",
+        "text/csv",
+        on_click="ignore",
+        icon=":material/table:",
+        key="x_sets_csv",
+    )
     caption = f"{view.source.title}: {of.title}; gene sets, {_WAYS[way].lower()}"
     for kind, mime in result_downloads.MIME.items():
         st.download_button(
             f"Figure ({kind.upper()})",
             lambda kind=kind: result_figures.print_bars(table, way, _SHOWN_BARS, kind, caption),
-            f"{stem}.{kind}", mime, on_click="ignore", icon=":material/imagesmode:", key=f"x_sets_{kind}",
-        )  # fmt: skip
+            f"{stem}.{kind}",
+            mime,
+            on_click="ignore",
+            icon=":material/imagesmode:",
+            key=f"x_sets_{kind}",
+        )
 
 
 def _columns() -> dict:

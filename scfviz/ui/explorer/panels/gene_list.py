@@ -23,9 +23,13 @@ def choose_genes(view: View) -> list[str]:
     data = view.data
     with st.container(horizontal=True, vertical_alignment="bottom"):
         asked = st.multiselect(
-            "Genes", data.genes, key=KEY, accept_new_options=True, bind="query-params",
+            "Genes",
+            data.genes,
+            key=KEY,
+            accept_new_options=True,
+            bind="query-params",
             placeholder="Symbol, alias or Ensembl ID",
-        )  # fmt: skip
+        )
         with st.popover("Paste a list", icon=":material/content_paste:"):
             _ask_for_list()
         _offer_comparison(view)
@@ -67,9 +71,11 @@ def waits_for_store(view: View) -> bool:
 def _ask_for_list() -> None:
     with st.form("x_paste", border=False, clear_on_submit=True):
         st.text_area(
-            "Genes, one after another", key="x_paste_text", height=140,
+            "Genes, one after another",
+            key="x_paste_text",
+            height=140,
             help="Between them spaces, commas, semicolons or new lines: symbols, aliases or Ensembl IDs.",
-        )  # fmt: skip
+        )
         with st.container(horizontal=True):
             st.form_submit_button("Add", type="primary", on_click=_paste)
             st.form_submit_button("Replace", on_click=_paste, args=(True,))

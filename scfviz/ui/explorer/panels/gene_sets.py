@@ -43,9 +43,13 @@ def choose_source(key: str, address: str | None = None, *, own: bool = False) ->
     if st.session_state.get(key) not in (None, *options):
         del st.session_state[key]
     chosen = st.selectbox(
-        "Sets from", options, index=options.index(asked) if asked in options else 0, key=key, persist_state="page",
+        "Sets from",
+        options,
+        index=options.index(asked) if asked in options else 0,
+        key=key,
+        persist_state="page",
         format_func=title_of,
-    )  # fmt: skip
+    )
     _show_uploader(key)
     _show_given(key, address)
     if address is None:
@@ -204,9 +208,11 @@ def _take_upload(key: str) -> None:
 
 def _show_uploader(key: str) -> None:
     st.file_uploader(
-        "Add gene sets (GMT)", type=["gmt", "gz", "txt"], key=f"{key}_file",
+        "Add gene sets (GMT)",
+        type=["gmt", "gz", "txt"],
+        key=f"{key}_file",
         help="One set a line: name, description and genes, separated by tabs; plain or gzip. As from MSigDB.",
-    )  # fmt: skip
+    )
     given, seen = st.session_state.get(f"{key}_file"), st.session_state.get(f"{key}.seen")
     if given is None or seen is None or seen[0] != given.file_id:
         return
@@ -231,14 +237,21 @@ def _show_given(key: str, address: str | None) -> None:
             shared = f"{key}_share_{file.ref}"
             st.session_state[shared] = file.is_shared
             st.toggle(
-                "Shared", key=shared, on_change=_share, args=(file.ref, shared),
+                "Shared",
+                key=shared,
+                on_change=_share,
+                args=(file.ref, shared),
                 help="Who opens a link to a view that uses it can read it; else it is yours alone.",
-            )  # fmt: skip
+            )
             st.button(
-                "Remove", icon=":material/delete:", type="tertiary", key=f"{key}_remove_{file.ref}",
+                "Remove",
+                icon=":material/delete:",
+                type="tertiary",
+                key=f"{key}_remove_{file.ref}",
                 help="Deletes the file from the workspace. What was computed with it stays.",
-                on_click=_remove, args=(file.ref, key, address),
-            )  # fmt: skip
+                on_click=_remove,
+                args=(file.ref, key, address),
+            )
 
 
 def _share(ref: str, key: str) -> None:

@@ -41,10 +41,15 @@ def show(
         for name, (label, width, _, text) in _COLUMNS.items()
     }
     st.dataframe(
-        _write(table, titles), hide_index=True, height=height, key=key, selection_mode="single-row",
-        on_select=lambda: _choose(table, key, choose), column_config=columns,
+        _write(table, titles),
+        hide_index=True,
+        height=height,
+        key=key,
+        selection_mode="single-row",
+        on_select=lambda: _choose(table, key, choose),
+        column_config=columns,
         column_order=[name for name in _COLUMNS if name in table],
-    )  # fmt: skip
+    )
 
 
 def _write(table: pd.DataFrame, titles: dict[str, str]):

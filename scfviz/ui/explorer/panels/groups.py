@@ -89,9 +89,14 @@ def choose_groups(view: View, key: str, label: str = "Group by", *, default: int
     if st.session_state.get(key) not in kinds:  # a column of another dataset, or a selection that is gone
         st.session_state.pop(key, None)
     return st.selectbox(
-        label, kinds, index=min(default, len(kinds) - 1), format_func=lambda kind: _TITLES.get(kind, title_of(kind)),
-        key=key, bind="query-params", width=230,
-    )  # fmt: skip
+        label,
+        kinds,
+        index=min(default, len(kinds) - 1),
+        format_func=lambda kind: _TITLES.get(kind, title_of(kind)),
+        key=key,
+        bind="query-params",
+        width=230,
+    )
 
 
 def choose_cells(view: View, key: str, by: str | None) -> bool:
@@ -99,9 +104,15 @@ def choose_cells(view: View, key: str, by: str | None) -> bool:
     if view.mask is None or by == _SELECTION:
         return False
     chosen = st.segmented_control(
-        "Cells", list(_CELLS), format_func=_CELLS.get, default="all", required=True, key=key, persist_state="page",
+        "Cells",
+        list(_CELLS),
+        format_func=_CELLS.get,
+        default="all",
+        required=True,
+        key=key,
+        persist_state="page",
         width="content",
-    )  # fmt: skip
+    )
     return chosen == "selected"
 
 

@@ -126,9 +126,13 @@ def _show_tools(view: View, labels: dict[str, Annotation]) -> str:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         name = st.selectbox("Column of labels", list(labels), key=_COLUMN, width=200)
         st.text_input(
-            "Your name (optional)", max_chars=80, key=_AUTHOR, persist_state="session", width=170,
+            "Your name (optional)",
+            max_chars=80,
+            key=_AUTHOR,
+            persist_state="session",
+            width=170,
             help="Kept with every change that you make, so that others know who did it.",
-        )  # fmt: skip
+        )
         annotation = labels[name]
         _show_step(view, annotation, "Undo", ":material/undo:", annotation.changes[-1:], Annotation.undo)
         _show_step(view, annotation, "Redo", ":material/redo:", annotation.undone[:1], Annotation.redo)
@@ -161,9 +165,14 @@ def _show_giving(view: View, annotation: Annotation) -> None:
     st.markdown("##### Label the selected cells")
     n = 0 if view.mask is None else int(view.mask.sum())
     label = st.selectbox(
-        "Label", list(annotation.counts()), index=None, accept_new_options=True, key="x_labels_give",
-        placeholder="Type a new label, or choose one", label_visibility="collapsed",
-    )  # fmt: skip
+        "Label",
+        list(annotation.counts()),
+        index=None,
+        accept_new_options=True,
+        key="x_labels_give",
+        placeholder="Type a new label, or choose one",
+        label_visibility="collapsed",
+    )
     if n:
         st.markdown(_preview(annotation.counts_in(_all_cells(view)), label, n))
     else:
@@ -173,16 +182,23 @@ def _show_giving(view: View, annotation: Annotation) -> None:
         ready = bool(n and label)
         kind = "primary" if ready else "secondary"
         if st.button(
-            "Assign label", type=kind, icon=":material/label:", disabled=not ready, key="x_labels_move",
+            "Assign label",
+            type=kind,
+            icon=":material/label:",
+            disabled=not ready,
+            key="x_labels_move",
             help=None if ready else "Select cells first." if not n else "Type or choose a label first.",
-        ):  # fmt: skip
+        ):
             _change(view, annotation.name, lambda a: a.assign(_all_cells(view), label, how=how, author=_author()))
             st.session_state[_PENDING] = {"x_labels_give": None}
             st.rerun()
         if st.button(
-            "Clear label", icon=":material/label_off:", disabled=not n, key="x_labels_clear",
+            "Clear label",
+            icon=":material/label_off:",
+            disabled=not n,
+            key="x_labels_clear",
             help=None if n else "Select cells first.",
-        ):  # fmt: skip
+        ):
             _change(view, annotation.name, lambda a: a.assign(_all_cells(view), None, how=how, author=_author()))
             st.rerun()
 
@@ -190,14 +206,18 @@ def _show_giving(view: View, annotation: Annotation) -> None:
 def _preview(before: dict[str | None, int], label: str | None, n: int) -> str:
     """What a click will do, so that nobody is surprised that cells leave their old label."""
     moved = {name: count for name, count in before.items() if name != label}
-    texts = [f"{count:,} {'had no label' if name is None else f'of them were **{plain(name)}**'}"
-             for name, count in list(moved.items())[:4]]  # fmt: skip
+    texts = [
+        f"{count:,} {'had no label' if name is None else f'of them were **{plain(name)}**'}"
+        for name, count in list(moved.items())[:4]
+    ]
     more = len(moved) - 4
     if more > 0:
         texts.append(f"and others from {plural(more, 'more label')}")
     if not label:
-        now = [f"{count:,} {'without a label' if name is None else f'**{plain(name)}**'}"
-               for name, count in list(before.items())[:5]]  # fmt: skip
+        now = [
+            f"{count:,} {'without a label' if name is None else f'**{plain(name)}**'}"
+            for name, count in list(before.items())[:5]
+        ]
         return f"{plural(n, 'cell')} selected: {', '.join(now)}{' and others' if len(before) > 5 else ''}."
     kept = before.get(label, 0)
     if kept == n:
@@ -218,26 +238,37 @@ def _show_changing(view: View, annotation: Annotation) -> None:
     n = sum(counts[name] for name in chosen)
     with st.form("x_labels_rename", border=False), st.container(horizontal=True, vertical_alignment="bottom"):
         new = st.text_input(
-            "New name", max_chars=MAX_LABEL, label_visibility="collapsed", placeholder="New name",
+            "New name",
+            max_chars=MAX_LABEL,
+            label_visibility="collapsed",
+            placeholder="New name",
             key=f"x_labels_name_{len(annotation.history())}",
-        )  # fmt: skip
+        )
         verb = "Merge" if len(chosen) > 1 else "Rename"
         if st.form_submit_button(
-            verb, icon=":material/merge:" if verb == "Merge" else ":material/edit:", disabled=not chosen,
+            verb,
+            icon=":material/merge:" if verb == "Merge" else ":material/edit:",
+            disabled=not chosen,
             help=None if chosen else _NONE_CHOSEN,
-        ):  # fmt: skip
+        ):
             _rename_or_merge(view, annotation, chosen, new)
     with st.container(horizontal=True):
         if st.button(
-            "Select their cells", icon=":material/select_all:", disabled=not chosen, key="x_labels_select",
+            "Select their cells",
+            icon=":material/select_all:",
+            disabled=not chosen,
+            key="x_labels_select",
             help=None if chosen else _NONE_CHOSEN,
-        ):  # fmt: skip
+        ):
             selection_card.keep(view.data, view.history.select(Categories(annotation.name, tuple(chosen))))
             selection_card.draw_again()
         if st.button(
-            "Give up the label", icon=":material/label_off:", disabled=not chosen, key="x_labels_drop",
+            "Give up the label",
+            icon=":material/label_off:",
+            disabled=not chosen,
+            key="x_labels_drop",
             help=f"{plural(n, 'cell')} will have no label." if chosen else _NONE_CHOSEN,
-        ):  # fmt: skip
+        ):
             _change(view, annotation.name, lambda a: _without(a, chosen))
             st.rerun()
 
@@ -265,16 +296,25 @@ def _show_table(view: View, annotation: Annotation) -> None:
     rows = []
     for name, count in counts.items():
         change = last.get(name)
-        rows.append({
-            "Label": name, "Cells": count, "Share": count / total, "Selected": selected.get(name, 0),
-            "By": change.author if change else "", "When (UTC)": _when(change.at) if change else "",
-            "How": f"{change.action}{': ' if change.how else ''}{change.how}" if change else annotation.origin,
-        })  # fmt: skip
+        rows.append(
+            {
+                "Label": name,
+                "Cells": count,
+                "Share": count / total,
+                "Selected": selected.get(name, 0),
+                "By": change.author if change else "",
+                "When (UTC)": _when(change.at) if change else "",
+                "How": f"{change.action}{': ' if change.how else ''}{change.how}" if change else annotation.origin,
+            }
+        )
     none = total - sum(counts.values())
     st.markdown(f"##### {plural(len(counts), 'label')} in {plain(annotation.name)}")
     if rows:
         st.dataframe(
-            pd.DataFrame(rows), hide_index=True, key="x_labels_table", height=min(420, 38 + 35 * len(rows)),
+            pd.DataFrame(rows),
+            hide_index=True,
+            key="x_labels_table",
+            height=min(420, 38 + 35 * len(rows)),
             column_config={
                 "Cells": st.column_config.NumberColumn(format="localized", width="small"),
                 "Share": st.column_config.NumberColumn(format="percent", width="small", help="of all cells"),
@@ -284,7 +324,7 @@ def _show_table(view: View, annotation: Annotation) -> None:
                 "When (UTC)": st.column_config.TextColumn(width=130, help="last change"),
                 "How": st.column_config.TextColumn(width="large", help="what gave cells this label last"),
             },
-        )  # fmt: skip
+        )
     st.caption(
         f"{none:,} of {plural(total, 'cell')} have no label. The labels are kept for everyone who opens this dataset "
         "here; they colour the maps, and rules and comparisons can speak of them."
@@ -311,14 +351,21 @@ def _show_csv(view: View, annotation: Annotation) -> None:
     data, stem = view.data, Path(view.source.title).name.split(".")[0] or "cells"
     safe = "".join(letter if letter.isalnum() else "_" for letter in annotation.name)[:60]
     st.download_button(
-        "Export these labels (CSV)", lambda: labels_to_csv(annotation, data.context.obs.index), f"{stem}_{safe}.csv",
-        "text/csv", on_click="ignore", icon=":material/download:", key="x_labels_csv",
-    )  # fmt: skip
+        "Export these labels (CSV)",
+        lambda: labels_to_csv(annotation, data.context.obs.index),
+        f"{stem}_{safe}.csv",
+        "text/csv",
+        on_click="ignore",
+        icon=":material/download:",
+        key="x_labels_csv",
+    )
     file = st.file_uploader(
-        "Import labels", type=["csv", "tsv", "txt"], key="x_labels_file",
+        "Import labels",
+        type=["csv", "tsv", "txt"],
+        key="x_labels_file",
         help="A table whose first column holds barcodes. Cells that it does not name keep their label; an empty field "
         "clears the label.",
-    )  # fmt: skip
+    )
     if file is None:
         return
     content = file.getvalue()

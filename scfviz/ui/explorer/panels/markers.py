@@ -72,9 +72,13 @@ def _show_result(view: View, column: str, folder: Path) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         group = st.selectbox("Table of", list(tables), key="x_marker_group", persist_state="page")
         st.button(
-            "Dot plot", icon=":material/bubble_chart:", key="x_marker_dots", on_click=_draw, args=(genes, column),
+            "Dot plot",
+            icon=":material/bubble_chart:",
+            key="x_marker_dots",
+            on_click=_draw,
+            args=(genes, column),
             help=f"The top genes of all groups, at most {_MOST_DRAWN}, in the panel Expression",
-        )  # fmt: skip
+        )
         with st.popover("Download", icon=":material/download:"):
             _offer_files(view, column, folder)
     table = tables[group].head(_ROWS)
@@ -92,13 +96,23 @@ def _show_result(view: View, column: str, folder: Path) -> None:
 def _offer_files(view: View, column: str, folder: Path) -> None:
     stem = f"{Path(view.source.title).name.split('.')[0] or 'cells'}_markers"
     st.download_button(
-        "All groups and genes (CSV)", lambda: pd.read_parquet(folder / "table.parquet").to_csv(index=False),
-        f"{stem}.csv", "text/csv", on_click="ignore", icon=":material/table:", key="x_marker_csv",
-    )  # fmt: skip
+        "All groups and genes (CSV)",
+        lambda: pd.read_parquet(folder / "table.parquet").to_csv(index=False),
+        f"{stem}.csv",
+        "text/csv",
+        on_click="ignore",
+        icon=":material/table:",
+        key="x_marker_csv",
+    )
     st.download_button(
-        "For scanpy (h5ad)", lambda: scanpy_bytes(view, column, folder), f"{stem}.h5ad", "application/x-hdf5",
-        on_click="ignore", icon=":material/dataset:", key="x_marker_h5ad",
-    )  # fmt: skip
+        "For scanpy (h5ad)",
+        lambda: scanpy_bytes(view, column, folder),
+        f"{stem}.h5ad",
+        "application/x-hdf5",
+        on_click="ignore",
+        icon=":material/dataset:",
+        key="x_marker_h5ad",
+    )
     st.caption('Your file with `uns["rank_genes_groups"]`, for `sc.get.rank_genes_groups_df(adata, None)`.')
 
 

@@ -58,7 +58,10 @@ def draw_dots(
     low, high = color_range(values, diverging=diverging)
     figure = go.Figure(
         _marks(
-            summary, values, names, title,
+            summary,
+            values,
+            names,
+            title,
             {
                 "size": _dot_size(summary.fraction).ravel(),
                 "opacity": 1,  # else Plotly makes dots of different sizes pale, unlike the colour bar
@@ -70,21 +73,31 @@ def draw_dots(
                 "colorbar": _color_bar(title, 0.0),
             },
         )
-    )  # fmt: skip
+    )
     for share in SIZES:  # the legend of sizes
         figure.add_trace(
             go.Scatter(
-                x=[None], y=[None], mode="markers", name=f"{share:.0%}", showlegend=True, hoverinfo="skip",
+                x=[None],
+                y=[None],
+                mode="markers",
+                name=f"{share:.0%}",
+                showlegend=True,
+                hoverinfo="skip",
                 marker={"size": _dot_size(share), "color": palette.OTHER},
             )
-        )  # fmt: skip
+        )
     _lay_out_grid(figure, summary.genes, names, dark)
     figure.update_layout(
         legend={
-            "title": {"text": "Cells that<br>express it"}, "itemsizing": "trace", "x": 1.02, "y": 1, "yanchor": "top",
-            "itemclick": False, "itemdoubleclick": False,
+            "title": {"text": "Cells that<br>express it"},
+            "itemsizing": "trace",
+            "x": 1.02,
+            "y": 1,
+            "yanchor": "top",
+            "itemclick": False,
+            "itemdoubleclick": False,
         },
-    )  # fmt: skip
+    )
     return figure
 
 
@@ -97,10 +110,16 @@ def draw_heatmap(
     low, high = color_range(values, diverging=diverging)
     figure = go.Figure(
         go.Heatmap(
-            z=values.astype(np.float32), zmin=low, zmax=high, xgap=1, ygap=1, hoverinfo="skip",
-            colorscale=color_scale(diverging=diverging, dark=dark), colorbar=_color_bar(title, 0.5, 0.5),
+            z=values.astype(np.float32),
+            zmin=low,
+            zmax=high,
+            xgap=1,
+            ygap=1,
+            hoverinfo="skip",
+            colorscale=color_scale(diverging=diverging, dark=dark),
+            colorbar=_color_bar(title, 0.5, 0.5),
         )
-    )  # fmt: skip
+    )
     # Fields answer no clicks; unseen marks above them do, and carry the hover box.
     figure.add_trace(_marks(summary, values, names, title, {"size": ROW, "symbol": "square", "opacity": 0}))
     _lay_out_grid(figure, summary.genes, names, dark)
@@ -130,24 +149,34 @@ def draw_violins(violins: Sequence[Violin], names: Sequence[str], colors: Sequen
         ]
         figure.add_trace(
             go.Scatter(
-                x=np.concatenate([x for x, _ in outline]), y=np.concatenate([y for _, y in outline]), mode="lines",
-                fill="toself", fillcolor=color, line={"color": color, "width": 1}, hoverinfo="skip",
+                x=np.concatenate([x for x, _ in outline]),
+                y=np.concatenate([y for _, y in outline]),
+                mode="lines",
+                fill="toself",
+                fillcolor=color,
+                line={"color": color, "width": 1},
+                hoverinfo="skip",
             )
-        )  # fmt: skip
+        )
     rows = [(i // n_groups, i % n_groups, violin) for i, violin in enumerate(violins)]
-    details = [[hover(v.group), v.n_cells, 100 * (1 - v.n_zero / max(v.n_cells, 1)), v.mean, *v.quantiles[1:4]]
-               for _, _, v in rows]  # fmt: skip
+    details = [
+        [hover(v.group), v.n_cells, 100 * (1 - v.n_zero / max(v.n_cells, 1)), v.mean, *v.quantiles[1:4]]
+        for _, _, v in rows
+    ]
     figure.add_trace(
         go.Scatter(
-            x=[group for _, group, _ in rows], y=[-row + 0.86 * v.quantiles[2] / tops[row] for row, _, v in rows],
-            mode="markers", text=[v.variable for _, _, v in rows], customdata=details,
+            x=[group for _, group, _ in rows],
+            y=[-row + 0.86 * v.quantiles[2] / tops[row] for row, _, v in rows],
+            mode="markers",
+            text=[v.variable for _, _, v in rows],
+            customdata=details,
             marker={"size": 7, "color": "#fdfefe", "line": {"width": 1.5, "color": "#16282c"}},
             unselected={"marker": {"opacity": 1}},
             hovertemplate="<b>%{text}</b> in %{customdata[0]}<br>%{customdata[1]:,} cells, %{customdata[2]:.3~g} % "
             "express it<br>mean %{customdata[3]:.3~f}, median %{customdata[5]:.3~f} "
             "(quartiles %{customdata[4]:.3~f} to %{customdata[6]:.3~f})<extra></extra>",
         )
-    )  # fmt: skip
+    )
     height = max(60, min(240, 1000 // max(1, len(genes))))
     ends = ((0, "0"), (0.86, None)) if height >= 90 else ((0.86, None),)  # a zero would touch the row below
     ticks = [(-row + at, text or f"{top:.2g}") for row, top in enumerate(tops) for at, text in ends]
@@ -155,20 +184,37 @@ def draw_violins(violins: Sequence[Violin], names: Sequence[str], colors: Sequen
         figure.add_annotation(
             x=0, xref="paper", y=-row + 0.43, xshift=-30, text=f"<b>{gene}</b>", showarrow=False, xanchor="right"
         )
-        figure.add_shape(type="line", x0=-0.6, x1=n_groups - 0.4, y0=-row, y1=-row,
-                         line={"width": 0.5, "color": palette.OTHER}, layer="below")  # fmt: skip
+        figure.add_shape(
+            type="line",
+            x0=-0.6,
+            x1=n_groups - 0.4,
+            y0=-row,
+            y1=-row,
+            line={"width": 0.5, "color": palette.OTHER},
+            layer="below",
+        )
     _frame(
-        figure, dark, height=height * len(genes) + 150, width=_width(n_groups, 64), showlegend=False, hoverdistance=60,
+        figure,
+        dark,
+        height=height * len(genes) + 150,
+        width=_width(n_groups, 64),
+        showlegend=False,
+        hoverdistance=60,
         margin={"l": 46 + 9 * max(map(len, genes)), "r": 12, "t": 8, "b": 8},
-    )  # fmt: skip
+    )
     figure.update_xaxes(
-        tickvals=list(range(n_groups)), ticktext=[hover(name, 40) for name in names], showgrid=False,
-        range=[-0.6, n_groups - 0.4], tickangle=-40 if n_groups > 4 else 0, automargin=True,
-    )  # fmt: skip
+        tickvals=list(range(n_groups)),
+        ticktext=[hover(name, 40) for name in names],
+        showgrid=False,
+        range=[-0.6, n_groups - 0.4],
+        tickangle=-40 if n_groups > 4 else 0,
+        automargin=True,
+    )
     figure.update_yaxes(
-        tickvals=[at for at, _ in ticks], ticktext=[text for _, text in ticks],
+        tickvals=[at for at, _ in ticks],
+        ticktext=[text for _, text in ticks],
         range=[-len(genes) + 0.9, 0.98],
-    )  # fmt: skip
+    )
     return figure
 
 
@@ -215,29 +261,47 @@ def draw_composition(
         details = np.stack([found.counts[:, part], 100 * found.fractions[:, part]], axis=1)
         figure.add_trace(
             go.Bar(
-                x=lengths[:, part], y=y, orientation="h", name=hover(name, 32), text=[hover(row) for row in found.rows],
-                textposition="none", customdata=[[*detail, row, part] for row, detail in enumerate(details.tolist())],
+                x=lengths[:, part],
+                y=y,
+                orientation="h",
+                name=hover(name, 32),
+                text=[hover(row) for row in found.rows],
+                textposition="none",
+                customdata=[[*detail, row, part] for row, detail in enumerate(details.tolist())],
                 marker={"color": color, "line": {"width": 0.5, "color": "#10191b" if dark else "#fdfefe"}},
                 unselected={"marker": {"opacity": 1}},
                 hovertemplate=f"<b>{_inert(hover(name))}</b> in %{{text}}<br>%{{customdata[0]:,}} cells, "
                 "%{customdata[1]:.3~g} %<extra></extra>",
             )
-        )  # fmt: skip
+        )
     rows_of_legend = -(-len(found.parts) // 5)
     _frame(
-        figure, dark, barmode="stack", bargap=0.18, height=110 + 30 * len(found.rows) + 22 * rows_of_legend,
+        figure,
+        dark,
+        barmode="stack",
+        bargap=0.18,
+        height=110 + 30 * len(found.rows) + 22 * rows_of_legend,
         margin={"l": 8, "r": 16, "t": 8, "b": 8},
-        legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0, "traceorder": "normal",
-                "title": {"text": f"<b>{hover(what, 40)}</b>"}},
-    )  # fmt: skip
+        legend={
+            "orientation": "h",
+            "y": 1.0,
+            "yanchor": "bottom",
+            "x": 0,
+            "traceorder": "normal",
+            "title": {"text": f"<b>{hover(what, 40)}</b>"},
+        },
+    )
     figure.update_xaxes(
         title="share of the cells of each row, %" if shares else "cells",
-        range=[0, 100] if shares else None, ticks="outside",
-    )  # fmt: skip
+        range=[0, 100] if shares else None,
+        ticks="outside",
+    )
     figure.update_yaxes(
-        tickvals=y, ticktext=[hover(name, 48) for name in names], automargin=True,
+        tickvals=y,
+        ticktext=[hover(name, 48) for name in names],
+        automargin=True,
         range=[len(found.rows) - 0.45, -0.55],
-    )  # fmt: skip
+    )
     return figure
 
 
@@ -248,37 +312,57 @@ def _marks(summary: GroupSummary, values: np.ndarray, names: Sequence[str], titl
     details = np.stack([100 * summary.fraction.ravel(), summary.mean.ravel(), values.ravel()], axis=1)
     shown = "" if values is summary.mean else f"<br>{title} %{{customdata[2]:.2~f}}"
     return go.Scatter(
-        x=np.tile(np.arange(n_genes), n_groups), y=np.repeat(np.arange(n_groups), n_genes), mode="markers",
-        text=list(summary.genes) * n_groups, hovertext=np.repeat([hover(name) for name in names], n_genes),
-        customdata=details.astype(np.float32), marker=marker, showlegend=False,
+        x=np.tile(np.arange(n_genes), n_groups),
+        y=np.repeat(np.arange(n_groups), n_genes),
+        mode="markers",
+        text=list(summary.genes) * n_groups,
+        hovertext=np.repeat([hover(name) for name in names], n_genes),
+        customdata=details.astype(np.float32),
+        marker=marker,
+        showlegend=False,
         unselected={"marker": {"opacity": marker.get("opacity", 1)}},
         hovertemplate="<b>%{text}</b> in %{hovertext}<br>%{customdata[0]:.3~g} % of cells express it<br>"
         f"{UNIT} %{{customdata[1]:.3~f}}{shown}<extra></extra>",
-    )  # fmt: skip
+    )
 
 
 def _lay_out_grid(figure: "go.Figure", genes: Sequence[str], names: Sequence[str], dark: bool) -> None:
     _frame(
-        figure, dark, height=max(340, ROW * len(names) + 110), width=_width(len(genes), COLUMN), hoverdistance=30,
+        figure,
+        dark,
+        height=max(340, ROW * len(names) + 110),
+        width=_width(len(genes), COLUMN),
+        hoverdistance=30,
         margin={"l": 8, "r": 8, "t": 8, "b": 8},
-    )  # fmt: skip
+    )
     figure.update_xaxes(
-        tickvals=list(range(len(genes))), ticktext=[f"<i>{gene}</i>" for gene in genes], showgrid=False,
-        tickangle=-90 if len(genes) > 10 else -40, range=[-0.6, len(genes) - 0.4], automargin=True,
-    )  # fmt: skip
+        tickvals=list(range(len(genes))),
+        ticktext=[f"<i>{gene}</i>" for gene in genes],
+        showgrid=False,
+        tickangle=-90 if len(genes) > 10 else -40,
+        range=[-0.6, len(genes) - 0.4],
+        automargin=True,
+    )
     figure.update_yaxes(
-        tickvals=list(range(len(names))), ticktext=[hover(name, 48) for name in names],
-        range=[len(names) - 0.4, -0.6], automargin=True,
-    )  # fmt: skip
+        tickvals=list(range(len(names))),
+        ticktext=[hover(name, 48) for name in names],
+        range=[len(names) - 0.4, -0.6],
+        automargin=True,
+    )
 
 
 def _frame(figure: "go.Figure", dark: bool, **layout) -> None:
     """What all pictures share: the card's ground, readable letters, clicks but no zoom."""
     color = _INK[dark]
     figure.update_layout(
-        paper_bgcolor=_CLEAR, plot_bgcolor=_CLEAR, font={"color": color, "size": 12}, hovermode="closest",
-        dragmode=False, clickmode="event+select", **layout,
-    )  # fmt: skip
+        paper_bgcolor=_CLEAR,
+        plot_bgcolor=_CLEAR,
+        font={"color": color, "size": 12},
+        hovermode="closest",
+        dragmode=False,
+        clickmode="event+select",
+        **layout,
+    )
     figure.update_xaxes(tickfont={"color": color}, title_font={"color": color}, fixedrange=True, zeroline=False)
     figure.update_yaxes(tickfont={"color": color}, fixedrange=True, zeroline=False, showgrid=False)
     figure.update_layout(legend={"font": {"color": color}, "title_font": {"color": color}})
@@ -286,9 +370,15 @@ def _frame(figure: "go.Figure", dark: bool, **layout) -> None:
 
 def _color_bar(title: str, y: float, length: float = 0.45) -> dict:
     return {
-        "title": {"text": title.replace(" of ", "<br>of ", 1), "side": "top"}, "thickness": 12, "len": length,
-        "lenmode": "fraction", "y": y, "yanchor": "middle" if y else "bottom", "outlinewidth": 0, "nticks": 5,
-    }  # fmt: skip
+        "title": {"text": title.replace(" of ", "<br>of ", 1), "side": "top"},
+        "thickness": 12,
+        "len": length,
+        "lenmode": "fraction",
+        "y": y,
+        "yanchor": "middle" if y else "bottom",
+        "outlinewidth": 0,
+        "nticks": 5,
+    }
 
 
 def _width(n: int, pixels: int) -> int | None:

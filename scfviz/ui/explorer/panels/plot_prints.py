@@ -23,15 +23,29 @@ _CELL = 0.27  # inches of a row or column
 _DOT = 0.21  # inches of a dot that stands for all cells
 _BAR, _SELECTED = "#cfd6d7", "#0f6b75"
 _STYLE = {
-    "svg.fonttype": "none", "font.sans-serif": ["DejaVu Sans", "sans-serif"], "font.size": 8, "text.color": _INK,
-    "axes.labelcolor": _INK, "xtick.color": _INK, "ytick.color": _INK, "axes.edgecolor": _FAINT, "axes.linewidth": 0.6,
-}  # fmt: skip
+    "svg.fonttype": "none",
+    "font.sans-serif": ["DejaVu Sans", "sans-serif"],
+    "font.size": 8,
+    "text.color": _INK,
+    "axes.labelcolor": _INK,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+    "axes.edgecolor": _FAINT,
+    "axes.linewidth": 0.6,
+}
 
 
 def print_grid(
-    summary: GroupSummary, values: np.ndarray, names: Sequence[str], title: str, kind: str, *,
-    diverging: bool, dots: bool, caption: str,
-) -> bytes:  # fmt: skip
+    summary: GroupSummary,
+    values: np.ndarray,
+    names: Sequence[str],
+    title: str,
+    kind: str,
+    *,
+    diverging: bool,
+    dots: bool,
+    caption: str,
+) -> bytes:
     """A dot plot, or a heatmap; the parameters are those of `plot_figures.draw_dots`, `kind` is "svg" or "png"."""
     n_groups, n_genes = values.shape
     low, high = plot_figures.color_range(values, diverging=diverging)
@@ -44,11 +58,20 @@ def print_grid(
         if dots:
             x, y = np.meshgrid(np.arange(n_genes), np.arange(n_groups))
             area = (72 * _DOT) ** 2 * summary.fraction
-            drawn = axes.scatter(x, y, s=area, c=values, cmap=colors, vmin=low, vmax=high, edgecolors=_FAINT,
-                                 linewidths=0.4)  # fmt: skip
+            drawn = axes.scatter(
+                x, y, s=area, c=values, cmap=colors, vmin=low, vmax=high, edgecolors=_FAINT, linewidths=0.4
+            )
         else:
-            drawn = axes.pcolormesh(np.arange(n_genes + 1) - 0.5, np.arange(n_groups + 1) - 0.5, values, cmap=colors,
-                                    vmin=low, vmax=high, edgecolors="white", linewidth=0.5)  # fmt: skip
+            drawn = axes.pcolormesh(
+                np.arange(n_genes + 1) - 0.5,
+                np.arange(n_groups + 1) - 0.5,
+                values,
+                cmap=colors,
+                vmin=low,
+                vmax=high,
+                edgecolors="white",
+                linewidth=0.5,
+            )
         axes.set(xlim=(-0.5, n_genes - 0.5), ylim=(n_groups - 0.5, -0.5))
         axes.set_xticks(range(n_genes), [_plain(gene) for gene in summary.genes], rotation=90, style="italic")
         axes.set_yticks(range(n_groups), [_plain(name) for name in names])
@@ -98,8 +121,16 @@ def print_violins(
         for i, top in enumerate(tops):
             axes.axhline(-i, color=_FAINT, linewidth=0.5, zorder=0)
             for at, text in ((0, "0"), (0.86, f"{top:.2g}")):
-                axes.annotate(text, (0, -i + at), (-3, 0), ("axes fraction", "data"), textcoords="offset points",
-                              ha="right", va="center", fontsize=6)  # fmt: skip
+                axes.annotate(
+                    text,
+                    (0, -i + at),
+                    (-3, 0),
+                    ("axes fraction", "data"),
+                    textcoords="offset points",
+                    ha="right",
+                    va="center",
+                    fontsize=6,
+                )
         axes.set(xlim=(-0.6, n_groups - 0.4), ylim=(-len(genes) + 0.95, 0.95))
         axes.set_yticks([0.43 - i for i in range(len(genes))], [_plain(gene) for gene in genes], style="italic")
         axes.tick_params(axis="y", pad=20, length=0)
@@ -120,14 +151,29 @@ def print_composition(
         axes = _axes(figure, 4.2, height, left=_label_width(names), top=0.15)
         start = np.zeros(len(found.rows))
         for part, color in enumerate(colors):
-            axes.barh(range(len(found.rows)), lengths[:, part], left=start, color=color, edgecolor="white",
-                      linewidth=0.4, height=0.82, label=_plain(found.parts[part], 32))  # fmt: skip
+            axes.barh(
+                range(len(found.rows)),
+                lengths[:, part],
+                left=start,
+                color=color,
+                edgecolor="white",
+                linewidth=0.4,
+                height=0.82,
+                label=_plain(found.parts[part], 32),
+            )
             start += lengths[:, part]
         axes.set(ylim=(len(found.rows) - 0.5, -0.5), xlim=(0, 100) if shares else None)
         axes.set_yticks(range(len(found.rows)), [_plain(name) for name in names])
         axes.set_xlabel("share of the cells of each row, %" if shares else "cells")
-        axes.legend(title=_plain(what), loc="upper left", bbox_to_anchor=(1.01, 1.02), frameon=False, fontsize=7,
-                    alignment="left", title_fontproperties={"weight": "bold", "size": 8})  # fmt: skip
+        axes.legend(
+            title=_plain(what),
+            loc="upper left",
+            bbox_to_anchor=(1.01, 1.02),
+            frameon=False,
+            fontsize=7,
+            alignment="left",
+            title_fontproperties={"weight": "bold", "size": 8},
+        )
 
     return _save(draw, (_label_width(names) + 4.2 + 2.4, height + 0.7), kind, caption)
 
@@ -152,8 +198,11 @@ def print_bars(
                 else:
                     axes.bar(bins.edges[:-1], counts, np.diff(bins.edges), align="edge", color=color)
             if bins.labels:
-                axes.set_yticks(range(bins.n_bars), [_plain(name, 22) for name in bins.labels],
-                                fontsize=float(np.clip(90 / bins.n_bars, 2, 7)))  # fmt: skip
+                axes.set_yticks(
+                    range(bins.n_bars),
+                    [_plain(name, 22) for name in bins.labels],
+                    fontsize=float(np.clip(90 / bins.n_bars, 2, 7)),
+                )
                 axes.set_ylim(bins.n_bars - 0.4, -0.6)
                 axes.set_xlabel("cells")
             else:
@@ -193,8 +242,15 @@ def _save(draw: Callable, size: tuple[float, float], kind: str, caption: str) ->
         draw(figure)
         figure.text(0.1 / width, 0.008, _plain("\n".join(lines), 0), fontsize=7, va="bottom")
         out = BytesIO()
-        figure.savefig(out, format=kind, dpi=300, facecolor="white", bbox_inches="tight", pad_inches=0.1,
-                       metadata={"Date": None} if kind == "svg" else None)  # fmt: skip
+        figure.savefig(
+            out,
+            format=kind,
+            dpi=300,
+            facecolor="white",
+            bbox_inches="tight",
+            pad_inches=0.1,
+            metadata={"Date": None} if kind == "svg" else None,
+        )
     return out.getvalue()
 
 

@@ -48,8 +48,13 @@ _TABLE = {
     "mean": st.column_config.NumberColumn("Mean", format="%.3f", help="of ln(1 + counts per 10,000)"),
     "fraction": st.column_config.NumberColumn("Express it", format="percent", help="Share of cells with any count"),
 }
-_QUANTILES = {"lowest": "Lowest", "quarter": "1st quartile", "median": "Median", "three_quarters": "3rd quartile",
-              "highest": "Highest"}  # fmt: skip
+_QUANTILES = {
+    "lowest": "Lowest",
+    "quarter": "1st quartile",
+    "median": "Median",
+    "three_quarters": "3rd quartile",
+    "highest": "Highest",
+}
 _SCALED = {"scaled": "0 to 1", "z": "z-score"}
 _TABLE |= {
     name: st.column_config.NumberColumn(title, format="%.3f", help=of)
@@ -84,9 +89,15 @@ def show(view: View) -> None:
         if by is None:
             return
         kind = st.segmented_control(
-            "Picture", list(_KINDS), format_func=_KINDS.get, default="dots", required=True, key="x_plot_kind",
-            bind="query-params", width="content",
-        )  # fmt: skip
+            "Picture",
+            list(_KINDS),
+            format_func=_KINDS.get,
+            default="dots",
+            required=True,
+            key="x_plot_kind",
+            bind="query-params",
+            width="content",
+        )
         only_selected = choose_cells(view, "x_plot_cells", by)
         scaling = "mean"
         if kind != "violins":
@@ -97,9 +108,15 @@ def show(view: View) -> None:
             "Order", list(_ORDERS), format_func=_ORDERS.get, key="x_plot_order", bind="query-params", width=270
         )
     shown.remember(
-        view.data, "plots", genes=genes[:MAX_GENES], by=by, kind=kind, only_selected=only_selected, scaling=scaling,
+        view.data,
+        "plots",
+        genes=genes[:MAX_GENES],
+        by=by,
+        kind=kind,
+        only_selected=only_selected,
+        scaling=scaling,
         order=order,
-    )  # fmt: skip
+    )
     if not genes:
         _say_how_to_begin(view, by)
         return
@@ -118,10 +135,13 @@ def restore(data: Explored, choices: dict[str, Any]) -> bool:
         return False
     genes = [gene for gene in choices["genes"] if gene in data.index.position]
     given = {
-        gene_list.KEY: genes, "x_plot_by": choices["by"], "x_plot_kind": choices["kind"],
-        "x_plot_value": choices["scaling"], "x_plot_order": choices["order"],
+        gene_list.KEY: genes,
+        "x_plot_by": choices["by"],
+        "x_plot_kind": choices["kind"],
+        "x_plot_value": choices["scaling"],
+        "x_plot_order": choices["order"],
         "x_plot_cells": chosen_cells(choices["only_selected"]),
-    }  # fmt: skip
+    }
     st.session_state.update(given)
     shown.remember(data, "plots", **choices | {"genes": genes})
     return genes == choices["genes"]
@@ -136,10 +156,14 @@ def _say_how_to_begin(view: View, by: str) -> None:
     is_quick = view.data.context.n_obs <= explorer_data.MAX_CELLS_WITHOUT_STORE
     if is_quick and len(make_groups(view, by).grouping.names) > 1:
         st.button(
-            "Suggest genes", icon=":material/auto_awesome:", key="x_suggest", on_click=_suggest, args=(view, by),
+            "Suggest genes",
+            icon=":material/auto_awesome:",
+            key="x_suggest",
+            on_click=_suggest,
+            args=(view, by),
             help="For each group the genes whose mean stands highest above every other group, in a sample of 2,000 "
             "cells. A start for looking, not a test: for that, compare groups.",
-        )  # fmt: skip
+        )
 
 
 def _suggest(view: View, by: str) -> None:
@@ -163,10 +187,14 @@ def _show_picture(view: View, asked: list[str], groups: Groups, look: _Look) -> 
         picture = _grid_picture(summary, names, kind, scaling)
     key = f"x_plot_{kind}_figure"
     st.plotly_chart(
-        picture.figure, key=key, on_select=lambda: _choose_from_plot(key), selection_mode="points",
-        width="stretch" if picture.figure.layout.width is None else "content", config={"displayModeBar": False},
+        picture.figure,
+        key=key,
+        on_select=lambda: _choose_from_plot(key),
+        selection_mode="points",
+        width="stretch" if picture.figure.layout.width is None else "content",
+        config={"displayModeBar": False},
         alt=f"{_KINDS[kind]} of {plural(len(genes), 'gene')} in {plural(len(names), 'group')}.",
-    )  # fmt: skip
+    )
     counted = f"{len(groups.grouping.kept):,} of {plural(len(view.data.shown), 'cell')}"
     notes = groups.notes()
     if len(asked) > len(genes):
@@ -176,18 +204,26 @@ def _show_picture(view: View, asked: list[str], groups: Groups, look: _Look) -> 
     )
     caption = (
         f"{view.source.title}: {_KINDS[kind].lower()} of {plural(len(genes), 'gene')} by {groups.title}, {counted}. "
-        + ("Distributions of ln(1 + counts per 10,000); dots are medians, each row has its own scale."
-           if kind == "violins" else f"Colour: {VALUE_TITLES[scaling]}.")
-    )  # fmt: skip
+        + (
+            "Distributions of ln(1 + counts per 10,000); dots are medians, each row has its own scale."
+            if kind == "violins"
+            else f"Colour: {VALUE_TITLES[scaling]}."
+        )
+    )
     _show_numbers(view, picture, caption)
 
 
 def _show_numbers(view: View, picture: _Picture, caption: str) -> None:
     exports.offer(view, "genes", picture.table, lambda form: picture.draw(form, caption))
     st.dataframe(
-        picture.table, hide_index=True, height=260, key="x_plot_table", selection_mode="single-row",
-        on_select=lambda: _choose_from_table(picture.table), column_config=_TABLE,
-    )  # fmt: skip
+        picture.table,
+        hide_index=True,
+        height=260,
+        key="x_plot_table",
+        selection_mode="single-row",
+        on_select=lambda: _choose_from_table(picture.table),
+        column_config=_TABLE,
+    )
 
 
 def find_order(summary: GroupSummary, order: str) -> tuple[np.ndarray, np.ndarray]:

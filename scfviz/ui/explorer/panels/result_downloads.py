@@ -27,25 +27,44 @@ def show(view: View, result: Result) -> None:
     stem, table = file_name(result), result.table
     caption = f"{view.source.title}: {result.title}; {result.report['method']}, {len(table):,} genes"
     st.download_button(
-        "All genes (CSV)", lambda: table.to_csv(index=False), f"{stem}.csv", "text/csv", on_click="ignore",
-        icon=":material/table:", key="x_de_csv",
-    )  # fmt: skip
+        "All genes (CSV)",
+        lambda: table.to_csv(index=False),
+        f"{stem}.csv",
+        "text/csv",
+        on_click="ignore",
+        icon=":material/table:",
+        key="x_de_csv",
+    )
     if result.of_donors:
         st.download_button(
-            "Donors (CSV)", lambda: pd.read_parquet(result.folder / "samples.parquet").to_csv(index=False),
-            f"{stem}_donors.csv", "text/csv", on_click="ignore", icon=":material/group:", key="x_de_donors",
-        )  # fmt: skip
+            "Donors (CSV)",
+            lambda: pd.read_parquet(result.folder / "samples.parquet").to_csv(index=False),
+            f"{stem}_donors.csv",
+            "text/csv",
+            on_click="ignore",
+            icon=":material/group:",
+            key="x_de_donors",
+        )
     for kind, mime in MIME.items():
         st.download_button(
             f"Volcano plot ({kind.upper()})",
             lambda kind=kind: result_figures.print_volcano(table, kind, caption),
-            f"{stem}.{kind}", mime, on_click="ignore", icon=":material/imagesmode:", key=f"x_de_{kind}",
-        )  # fmt: skip
+            f"{stem}.{kind}",
+            mime,
+            on_click="ignore",
+            icon=":material/imagesmode:",
+            key=f"x_de_{kind}",
+        )
     if view.source.path.is_dir() or take_fingerprint(view.source.path).size < MAX_BROWSER_BYTES:
         st.download_button(
-            "Dataset with this result (h5ad)", lambda: dataset_bytes(view, result), f"{stem}.h5ad",
-            "application/x-hdf5", on_click="ignore", icon=":material/dataset:", key="x_de_h5ad",
-        )  # fmt: skip
+            "Dataset with this result (h5ad)",
+            lambda: dataset_bytes(view, result),
+            f"{stem}.h5ad",
+            "application/x-hdf5",
+            on_click="ignore",
+            icon=":material/dataset:",
+            key="x_de_h5ad",
+        )
         st.caption(
             f'The dataset is your own file with the result in `uns["{STORED}"]`, for '
             f"`sc.get.rank_genes_groups_df(adata, None)`; if the file has one already, ours is called "

@@ -98,23 +98,35 @@ def draw_volcano(table: pd.DataFrame) -> "go.Figure":
         mask = found.side == side
         figure.add_trace(
             go.Scattergl(
-                x=found.change[mask], y=found.height[mask], mode="markers", name=name,
-                text=[hover(gene) for gene in found.names[mask]], customdata=exact[mask],
+                x=found.change[mask],
+                y=found.height[mask],
+                mode="markers",
+                name=name,
+                text=[hover(gene) for gene in found.names[mask]],
+                customdata=exact[mask],
                 marker={"size": 5, "color": color, "opacity": 0.7},
                 hovertemplate="<b>%{text}</b><br>log2 fold change %{customdata[0]:.2f}<br>"
                 "adjusted p %{customdata[1]:.2g}<extra></extra>",
             )
-        )  # fmt: skip
+        )
     for i in found.named:
         figure.add_annotation(
-            x=float(found.change[i]), y=float(found.height[i]), text=hover(found.names[i], 20), showarrow=False,
-            yshift=9, font={"size": 10},
-        )  # fmt: skip
+            x=float(found.change[i]),
+            y=float(found.height[i]),
+            text=hover(found.names[i], 20),
+            showarrow=False,
+            yshift=9,
+            font={"size": 10},
+        )
     figure.update_layout(
-        height=460, margin={"l": 8, "r": 8, "t": 34, "b": 8}, clickmode="event+select", dragmode="pan",
-        xaxis={"title": "log2 fold change of the mean"}, yaxis={"title": "−log10 adjusted p value"},
+        height=460,
+        margin={"l": 8, "r": 8, "t": 34, "b": 8},
+        clickmode="event+select",
+        dragmode="pan",
+        xaxis={"title": "log2 fold change of the mean"},
+        yaxis={"title": "−log10 adjusted p value"},
         legend={"orientation": "h", "y": -0.16, "yanchor": "top", "x": 0},
-    )  # fmt: skip
+    )
     return figure
 
 
@@ -127,9 +139,15 @@ def print_volcano(table: pd.DataFrame, kind: str, caption: str) -> bytes:
         for side, name, color in _sides():
             mask = found.side == side
             axes.scatter(
-                found.change[mask], found.height[mask], s=7, color=color, alpha=0.7, linewidths=0, label=name,
+                found.change[mask],
+                found.height[mask],
+                s=7,
+                color=color,
+                alpha=0.7,
+                linewidths=0,
+                label=name,
                 rasterized=True,
-            )  # fmt: skip
+            )
         for i in found.named:
             place = (found.change[i], found.height[i])
             axes.annotate(
@@ -167,18 +185,27 @@ def draw_bars(table: pd.DataFrame, way: str, n_sets: int) -> "go.Figure":
     word = "of the list in the set" if way == "list" else "leading, of the set"
     figure = go.Figure(
         go.Bar(
-            x=bars.length, y=list(range(len(bars.names))), orientation="h", customdata=custom,
-            text=[hover(name) for name in bars.names], textposition="none", marker={"color": _colors(bars)},
+            x=bars.length,
+            y=list(range(len(bars.names))),
+            orientation="h",
+            customdata=custom,
+            text=[hover(name) for name in bars.names],
+            textposition="none",
+            marker={"color": _colors(bars)},
             hovertemplate=f"<b>%{{text}}</b><br>%{{customdata[0]}} of %{{customdata[1]}} genes {word}<br>"
             f"{bars.legend} %{{customdata[2]:.2g}}<extra></extra>",
         )
-    )  # fmt: skip
+    )
     labels = [hover(name, len(name)) for name in shorten_apart(bars.names, 56)]
     figure.update_layout(
-        height=max(240, 96 + 24 * len(bars.names)), margin={"l": 8, "r": 8, "t": 34, "b": 8}, bargap=0.25,
-        xaxis={"title": bars.unit}, clickmode="event+select", dragmode=False,
+        height=max(240, 96 + 24 * len(bars.names)),
+        margin={"l": 8, "r": 8, "t": 34, "b": 8},
+        bargap=0.25,
+        xaxis={"title": bars.unit},
+        clickmode="event+select",
+        dragmode=False,
         yaxis={"tickvals": list(range(len(labels))), "ticktext": labels, "autorange": "reversed", "automargin": True},
-    )  # fmt: skip
+    )
     return figure
 
 

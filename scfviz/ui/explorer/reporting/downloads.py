@@ -37,19 +37,34 @@ def show(view: View, key: str) -> None:
     with st.container(horizontal=True):
         for kind, mime in (("svg", "image/svg+xml"), ("png", "image/png"), ("pdf", "application/pdf")):
             st.download_button(
-                f"Figure ({kind.upper()})", lambda kind=kind: draw(kind), f"{stem}_map.{kind}", mime, on_click="ignore",
-                icon=":material/imagesmode:", key=f"x_{kind}",
-            )  # fmt: skip
+                f"Figure ({kind.upper()})",
+                lambda kind=kind: draw(kind),
+                f"{stem}_map.{kind}",
+                mime,
+                on_click="ignore",
+                icon=":material/imagesmode:",
+                key=f"x_{kind}",
+            )
     with st.container(horizontal=True):
         st.download_button(
-            "Table of cells (CSV)", lambda: cell_table(data, history).to_csv(), f"{stem}_cells.csv", "text/csv",
-            on_click="ignore", icon=":material/table:", key="x_csv",
-        )  # fmt: skip
+            "Table of cells (CSV)",
+            lambda: cell_table(data, history).to_csv(),
+            f"{stem}_cells.csv",
+            "text/csv",
+            on_click="ignore",
+            icon=":material/table:",
+            key="x_csv",
+        )
         if mask is not None:
             st.download_button(
-                "Selected cells (CSV)", lambda: cell_table(data, history)[mask].to_csv(), f"{stem}_selected.csv",
-                "text/csv", on_click="ignore", icon=":material/lasso_select:", key="x_selected_csv",
-            )  # fmt: skip
+                "Selected cells (CSV)",
+                lambda: cell_table(data, history)[mask].to_csv(),
+                f"{stem}_selected.csv",
+                "text/csv",
+                on_click="ignore",
+                icon=":material/lasso_select:",
+                key="x_selected_csv",
+            )
     with st.container(horizontal=True):
         _offer_h5ad(view, "Dataset (h5ad)", ":material/dataset:", None, f"{stem}_scfviz", "x_h5ad")
         if mask is not None and mask.any():
@@ -66,9 +81,14 @@ def _offer_h5ad(view: View, label: str, icon: str, rule: Rule | None, name: str,
     path = view.source.path
     if path.is_file() and path.stat().st_size < MAX_DIRECT_BYTES:
         st.download_button(
-            label, lambda: dataset_bytes(view, rule), f"{name}.h5ad", "application/x-hdf5", on_click="ignore",
-            icon=icon, key=key,
-        )  # fmt: skip
+            label,
+            lambda: dataset_bytes(view, rule),
+            f"{name}.h5ad",
+            "application/x-hdf5",
+            on_click="ignore",
+            icon=icon,
+            key=key,
+        )
         return
     job_key = f"scfviz.export.{view.data.dataset}.{key}"
     if st.button(
@@ -92,9 +112,15 @@ def _show_job(job: JobStatus, name: str, key: str) -> None:
     n_bytes = path.stat().st_size
     if n_bytes < MAX_BROWSER_BYTES:
         st.download_button(
-            f"Download it ({size(n_bytes)})", path.read_bytes, f"{name}.h5ad", "application/x-hdf5", on_click="ignore",
-            icon=":material/download:", key=f"{key}_file", type="primary",
-        )  # fmt: skip
+            f"Download it ({size(n_bytes)})",
+            path.read_bytes,
+            f"{name}.h5ad",
+            "application/x-hdf5",
+            on_click="ignore",
+            icon=":material/download:",
+            key=f"{key}_file",
+            type="primary",
+        )
     st.caption(f"{size(n_bytes)} on the server: `{path}`")
 
 
@@ -118,10 +144,17 @@ def dataset_bytes(view: View, rule: Rule | None) -> bytes:
     with tempfile.TemporaryDirectory(dir=workspace.root) as folder:
         path = Path(folder) / "cells.h5ad"
         write_file(
-            adata, path, about, labels=list_labels(workspace, data.key), context=data.context, rule=rule,
-            named=[(kept.name, kept.rule) for kept in view.history.named], cells=cells, colors=colors_of(view),
+            adata,
+            path,
+            about,
+            labels=list_labels(workspace, data.key),
+            context=data.context,
+            rule=rule,
+            named=[(kept.name, kept.rule) for kept in view.history.named],
+            cells=cells,
+            colors=colors_of(view),
             results=result_folders(workspace, [view.embed_job, *view.task_jobs]),
-        )  # fmt: skip
+        )
         return path.read_bytes()
 
 

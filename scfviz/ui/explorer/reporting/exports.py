@@ -26,10 +26,20 @@ def offer(view: View, name: str, table: pd.DataFrame, draw: Callable[[str], byte
     with st.container(horizontal=True):
         for kind, mime in MIME.items():
             st.download_button(
-                f"Figure ({kind.upper()})", lambda kind=kind: draw(kind), f"{stem}.{kind}", mime, on_click="ignore",
-                icon=":material/imagesmode:", key=f"x_{name}_{kind}",
-            )  # fmt: skip
+                f"Figure ({kind.upper()})",
+                lambda kind=kind: draw(kind),
+                f"{stem}.{kind}",
+                mime,
+                on_click="ignore",
+                icon=":material/imagesmode:",
+                key=f"x_{name}_{kind}",
+            )
         st.download_button(
-            "Numbers (CSV)", lambda: table.to_csv(index=False), f"{stem}.csv", "text/csv", on_click="ignore",
-            icon=":material/table:", key=f"x_{name}_csv",
-        )  # fmt: skip
+            "Numbers (CSV)",
+            lambda: table.to_csv(index=False),
+            f"{stem}.csv",
+            "text/csv",
+            on_click="ignore",
+            icon=":material/table:",
+            key=f"x_{name}_csv",
+        )

@@ -54,9 +54,14 @@ def show(view: View) -> None:
         sharing.show(view.source.ref, "link")
         st.markdown("##### For another server")
         st.download_button(
-            "Session file", lambda: session.with_labels(asked.session, view.data.key).to_bytes(),
-            f"{stem}_session.json", "application/json", on_click="ignore", icon=":material/save:", key="x_session",
-        )  # fmt: skip
+            "Session file",
+            lambda: session.with_labels(asked.session, view.data.key).to_bytes(),
+            f"{stem}_session.json",
+            "application/json",
+            on_click="ignore",
+            icon=":material/save:",
+            key="x_session",
+        )
         st.caption(
             "A small file with the view, the rules of all named selections, the labels and the options; no data. It "
             "restores the view wherever the same dataset is."
@@ -66,9 +71,15 @@ def show(view: View) -> None:
         st.markdown("##### For a paper or a lab book")
         author = st.text_input("Your name in the report", key="x_author", placeholder="optional", width=320)
         st.download_button(
-            "Report (HTML)", lambda: report_html(view, asked, author), f"{stem}_report.html", "text/html",
-            on_click="ignore", type="primary", icon=":material/description:", key="x_report",
-        )  # fmt: skip
+            "Report (HTML)",
+            lambda: report_html(view, asked, author),
+            f"{stem}_report.html",
+            "text/html",
+            on_click="ignore",
+            type="primary",
+            icon=":material/description:",
+            key="x_report",
+        )
         st.caption(
             "The analysis record, the maps as they are coloured now, selections with their rules, the last "
             "comparison with its gene sets, the pictures of genes and of composition as you last saw them, versions, a "
@@ -77,13 +88,23 @@ def show(view: View) -> None:
         st.markdown("##### To reproduce it")
         with st.container(horizontal=True):
             st.download_button(
-                "Script (.py)", lambda: as_python(script_cells(gather(view, asked))), f"{stem}_analysis.py",
-                "text/x-python", on_click="ignore", icon=":material/code:", key="x_script",
-            )  # fmt: skip
+                "Script (.py)",
+                lambda: as_python(script_cells(gather(view, asked))),
+                f"{stem}_analysis.py",
+                "text/x-python",
+                on_click="ignore",
+                icon=":material/code:",
+                key="x_script",
+            )
             st.download_button(
-                "Notebook (.ipynb)", lambda: as_notebook(script_cells(gather(view, asked))), f"{stem}_analysis.ipynb",
-                "application/x-ipynb+json", on_click="ignore", icon=":material/menu_book:", key="x_notebook",
-            )  # fmt: skip
+                "Notebook (.ipynb)",
+                lambda: as_notebook(script_cells(gather(view, asked))),
+                f"{stem}_analysis.ipynb",
+                "application/x-ipynb+json",
+                on_click="ignore",
+                icon=":material/menu_book:",
+                key="x_notebook",
+            )
         st.caption(
             "Python that opens the file, embeds, computes the maps, evaluates the selections, compares, and counts "
             "again what the report shows. It stops where a number differs from this view. It needs scfviz and the "
@@ -97,9 +118,10 @@ def take(view: View) -> Export:
     jobs = [] if last is None else [last, comparison.newest_of_donors(view, last)]
     same = (view.embed_job, state.gene_column())
     finished = tuple(
-        job for job in jobs
+        job
+        for job in jobs
         if job is not None and job.state == "done" and (job.options["embed_job"], job.options["gene_column"]) == same
-    )  # fmt: skip
+    )
     looks = report_panels.take(view)
     maps = None if view.embed_job is None else _answered(view.embed_job)
     tasks = tuple(map(_answered, view.task_jobs))

@@ -102,9 +102,14 @@ def read_parts(view: View, looks: Looks) -> tuple[record.Composed, Draw] | None:
 
     def draw() -> bytes:
         return plot_prints.print_composition(
-            found, groups.counted_names, colors, "svg", shares=choices["length"] == "share", what=title_of(what),
+            found,
+            groups.counted_names,
+            colors,
+            "svg",
+            shares=choices["length"] == "share",
+            what=title_of(what),
             caption="",
-        )  # fmt: skip
+        )
 
     shown = _describe_groups(view, choices, groups, np.arange(len(groups.grouping.names)))
     return record.Composed(shown, parts, found.counts, composition.as_table(found)), draw
@@ -119,9 +124,14 @@ def read_enriched(looks: Looks, comparisons: Sequence[JobStatus]) -> record.Enri
     folder = result_dir(Workspace(), job.id)
     digest = "" if job.options["gmt"] is None else str(job.identity["gmt"])
     return record.Enriched(
-        job.options, read_json(folder / "report.json") or {}, pd.read_parquet(folder / "table.parquet"), places[0],
-        gene_sets.title_of(enrichment.origin_of(job.options)), digest, job.finished_at,
-    )  # fmt: skip
+        job.options,
+        read_json(folder / "report.json") or {},
+        pd.read_parquet(folder / "table.parquet"),
+        places[0],
+        gene_sets.title_of(enrichment.origin_of(job.options)),
+        digest,
+        job.finished_at,
+    )
 
 
 def draw_enriched(enriched: record.Enriched) -> bytes | None:

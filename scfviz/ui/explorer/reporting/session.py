@@ -178,9 +178,7 @@ def save(view: View, comparison: JobStatus | None) -> SavedSession:
 def with_labels(saved: SavedSession, key: str) -> SavedSession:
     """The same session with all user-defined labels kept under a key, which can be many numbers."""
     found = list_labels(Workspace(), key).values()
-    return replace(
-        saved, labels=[{"name": e.name, "labels": list(e.labels), "codes": e.codes} for e in found]
-    )  # fmt: skip
+    return replace(saved, labels=[{"name": e.name, "labels": list(e.labels), "codes": e.codes} for e in found])
 
 
 def show_open(source: sources.Source | None, dataset: str | None) -> None:

@@ -120,23 +120,33 @@ def show(view: View) -> None:
         st.caption(plain(shorten(data.describe(rule), 200)))
     with st.form("x_rule", border=False), st.container(horizontal=True, vertical_alignment="center", gap="small"):
         text = st.text_input(
-            "Rule", placeholder='Rule, as cell_type == "B" and gene("CD79A") > 1', key="x_query",
-            label_visibility="collapsed", width="stretch",
-            help="Columns, numbers, texts and gene(\"…\"), joined by and, or, not; names with spaces in backticks.",
-        )  # fmt: skip
-        how = st.selectbox(
-            "What the rule does", list(_HOW), format_func=_HOW.get, key="x_query_how", width=122,
+            "Rule",
+            placeholder='Rule, as cell_type == "B" and gene("CD79A") > 1',
+            key="x_query",
             label_visibility="collapsed",
-        )  # fmt: skip
+            width="stretch",
+            help='Columns, numbers, texts and gene("…"), joined by and, or, not; names with spaces in backticks.',
+        )
+        how = st.selectbox(
+            "What the rule does",
+            list(_HOW),
+            format_func=_HOW.get,
+            key="x_query_how",
+            width=122,
+            label_visibility="collapsed",
+        )
         wants_rule = st.form_submit_button("Select")
     with (
         st.form("x_keep", border=False, clear_on_submit=True),
         st.container(horizontal=True, vertical_alignment="center", gap="small"),
     ):
         name = st.text_input(
-            "Name", placeholder="Give this selection a name", disabled=rule is None, label_visibility="collapsed",
+            "Name",
+            placeholder="Give this selection a name",
+            disabled=rule is None,
+            label_visibility="collapsed",
             width="stretch",
-        )  # fmt: skip
+        )
         wants_name = st.form_submit_button(
             "Keep", disabled=rule is None, help="Nothing is selected that could be kept." if rule is None else None
         )
@@ -183,10 +193,15 @@ def _step(
 ) -> None:
     # A callback runs before the maps are drawn: they are sent once, not twice.
     st.button(
-        label, icon=icon, disabled=disabled, type="tertiary", key=f"x_{label.lower()}", shortcut=shortcut,
+        label,
+        icon=icon,
+        disabled=disabled,
+        type="tertiary",
+        key=f"x_{label.lower()}",
+        shortcut=shortcut,
         help=f"{label} ({shortcut})" if shortcut else label,
         on_click=lambda: keep(data, act(selections.load(data.key))),
-    )  # fmt: skip
+    )
 
 
 def draw_again() -> None:
@@ -202,9 +217,13 @@ def _show_named(data: Explored, history: SelectionHistory) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         name = st.selectbox("Named selections", list(titles), format_func=titles.get, key="x_named", width="stretch")
         how = st.selectbox(
-            "What it does", list(_HOW), format_func=_HOW.get, key="x_named_how", width=122,
+            "What it does",
+            list(_HOW),
+            format_func=_HOW.get,
+            key="x_named_how",
+            width=122,
             label_visibility="collapsed",
-        )  # fmt: skip
+        )
         if st.button("Apply", key="x_apply"):
             keep(data, history.select(combine(how, history.current, _checked(history.find(name).rule, data))))
             draw_again()
