@@ -2,6 +2,7 @@
 
 import anndata as ad
 import numpy as np
+import pandas as pd
 import pytest
 from app_pages import check, open_explorer, text_of, work_off
 from small_cells import make_cells
@@ -9,7 +10,7 @@ from small_cells import make_cells
 from scfviz import jobs
 from scfviz.ui.explorer import data as explorer_data
 from scfviz.ui.explorer.maps.colors import Chosen
-from scfviz.ui.explorer.panels import markers
+from scfviz.ui.explorer.panels import gene_table, markers
 from scfviz.ui.explorer.view import View
 from scfviz.ui.frame import sources
 
@@ -46,6 +47,19 @@ def test_one_click_finds_the_markers_of_all_groups(cells):
     app.button(key="x_marker_dots").click()
     check(app.run())
     assert app.session_state["x_panel"] == "plots" and "<b>MALAT1</b>" in app.session_state["x_plot_genes"]
+
+
+def test_a_table_of_genes_fits_beside_the_maps_and_has_words_where_there_is_no_number():
+    """The column of fold changes said "None", and adjusted p values were cut off."""
+    sides = {"only_in": ["", "first", "second"], "pct_in": [0.5, 0.2, 0.0], "pct_out": [0.1, 0.0, 0.3]}
+    table = pd.DataFrame({"names": list("abc"), "logfoldchanges": [2.0, 31.7, -31.9], "pvals_adj": np.nan, **sides})
+    written = gene_table._write(table, {"first": "group", "second": "others"})
+    html = written.to_html()
+    assert "group only" in html and "others only" in html and "31" not in html and "nan" not in html.lower()
+    assert written.data["logfoldchanges"].isna().tolist() == [False, True, True], "sorted as numbers"
+    in_view = ["names", "logfoldchanges", "pvals_adj", "pct_in", "pct_out"]
+    assert list(gene_table._COLUMNS)[:5] == in_view, "what matters most stands first"
+    assert sum(gene_table._COLUMNS[name][1] for name in in_view) + 40 <= 334, "the panel's width in a window of 1280"
 
 
 def test_scanpy_reads_the_download(cells, tmp_path):

@@ -10,11 +10,11 @@ from scfviz.analysis.differential_expression import with_measured_changes
 # By column of the table: heading, width in pixels, how its numbers are written, what they are. In this order; what
 # matters least stands last, where a narrow window cuts off.
 _COLUMNS = {
-    "names": ("Gene", 78, None, "Click a row to see the gene on the maps"),
-    "logfoldchanges": ("log2 fold", 68, "{:.1f}", "of mean counts per 10,000; between donors, of DESeq2's model"),
-    "pvals_adj": ("adj. p", 60, "{:.0e}", "Benjamini-Hochberg over the tested genes; – where DESeq2 set one aside"),
-    "pct_in": ("in {first}", 58, "{:.0%}", "share of the cells of {first} that express the gene"),
-    "pct_out": ("in {second}", 58, "{:.0%}", "share of the cells of {second} that express the gene"),
+    "names": ("Gene", 72, None, "Click a row to see the gene on the maps"),
+    "logfoldchanges": ("log2 fold", 64, "{:.1f}", "of mean counts per 10,000; between donors, of DESeq2's model"),
+    "pvals_adj": ("adj. p", 54, "{:.0e}", "Benjamini-Hochberg over the tested genes; – where DESeq2 set one aside"),
+    "pct_in": ("{first}", 50, "{:.0%}", "share of the cells of {first} that express the gene"),
+    "pct_out": ("{second}", 52, "{:.0%}", "share of the cells of {second} that express the gene"),
     "scores": ("Score", 58, "{:.1f}", "z of the rank sum, t, or Wald statistic: positive means higher in {first}"),
     "mean_in": ("Mean {first}", 76, "{:.2f}", "mean of ln(1 + counts per 10,000)"),
     "mean_out": ("Mean {second}", 76, "{:.2f}", "mean of ln(1 + counts per 10,000)"),

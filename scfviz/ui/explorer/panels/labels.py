@@ -74,7 +74,8 @@ def show(view: View) -> None:
         _show_empty(view)
         return
     annotation = labels[_show_tools(view, labels)]
-    left, right = st.columns(2, gap="large")
+    with st.container(key="x_labels_sides"):
+        left, right = st.columns(2, gap="medium")
     with left:
         _show_giving(view, annotation)
     with right:

@@ -102,7 +102,7 @@ var rh=Object.create;var gu=Object.defineProperty;var nh=Object.getOwnPropertyDe
   .toolbar select { padding: 0; height: 1.85rem; }
   .toolbar .count span { display: none; }
   .body { flex-direction: column; }
-  .body .stages + .legend { flex: none; contain: none; height: 12.4rem; }
+  .body .stages + .legend { flex: none; contain: none; height: auto; min-height: 8.2rem; max-height: 12.4rem; }
   .body .stages + .legend ul { display: grid; grid-template-columns: repeat(auto-fill, minmax(11rem, 1fr)); column-gap: 0.8rem; }
   .body .stages + .legend .bar, .body .stages + .legend .ends { max-width: 22rem; }
 }
