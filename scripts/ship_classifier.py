@@ -38,14 +38,18 @@ SOURCE = (
     "doi:10.1038/ncomms14049), as the R package MUDAN carries them"
 )
 LICENCE = (
-    "data: 10x Genomics, CC BY 4.0 (the package: GPL-3; none of its code is here). Parameters: Apache-2.0. Attribution: "
-    "10x Genomics, Zheng et al. 2017."
+    "data: 10x Genomics, CC BY 4.0 (the package: GPL-3; none of its code is here). Parameters: Apache-2.0. "
+    "Attribution: 10x Genomics, Zheng et al. 2017."
 )
-LIMITS = """What it does not know: dendritic cells, platelets, progenitors, plasma cells, gamma-delta T cells, any type outside
-blood, and any state of disease. All cells are of one laboratory and one chemistry, so that its scores hold for cells like
-these, and are lower elsewhere: see `benchmarks/results/annotation.md`. Sub-types of T cells were sorted by proteins that
-RNA shows only in part; where the set of a cell holds several of them, believe the set and not the label. The names are
-those of the Cell Ontology that fit the sorted markers; the source has no IDs."""
+LIMITS = (
+    "What it does not know: dendritic cells, platelets, progenitors, plasma cells, gamma-delta T cells, any "
+    "type outside blood, and any state of disease. All cells are of one laboratory and one chemistry, so that "
+    "its scores hold for cells like these, and are lower elsewhere: see `benchmarks/results/annotation.md`. "
+    "Sub-types of T cells were sorted by proteins that RNA shows only in part; where the set of a cell holds "
+    "several of them, believe the set and not the label. The model has seen the same cells in its pretraining, "
+    "without labels. The names are those of the Cell Ontology that fit the sorted markers; the source has no "
+    "IDs."
+)
 
 
 def main() -> int:

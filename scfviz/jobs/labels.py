@@ -62,6 +62,11 @@ def labels_version(workspace: Workspace, dataset: str) -> str:
     return hashlib.sha256("\n".join(files).encode()).hexdigest()[:16] if files else ""
 
 
+def labels_path(workspace: Workspace, dataset: str, name: str) -> Path:
+    """The file that holds a column of labels, for a computation that reads it."""
+    return _path(workspace, dataset, name)
+
+
 def column_version(workspace: Workspace, dataset: str, name: str) -> str:
     """A short text that changes whenever one column of labels does."""
     return _stamp(_path(workspace, dataset, name))

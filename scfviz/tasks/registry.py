@@ -152,6 +152,7 @@ _ANNOTATION = Task(
     command="annotate",
     add_command="scfviz.commands.annotation:add_annotate",
     page="annotation",
+    screen="scfviz.ui.tasks.annotation",
 )
 
 TASKS: dict[str, Task] = {task.name: task for task in (_EMBEDDING, _QUICK_MAP, _ENHANCEMENT, _ANNOTATION, _MAPPING)}

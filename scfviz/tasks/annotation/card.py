@@ -7,20 +7,20 @@ if TYPE_CHECKING:
     from scfviz.tasks.annotation.classifier import Classifier
 
 
-def verdict(scores: Mapping[str, Any]) -> str:
-    """One sentence: what the combination and the model add on held-out cells of the reference."""
+def verdict(scores: Mapping[str, Any], where: str = "your reference") -> str:
+    """What the combination and the model add on held-out cells of the reference, which `where` names, in words."""
     methods, against = scores["methods"], scores.get("against_logistic")
     best = methods["combination"]
     if against is None or "genes_logistic" not in methods:
-        return f"On held-out cells of the reference the labels have a macro-F1 of {best['macro_f1']:.2f}."
+        return f"On held-out cells of {where} the labels have a macro-F1 of {best['macro_f1']:.2f}."
     interval = f"{against['low']:+.3f} to {against['high']:+.3f}"
     change = f"{methods['genes_logistic']['macro_f1']:.3f} to {best['macro_f1']:.3f}"
     if against["low"] > 0:
-        words = f"The combination is better than logistic regression alone on your reference: macro-F1 from {change}"
+        words = f"The combination is better than logistic regression alone on {where}: macro-F1 from {change}"
     elif against["high"] < 0:
-        words = f"The combination is worse than logistic regression alone on your reference: macro-F1 from {change}"
+        words = f"The combination is worse than logistic regression alone on {where}: macro-F1 from {change}"
     else:
-        words = f"The combination is as good as logistic regression alone on your reference: macro-F1 from {change}"
+        words = f"The combination is as good as logistic regression alone on {where}: macro-F1 from {change}"
     return f"{words} (95 % interval of the difference {interval})." + _of_model(scores)
 
 

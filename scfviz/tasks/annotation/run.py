@@ -1,8 +1,9 @@
 """The task `annotation`: types of cells from a labelled file, a fitted classifier or labelled cells of the same file.
 
 Columns of `cells`: annotated_type, annotated_confidence, annotated_set, annotated_runner_up, annotated_credibility,
-annotated_cluster. Tables: `clusters` (see `clusters.describe_clusters`), and `scores` (probability of every type) where
-it was asked for. Scores: what was measured on held-out cells of the reference, see `fit.score`.
+annotated_cluster. Tables: `clusters` (see `clusters.describe_clusters`), `labels` (the file's own), and `scores`
+(probability of every type) where it was asked for. Scores: what was measured on held-out cells of the reference, see
+`fit.score`.
 """
 
 from pathlib import Path
@@ -55,11 +56,11 @@ def run(cells: OpenedCells, options: AnnotationOptions, steps: Steps) -> Result:
         clusters = find_clusters(found)
         described = describe_clusters(cells.aligned, found, clusters, classifier)
     notes = [*classifier.about.get("notes", ()), *_notes(found, given)]
-    tables = {"clusters": described}
+    tables = {"clusters": described, "labels": _file_labels(cells.aligned.obs)}
     if options.all_scores:
         tables["scores"] = _all_scores(cells, found)
-    about = {"name", "method", "unit", "n_cells", "source"}
-    reference = {name: value for name, value in classifier.about.items() if name in about}
+    about = ("name", "method", "unit", "n_cells", "source")
+    reference = {name: classifier.about.get(name) for name in about} | {"is_fitted": not classifier.cells}
     return Result(
         kept=cells.kept,
         cells=_columns(cells, found, clusters, given),
@@ -212,6 +213,13 @@ def _all_scores(cells: OpenedCells, found: "CellAnnotation") -> "Any":  # a Data
     table = pd.DataFrame(found.probabilities, columns=list(found.classes))
     table.insert(0, "cell", cells.aligned.obs.index.astype(str))
     return table
+
+
+def _file_labels(obs: "Any") -> "Any":  # DataFrames
+    """Columns of the file that look like labels, to compare with."""
+    from scfviz.analysis.metrics import choose_labels
+
+    return obs[choose_labels(obs)[0]]
 
 
 def _notes(found: "CellAnnotation", given: "LabelledCells | None") -> list[str]:

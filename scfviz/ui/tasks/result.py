@@ -22,7 +22,7 @@ def show(task: Task, job: JobStatus, source: sources.Source) -> None:
     """Everything about a finished task."""
     result = load_result(job.id)
     show_facts(task, result)
-    _show_map(task, job, source)
+    show_map(task, job, source)
     _show_scores(result)
     for name, table in result.tables.items():
         with st.container(border=True, key=f"card-table-{name}"):
@@ -67,7 +67,8 @@ def _chosen(task: Task, result: Result) -> list[tuple[Any, str]]:
 
 
 @st.fragment
-def _show_map(task: Task, job: JobStatus, source: sources.Source) -> None:
+def show_map(task: Task, job: JobStatus, source: sources.Source) -> None:
+    """The cells' map, on the first visit coloured by the first thing that the task found."""
     from scfviz.ui.explorer import data as explorer_data
     from scfviz.ui.explorer.maps import colored_maps
     from scfviz.ui.tasks.embedding import TASK
