@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from scfviz.data.align import AlignedCounts
 
 N_COMPS_GENES, N_COMPS_MODEL = 50, 100
-FEWEST_GENES = 200
+FEWEST_GENES = 100
 _ROWS = 4_096
 
 
@@ -93,7 +93,7 @@ class FeatureSpace:
         Raises
         ------
         GeneError
-            Fewer than 200 genes may be used.
+            Fewer than 100 genes may be used.
         DatasetError
             The cells do not differ.
         """
@@ -123,6 +123,17 @@ class FeatureSpace:
         mean, model_loadings = _components_of(embedding)
         return cls(names, variable.astype(np.int64), means, loadings * scale, shift * scale, mean, model_loadings)
 
+    def count_measured(self, counts: "AlignedCounts") -> tuple[int, int]:
+        """How many of the variable genes a dataset measures, and how many there are."""
+        there = self._find(counts)[1][self.variable]
+        return int(there.sum()), len(there)
+
+    def _find(self, counts: "AlignedCounts") -> tuple[np.ndarray, np.ndarray]:
+        """Where each gene stands in a dataset, and whether it is measured there."""
+        position = {str(gene): number for number, gene in enumerate(counts.genes)}
+        places = np.array([position.get(gene, -1) for gene in self.genes])
+        return places, (places >= 0) & counts.is_measured[places]
+
     def transform(self, counts: "AlignedCounts", embedding: np.ndarray) -> CellFeatures:
         """Features of all cells of a dataset, in memory; see `blocks` for many cells."""
         parts = [part for _start, part in self.blocks(counts, embedding)]
@@ -137,13 +148,11 @@ class FeatureSpace:
         Raises
         ------
         GeneError
-            The dataset measures fewer than 200 of the reference's genes.
+            The dataset measures fewer than 100 of the reference's genes.
         DatasetError
             A cell has no counts in them.
         """
-        position = {str(gene): number for number, gene in enumerate(counts.genes)}
-        places = np.array([position.get(gene, -1) for gene in self.genes])
-        there = (places >= 0) & counts.is_measured[places]
+        places, there = self._find(counts)
         if there.sum() < FEWEST_GENES:
             raise GeneError(
                 f"The dataset measures {int(there.sum()):,} of the reference's {len(self.genes):,} genes.",

@@ -56,6 +56,12 @@ def run(cells: OpenedCells, options: AnnotationOptions, steps: Steps) -> Result:
         clusters = find_clusters(found)
         described = describe_clusters(cells.aligned, found, clusters, classifier)
     notes = [*classifier.about.get("notes", ()), *_notes(found, given)]
+    n_there, n_variable = classifier.space.count_measured(cells.aligned)
+    if n_there < n_variable / 2:
+        notes.append(
+            f"The dataset measures {n_there:,} of the {n_variable:,} genes that tell the types apart: expect less "
+            "than the scores say."
+        )
     tables = {"clusters": described, "labels": _file_labels(cells.aligned.obs)}
     if options.all_scores:
         tables["scores"] = _all_scores(cells, found)
