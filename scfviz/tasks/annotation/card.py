@@ -74,19 +74,31 @@ def write_card(
         if method != "combination"
     ]
     lines = [
-        f"# {name}", "",
+        f"# {name}",
+        "",
         f"A classifier of {len(classifier.labels)} types of cells, for embeddings of the checkpoint "
         f"`{classifier.checkpoint['name']}` ({classifier.checkpoint['hash']}). It holds parameters only, "
         "no row of data.",
-        "", f"Learned from: {source}" + (f", column `{column}`." if column else "."), "",
+        "",
+        f"Learned from: {source}" + (f", column `{column}`." if column else "."),
+        "",
         *([f"Licence: {licence}", ""] if licence else []),
-        "| type | Cell Ontology | cells |", "|---|---|---|", *rows, "",
-        f"Measured on {f'held-out parts of `{unit}`' if unit else 'held-out cells'}, five parts:", "",
-        "| method | macro-F1 | accuracy | ECE | weight |", "|---|---|---|---|---|",
-        f"| **combination** | {best['macro_f1']:.3f} | {best['accuracy']:.3f} | {best['ece']:.3f} | |", *methods, "",
-        coverage_sentence(scores, unit), "",
+        "| type | Cell Ontology | cells |",
+        "|---|---|---|",
+        *rows,
+        "",
+        f"Measured on {f'held-out parts of `{unit}`' if unit else 'held-out cells'}, five parts:",
+        "",
+        "| method | macro-F1 | accuracy | ECE | weight |",
+        "|---|---|---|---|---|",
+        f"| **combination** | {best['macro_f1']:.3f} | {best['accuracy']:.3f} | {best['ece']:.3f} | |",
+        *methods,
+        "",
+        coverage_sentence(scores, unit),
+        "",
         *([more, ""] if more else []),
         "It knows these types and no others. A cell of another type should be called unknown, but some will get the "
-        "label of the most similar type; cells of another technique are less certain than the scores say.", "",
-    ]  # fmt: skip
+        "label of the most similar type; cells of another technique are less certain than the scores say.",
+        "",
+    ]
     return "\n".join(lines)

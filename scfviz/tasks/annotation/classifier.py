@@ -139,12 +139,20 @@ def save_classifier(classifier: Classifier, folder: Path | str, *, name: str, ca
         (staging / GENES).write_text("\n".join(["symbol\tis_variable", *rows]) + "\n", encoding="utf-8")
         (staging / README).write_text(card, encoding="utf-8")
         stored = {
-            "format": FORMAT, "name": name, "labels": list(classifier.labels), "ontology": dict(classifier.ontology),
-            "checkpoint": dict(classifier.checkpoint), "methods": kinds, "weights": dict(classifier.learned.weights),
-            "temperatures": dict(classifier.learned.temperatures), "n_cells": [int(n) for n in classifier.n_cells],
-            "typical": classifier.typical.of, "scores": dict(classifier.scores),
-            "about": dict(classifier.about) | {"name": name}, "sha256": _digest(staging),
-        }  # fmt: skip
+            "format": FORMAT,
+            "name": name,
+            "labels": list(classifier.labels),
+            "ontology": dict(classifier.ontology),
+            "checkpoint": dict(classifier.checkpoint),
+            "methods": kinds,
+            "weights": dict(classifier.learned.weights),
+            "temperatures": dict(classifier.learned.temperatures),
+            "n_cells": [int(n) for n in classifier.n_cells],
+            "typical": classifier.typical.of,
+            "scores": dict(classifier.scores),
+            "about": dict(classifier.about) | {"name": name},
+            "sha256": _digest(staging),
+        }
         (staging / ABOUT).write_text(json.dumps(stored, indent=1) + "\n", encoding="utf-8")
         staging.chmod(0o755)  # a temporary folder is private
         for file in staging.iterdir():
@@ -184,21 +192,28 @@ def read_classifier(folder: Path | str) -> Classifier:
         lines = (folder / GENES).read_text(encoding="utf-8").splitlines()[1:]
         genes, flags = zip(*(line.split("\t") for line in lines), strict=True)
         space = FeatureSpace(
-            tuple(genes), np.flatnonzero(np.array(flags) == "1"),
+            tuple(genes),
+            np.flatnonzero(np.array(flags) == "1"),
             *(arrays[f"space.{name}"] for name in ("means", "loadings", "shift", "model_mean", "model_loadings")),
-        )  # fmt: skip
+        )
         methods = {name: _method(kind, f"method.{name}", arrays) for name, kind in about["methods"].items()}
         n_types = len(about["labels"])
         return Classifier(
-            tuple(about["labels"]), about["ontology"], about["checkpoint"], space,
+            tuple(about["labels"]),
+            about["ontology"],
+            about["checkpoint"],
+            space,
             Learned(methods, about["temperatures"], about["weights"]),
             _method(["prototype", about["typical"]], "typical", arrays),
             tuple(
                 Calibration(tuple(arrays[f"calibration.{kind}.{k}"] for k in range(n_types)))
                 for kind in ("disbelief", "strangeness")
             ),
-            arrays["profiles"], np.array(about["n_cells"]), about["scores"], about["about"],
-        )  # fmt: skip
+            arrays["profiles"],
+            np.array(about["n_cells"]),
+            about["scores"],
+            about["about"],
+        )
     except (OSError, ValueError, KeyError, TypeError, IndexError, SafetensorError) as error:
         raise damaged from error
 

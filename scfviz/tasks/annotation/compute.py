@@ -136,16 +136,32 @@ def fit_classifier(
     space = FeatureSpace.fit(part, embedding, measured)
     cells = space.transform(part, embedding)
     return fit_features(
-        cells, space, labelled, part.obs.index.astype(str), checkpoint=checkpoint, method=method, portable=portable,
-        coverage=coverage, with_curve=with_curve, report=report,
-    )  # fmt: skip
+        cells,
+        space,
+        labelled,
+        part.obs.index.astype(str),
+        checkpoint=checkpoint,
+        method=method,
+        portable=portable,
+        coverage=coverage,
+        with_curve=with_curve,
+        report=report,
+    )
 
 
 def fit_features(
-    cells: CellFeatures, space: FeatureSpace, labelled: LabelledCells, names: "np.ndarray | list[str]", *,
-    checkpoint: "CheckpointInfo", method: str = "combination", portable: bool = False, coverage: float = 0.9,
-    with_curve: bool = True, report: Report = lambda share, stage: None,
-) -> Classifier:  # fmt: skip
+    cells: CellFeatures,
+    space: FeatureSpace,
+    labelled: LabelledCells,
+    names: "np.ndarray | list[str]",
+    *,
+    checkpoint: "CheckpointInfo",
+    method: str = "combination",
+    portable: bool = False,
+    coverage: float = 0.9,
+    with_curve: bool = True,
+    report: Report = lambda share, stage: None,
+) -> Classifier:
     """The same from features that are at hand; see `fit_classifier`."""
     from scfviz.errors import OptionError
 
@@ -166,17 +182,31 @@ def fit_features(
         words = "Measuring how many labels are needed"
         report(0.7, words)
         scores["learning_curve"] = learning_curve(
-            cells, truth, n_classes, labelled.units, names=views,
+            cells,
+            truth,
+            n_classes,
+            labelled.units,
+            names=views,
             progress=lambda done, total: report(0.7 + 0.3 * done / total, words),
-        )  # fmt: skip
+        )
     profiles = _profiles(cells, truth, n_classes)
     about = {"method": method, "unit": labelled.unit, "n_cells": len(truth), "notes": list(labelled.notes)}
     return Classifier(
-        labelled.labels, dict(labelled.ontology), {"name": checkpoint.name, "hash": checkpoint.hash}, space, learned,
-        Prototype.fit("joint", cells, truth, n_classes), calibrate(learned, held, truth), profiles,
-        np.bincount(truth, minlength=n_classes), scores, about, () if portable else tuple(map(str, names)),
-        np.empty((0, 0), np.float32) if portable else cells.joint, np.empty(0, np.int64) if portable else truth,
-    )  # fmt: skip
+        labelled.labels,
+        dict(labelled.ontology),
+        {"name": checkpoint.name, "hash": checkpoint.hash},
+        space,
+        learned,
+        Prototype.fit("joint", cells, truth, n_classes),
+        calibrate(learned, held, truth),
+        profiles,
+        np.bincount(truth, minlength=n_classes),
+        scores,
+        about,
+        () if portable else tuple(map(str, names)),
+        np.empty((0, 0), np.float32) if portable else cells.joint,
+        np.empty(0, np.int64) if portable else truth,
+    )
 
 
 def annotate_cells(

@@ -138,9 +138,11 @@ class FeatureSpace:
         """Features of all cells of a dataset, in memory; see `blocks` for many cells."""
         parts = [part for _start, part in self.blocks(counts, embedding)]
         return CellFeatures(
-            sparse.vstack([part.genes for part in parts], format="csr"), parts[0].filled,
-            np.vstack([part.components for part in parts]), np.vstack([part.model for part in parts]),
-        )  # fmt: skip
+            sparse.vstack([part.genes for part in parts], format="csr"),
+            parts[0].filled,
+            np.vstack([part.components for part in parts]),
+            np.vstack([part.model for part in parts]),
+        )
 
     def blocks(self, counts: "AlignedCounts", embedding: np.ndarray) -> Iterator[tuple[int, CellFeatures]]:
         """First cell and features of a few cells at a time.

@@ -99,9 +99,13 @@ def make_folds(truth: np.ndarray, units: np.ndarray | None, n_folds: int = N_FOL
 
 
 def hold_out(
-    cells: CellFeatures, truth: np.ndarray, n_classes: int, folds: np.ndarray, names: Sequence[str] = VIEWS,
+    cells: CellFeatures,
+    truth: np.ndarray,
+    n_classes: int,
+    folds: np.ndarray,
+    names: Sequence[str] = VIEWS,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> HeldOut:  # fmt: skip
+) -> HeldOut:
     """Learn on all folds but one, look at that one; for each fold."""
     logs = {name: np.zeros((len(truth), n_classes)) for name in names}
     strangeness = np.zeros((len(truth), n_classes))
@@ -117,9 +121,13 @@ def hold_out(
 
 
 def learn(
-    cells: CellFeatures, truth: np.ndarray, n_classes: int, held: HeldOut, units: np.ndarray,
+    cells: CellFeatures,
+    truth: np.ndarray,
+    n_classes: int,
+    held: HeldOut,
+    units: np.ndarray,
     method: str = "combination",
-) -> Learned:  # fmt: skip
+) -> Learned:
     """Weigh the methods by what they said of held-out cells, and fit each on all cells."""
     temperatures = {name: find_temperature(logs, truth) for name, logs in held.logs.items()}
     views = {name: doubted(logs, temperatures[name]) for name, logs in held.logs.items()}
@@ -146,7 +154,7 @@ def score(
         "coverage": {"nominal": coverage} | covered,
         "confusion": _confusion(truth, joined.argmax(axis=1), labels),
         "n_units": len(np.unique(units)),
-    }  # fmt: skip
+    }
     if len(learned.weights) > 1:
         model = [name for name in learned.weights if name.startswith("model_")]
         views = {name: views[name] for name in learned.weights}
@@ -165,9 +173,13 @@ def calibrate(learned: Learned, held: HeldOut, truth: np.ndarray) -> tuple[Calib
 
 
 def learning_curve(
-    cells: CellFeatures, truth: np.ndarray, n_classes: int, units: np.ndarray | None, names: Sequence[str] = VIEWS,
+    cells: CellFeatures,
+    truth: np.ndarray,
+    n_classes: int,
+    units: np.ndarray | None,
+    names: Sequence[str] = VIEWS,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> list[dict[str, Any]]:  # fmt: skip
+) -> list[dict[str, Any]]:
     """Macro-F1 on other cells (of other units where there are any) by the number of labels per type.
 
     Returns
@@ -198,9 +210,13 @@ def learning_curve(
 
 
 def score_few(
-    cells: CellFeatures, truth: np.ndarray, there: CellFeatures, wanted: np.ndarray, n_classes: int,
+    cells: CellFeatures,
+    truth: np.ndarray,
+    there: CellFeatures,
+    wanted: np.ndarray,
+    n_classes: int,
     names: Sequence[str] = VIEWS,
-) -> dict[str, float]:  # fmt: skip
+) -> dict[str, float]:
     """Macro-F1 of the combination and of logistic regression, learned from few cells."""
     from scfviz.tasks.annotation.scores import macro_f1
 

@@ -12,14 +12,15 @@ class AnnotationOptions(ModelOptions):
     """Options of an annotation."""
 
     reference: str | None = option(
-        None, kind="dataset",
+        None,
+        kind="dataset",
         help="a labelled file, or the folder of a fitted classifier; the classifier that ships when left out",
-    )  # fmt: skip
+    )
     label: str | None = option(
         None,
         help="column of obs with the types: of the reference, or of the file itself where no reference is given; found "
         "when left out",
-    )  # fmt: skip
+    )
     labels_file: str | None = option(
         None, kind="dataset", in_form=False, help="user-defined labels of the app for some of these cells, a .npz file"
     )

@@ -49,9 +49,14 @@ def run(cells: OpenedCells, options: AnnotationOptions, steps: Steps) -> Result:
         embedding = _embed(cells.aligned, cells, options, steps, "embedding", (0.5, 0.85), "Embedding the cells")
     with steps.step(0.85, "Annotating the cells"):
         found = annotate_cells(
-            cells.aligned, cells.model, classifier, checkpoint=cells.checkpoint, coverage=options.coverage,
-            embedding=embedding, report=lambda share, stage: steps.step(0.85 + 0.05 * share, stage) and None,
-        )  # fmt: skip
+            cells.aligned,
+            cells.model,
+            classifier,
+            checkpoint=cells.checkpoint,
+            coverage=options.coverage,
+            embedding=embedding,
+            report=lambda share, stage: steps.step(0.85 + 0.05 * share, stage) and None,
+        )
     with steps.step(0.9, "Finding clusters and what they are"):
         clusters = find_clusters(found)
         described = describe_clusters(cells.aligned, found, clusters, classifier)
@@ -148,19 +153,30 @@ def _from_own_labels(
 
 
 def _fit(
-    cells: OpenedCells, reference: "AlignedCounts", labelled: "LabelledCells", embedding: np.ndarray,
-    options: AnnotationOptions, steps: Steps, about: dict[str, Any],
-) -> "Classifier":  # fmt: skip
+    cells: OpenedCells,
+    reference: "AlignedCounts",
+    labelled: "LabelledCells",
+    embedding: np.ndarray,
+    options: AnnotationOptions,
+    steps: Steps,
+    about: dict[str, Any],
+) -> "Classifier":
     from dataclasses import replace
 
     from scfviz.tasks.annotation.compute import fit_classifier
 
     with steps.step(0.35, "Learning from the reference"):
         classifier = fit_classifier(
-            reference, cells.model, labelled, checkpoint=cells.checkpoint, takes_part=cells.aligned.is_measured,
-            method=options.method, coverage=options.coverage, embedding=embedding,
+            reference,
+            cells.model,
+            labelled,
+            checkpoint=cells.checkpoint,
+            takes_part=cells.aligned.is_measured,
+            method=options.method,
+            coverage=options.coverage,
+            embedding=embedding,
             report=lambda share, stage: steps.step(0.35 + 0.15 * share, stage) and None,
-        )  # fmt: skip
+        )
     return replace(classifier, about=dict(classifier.about) | about)
 
 
@@ -176,16 +192,27 @@ def _refuse_other_method(classifier: "Classifier", options: AnnotationOptions) -
 
 
 def _embed(
-    counts: "AlignedCounts", cells: OpenedCells, options: AnnotationOptions, steps: Steps, name: str,
-    shares: tuple[float, float], stage: str,
-) -> np.ndarray:  # fmt: skip
+    counts: "AlignedCounts",
+    cells: OpenedCells,
+    options: AnnotationOptions,
+    steps: Steps,
+    name: str,
+    shares: tuple[float, float],
+    stage: str,
+) -> np.ndarray:
     from scfviz.model.infer import embed_cells
 
     with steps.step(shares[0], stage):
         return embed_cells(
-            counts, cells.model, precision=options.precision, device=options.device, out=steps.work / name, resume=True,
-            progress=steps.progress(*shares), should_stop=steps.should_stop,
-        ).values  # fmt: skip
+            counts,
+            cells.model,
+            precision=options.precision,
+            device=options.device,
+            out=steps.work / name,
+            resume=True,
+            progress=steps.progress(*shares),
+            should_stop=steps.should_stop,
+        ).values
 
 
 def _columns(

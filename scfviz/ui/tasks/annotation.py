@@ -74,9 +74,13 @@ def _ask_reference(source: sources.Source) -> dict[str, Any] | None:
 
     refs = [ref for ref in sources.list_references(state.visitor()) if ref != source.ref]
     ref = st.selectbox(
-        "Labelled dataset", refs, index=None, key="annotation-reference", format_func=sources.display_title,
+        "Labelled dataset",
+        refs,
+        index=None,
+        key="annotation-reference",
+        format_func=sources.display_title,
         placeholder="Choose a dataset with cell types",
-    )  # fmt: skip
+    )
     if ref is None:
         page.show_empty(
             "No reference yet",
@@ -132,9 +136,14 @@ def _ask_options(*, can_choose_method: bool) -> dict[str, Any]:
     with st.expander("Options", icon=":material/tune:"):
         left, right = st.columns(2, gap="large")
         coverage = right.slider(
-            "Coverage of the sets of possible types", 0.5, 0.99, 0.9, 0.01, key="annotation-coverage",
+            "Coverage of the sets of possible types",
+            0.5,
+            0.99,
+            0.9,
+            0.01,
+            key="annotation-coverage",
             help=TASK.options_type.__dataclass_fields__["coverage"].metadata["help"],
-        )  # fmt: skip
+        )
         scores = right.toggle("Probability of every type, as a table", key="annotation-scores")
         if not can_choose_method:
             left.caption("A fitted classifier keeps the method that it was fitted with.")

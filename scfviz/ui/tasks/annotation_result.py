@@ -25,10 +25,18 @@ from scfviz.ui.tasks.results import load_result
 COLUMN = "my annotation"
 _COLORS = {"Type": ("label", "annotated_type"), "Confidence": ("value", "annotated_confidence")}
 _SHOWN = {
-    "cluster": "Cluster", "n_cells": "Cells", "majority": "Majority", "share": "Share", "runner_up": "Runner-up",
-    "runner_up_share": "Its share", "unknown": "Unknown", "confidence": "Confidence", "markers_for": "Markers for",
-    "markers_against": "Markers against", "nearest_reference": "Nearest in the reference",
-}  # fmt: skip
+    "cluster": "Cluster",
+    "n_cells": "Cells",
+    "majority": "Majority",
+    "share": "Share",
+    "runner_up": "Runner-up",
+    "runner_up_share": "Its share",
+    "unknown": "Unknown",
+    "confidence": "Confidence",
+    "markers_for": "Markers for",
+    "markers_against": "Markers against",
+    "nearest_reference": "Nearest in the reference",
+}
 
 
 def show(task: Task, job: JobStatus, source: sources.Source) -> None:
@@ -64,7 +72,10 @@ def _show_clusters(result: Result, source: sources.Source) -> None:
         table.insert(0, "accept", True)
         table.insert(1, "label", table["majority"].where(table["majority"] != "unknown", ""))
         edited = st.data_editor(
-            table, hide_index=True, key="annotation-clusters", disabled=list(_SHOWN),
+            table,
+            hide_index=True,
+            key="annotation-clusters",
+            disabled=list(_SHOWN),
             column_config={
                 "accept": st.column_config.CheckboxColumn("Accept"),
                 "label": st.column_config.TextColumn("Label", help="Edit it; the same text twice merges clusters."),
@@ -74,7 +85,7 @@ def _show_clusters(result: Result, source: sources.Source) -> None:
                     for name in ("share", "runner_up_share", "unknown", "confidence")
                 },
             },
-        )  # fmt: skip
+        )
         _show_saving(result, source, edited, least)
 
 
@@ -85,10 +96,14 @@ def _ask_errors(result: Result) -> float:
     errors = expected_errors(confidence)
     most = max(int(np.ceil(errors[-1])), 1)
     wanted = st.slider(
-        "Expected errors", 0, most, most, key="annotation-errors",
+        "Expected errors",
+        0,
+        most,
+        most,
+        key="annotation-errors",
         help="How many wrong labels may be among those that are kept, by the calibrated confidence. Fewer errors leave "
         "more cells without a label.",
-    )  # fmt: skip
+    )
     n_kept = int(np.searchsorted(errors, wanted, side="right")) - 1
     ordered = np.sort(confidence)[::-1]
     least = float(ordered[n_kept - 1]) if n_kept else 1.0
@@ -118,9 +133,14 @@ def _show_saving(result: Result, source: sources.Source, edited: pd.DataFrame, l
 
 
 def save_labels(
-    workspace: Workspace, key: str, source: sources.Source, name: str, result: Result, edited: pd.DataFrame,
+    workspace: Workspace,
+    key: str,
+    source: sources.Source,
+    name: str,
+    result: Result,
+    edited: pd.DataFrame,
     mask: np.ndarray | None = None,
-) -> int:  # fmt: skip
+) -> int:
     """Give the cells of accepted clusters their labels, as one step of the column's history; returns the clusters.
 
     Parameters
@@ -196,12 +216,13 @@ def _show_scores(result: Result) -> None:
             for name, found in result.scores["methods"].items()
         ]
         left.dataframe(
-            rows, hide_index=True,
+            rows,
+            hide_index=True,
             column_config={
                 name: st.column_config.NumberColumn(format="%.3f")
                 for name in ("Macro-F1", "Accuracy", "Calibration error", "Weight")
             },
-        )  # fmt: skip
+        )
         left.caption("On held-out cells, which the methods had not seen. Weights were learned on such cells, too.")
         _show_curve(right, result.scores.get("learning_curve"))
 
