@@ -45,12 +45,12 @@ PAIRS = {
     "kang": (("evaluation/kang_ifnb_2800", "cell_type", ("condition", "CTRL")),
              ("evaluation/kang_ifnb_2800", "cell_type", ("condition", "STIM")), None),
     "blood": (("evaluation/zheng_facs_pbmc", "subpop", None), ("evaluation/pbmc3k", "cell_type", None), BLOOD),
-    "scmix": (("evaluation/scmix_singlecell", "cell_type", ("platform", "CEL-seq2")),
-              ("evaluation/scmix_singlecell", "cell_type", ("platform", "Drop-seq")), None),
     "wrong_tissue_pancreas_to_blood": (("evaluation/zheng_facs_pbmc", "subpop", None),
                                        ("panels/pancreas8_hvg2000_500", "cell_type", ("tech", "indrop")), {}),
     "wrong_tissue_blood_to_pancreas": (("panels/pancreas8_hvg2000_500", "cell_type", ("tech", "!indrop")),
                                        ("evaluation/pbmc3k", "cell_type", None), {}),
+    "scmix": (("evaluation/scmix_singlecell", "cell_type", ("platform", "CEL-seq2")),
+              ("evaluation/scmix_singlecell", "cell_type", ("platform", "Drop-seq")), None),
 }  # fmt: skip
 ARMS = ("pca", "model", "both", "combination")
 

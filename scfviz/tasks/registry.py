@@ -77,6 +77,7 @@ _MAPPING = Task(
     command="map",
     page="mapping",
     screen="scfviz.ui.tasks.mapping",
+    reporting="scfviz.tasks.mapping.reporting",
 )
 
 _QUICK_MAP = Task(

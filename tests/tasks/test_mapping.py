@@ -146,6 +146,7 @@ def test_a_type_that_the_reference_lacks_is_noticed(both, model):
     new = (query.obs["cell_type"] == "monocyte").to_numpy()
     assert (mapped.label[new] == NO_COUNTERPART).mean() > 0.8 > 0.3 > (mapped.label[~new] == NO_COUNTERPART).mean()
     table = scores.summarise_clusters(query.obs["cell_type"].to_numpy().astype(str), mapped, 0.05).set_index("cluster")
+    assert table.loc["monocyte", "relative_distance"] > 1.2 > table.loc["T cell", "relative_distance"]
     assert table.loc["monocyte", "has_no_counterpart"] and not table.loc["T cell", "has_no_counterpart"]
 
 
@@ -155,6 +156,18 @@ def test_ten_cells_and_one_cell_are_mapped(both, model):
         mapped = map_them(query[:n_cells].copy(), reference, model)
         assert (mapped.nearest == query.obs["cell_type"].to_numpy()[:n_cells].astype(str)).mean() >= 0.9
         assert np.isfinite(mapped.umap).all()
+
+
+def test_a_query_a_hundred_times_larger_than_the_reference_is_mapped():
+    cells = make_cells(2_030, depth=2000.0)
+    query, reference = (align_genes(cells[rows].copy()) for rows in (slice(30, 2_030), slice(0, 20)))
+    pair = compute.pair_cells(query, reference, read_labels(reference.obs))
+    nothing = [np.zeros((n_cells, 4), dtype=np.float32) for n_cells in (20, 2_000)]  # a model that sees nothing
+    fitted = compute.fit_reference(pair, nothing[0], n_neighbors=5)
+    mapped = compute.map_points(fitted, fitted.spaces.project(query, nothing[1]), np.zeros((20, 2)))
+    assert (mapped.nearest == query.obs["cell_type"].to_numpy().astype(str)).mean() > 0.9
+    assert fitted.used["model"] < 0.1 and np.isfinite(mapped.distance).all()
+    assert scores.mixing_with_reference(fitted, mapped).shape == (2_000,)
 
 
 def test_cells_without_counts_on_the_common_genes_have_no_numbers(both, model):
@@ -297,6 +310,13 @@ def test_the_picture_of_the_reference_is_the_same_whatever_is_mapped(files, both
     assert results[0].tables["flow"]["n_cells"].sum() == N_QUERY
 
 
+def test_a_tiny_reference_says_what_it_cannot_say(files, both, checkpoint, tmp_path):
+    both[1][:16].copy().write_h5ad(tmp_path / "tiny.h5ad")
+    result = scfviz.run_task("mapping", dataset=files[0], reference=tmp_path / "tiny.h5ad", checkpoint=checkpoint)
+    assert "With 16 cells in the reference no cell can be called" in " ".join(result.notes)
+    assert (result.cells["mapped_label"] != NO_COUNTERPART).all()
+
+
 def test_a_copy_of_the_query_is_no_reference_and_normalised_values_are_refused(files, checkpoint, tmp_path):
     (tmp_path / "copy.h5ad").write_bytes(files[0].read_bytes())
     with pytest.raises(OptionError, match="same data as the query"):
@@ -329,6 +349,22 @@ def test_batches_mix_after_one_shift_each_and_types_stay_apart(batched, model):
     assert after["clisi"] > 0.9 and after["n_shared_types"] == 3
     assert ((found.mixing >= -1e-9) & (found.mixing <= 1 + 1e-9)).all() and found.n_pairs["v3"] > 50
     np.testing.assert_array_equal(found.after.pca[:90], found.before.pca[:90])
+
+
+def test_caveats_say_what_would_pass_unnoticed():
+    from scfviz.tasks.mapping import reporting
+    from scfviz.tasks.registry import get_task
+    from scfviz.tasks.reporting import Answered
+    from scfviz.tasks.result import Result
+
+    report = {"options": {"shift": True}, "checkpoint": None}
+    weak = {"n_labels_left_out": 9, "n_labels_noticed": 2, "control_no_counterpart": 0.4}
+    good = {"n_labels_left_out": 9, "n_labels_noticed": 9, "noticed_from": 12, "control_no_counterpart": 0.95}
+    said = [
+        reporting.caveats(Answered(get_task("mapping"), Result(np.arange(1), None, scores=found, report=report)))
+        for found in (weak, good)
+    ]
+    assert len(said[0]) == 2 and "only 2 were noticed" in said[0][0] and "40%" in said[0][1] and said[1] == ()
 
 
 def test_an_integration_is_a_task_of_one_dataset(batched, checkpoint, tmp_path):

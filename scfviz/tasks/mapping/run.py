@@ -108,7 +108,12 @@ def run(cells: OpenedCells, options: MappingOptions, steps: Steps) -> Result:
             pair, fitted, cells.model, false_rate=options.false_rate, shift=options.shift,
             precision=options.precision, device=options.device, seed=options.seed,
         )  # fmt: skip
-    notes = (*reference.notes, *pair.notes, *result.notes)
+    notes = [*reference.notes, *pair.notes, *result.notes]
+    if (n_judged := len(fitted.held_out.codes)) + 1 <= 1 / options.false_rate:
+        notes.append(
+            f"With {n_judged:,} cells in the reference no cell can be called without counterpart at a false rate of "
+            f"{options.false_rate:g}."
+        )
     arrays = dict(result.arrays) | {
         "reference_map": picture[pair.reference_rows],
         "reference_codes": pair.labels.codes.astype(np.int32),
@@ -117,7 +122,7 @@ def run(cells: OpenedCells, options: MappingOptions, steps: Steps) -> Result:
         result, tables=dict(result.tables) | {"power": power}, scores=dict(result.scores) | _novelty(power, control)
     )
     about = {"provenance": of_query.provenance | _describe_reference(options, reference, pair, fitted, part)}
-    return replace(result, kept=cells.kept, arrays=arrays, notes=notes, report=about)
+    return replace(result, kept=cells.kept, arrays=arrays, notes=tuple(notes), report=about)
 
 
 def _integrate(cells: OpenedCells, options: MappingOptions, steps: Steps) -> Result:

@@ -126,10 +126,16 @@ def _neighbor_graph(search: NeighborSearch, k: int) -> "sparse.csr_matrix":
 
 
 def summarise_clusters(clusters: np.ndarray, found: CellMapping, false_rate: float) -> "pd.DataFrame":
-    """One row per cluster of the query: the label most of its cells get, shares, distance, and whether it is new."""
+    """One row per cluster of the query: the label most of its cells get, shares, distance, and whether it is new.
+
+    `relative_distance` is over the distance that a quarter of the query's cells stay below: it sets clusters apart
+    where another platform puts all cells farther away.
+    """
     import pandas as pd
     from scipy.stats import binom
 
+    known = found.distance[np.isfinite(found.distance)]
+    usual = float(np.quantile(known, 0.25)) if len(known) else 1.0
     rows = []
     for name in order_names(clusters):
         mine = clusters == name
@@ -148,6 +154,7 @@ def summarise_clusters(clusters: np.ndarray, found: CellMapping, false_rate: flo
                 "no_counterpart": n_new / n_cells,
                 "undecided": float((found.label[mine] == UNDECIDED).mean()),
                 "distance": float(np.nanmedian(distance)) if np.isfinite(distance).any() else None,
+                "relative_distance": float(np.nanmedian(distance)) / usual if np.isfinite(distance).any() else None,
                 "chance": chance,
                 "has_no_counterpart": bool(chance < SURPRISE and n_new > n_cells / 2),
             }

@@ -46,6 +46,7 @@ _SPACE_NAMES = {
 _CLUSTER_NAMES = {
     "cluster": "Cluster", "n_cells": "Cells", "label": "Most get", "share": "Share", "runner_up": "Second",
     "no_counterpart": "No counterpart", "undecided": "Undecided", "distance": "Distance",
+    "relative_distance": "Relative",
     "has_no_counterpart": "New?",
 }  # fmt: skip
 
@@ -91,7 +92,8 @@ def _show_verdict(result: Result) -> None:
             st.warning(
                 f"{share:.0%} of your cells have no counterpart; half of them all lie {distance:.2g} times as far as "
                 "the reference's cells do from each other. This may be another tissue, or another platform. If the "
-                "labels are probable and the clusters fall on one label each, it is the platform.",
+                "labels are probable and the clusters fall on one label each, it is the platform: then compare the "
+                "clusters' relative distances below.",
                 icon=":material/warning:",
             )
         if (f1 := scores.get("transfer_f1")) is not None:
