@@ -121,6 +121,7 @@ _ENHANCEMENT = Task(
     command="enhance",
     page="enhancement",
     screen="scfviz.ui.tasks.enhancement",
+    reporting="scfviz.tasks.enhancement.reporting",
 )
 
 _ANNOTATION = Task(

@@ -18,6 +18,7 @@ from scfviz.tasks.enhancement.methods import Neighbourhood, split_counts, values
 from scfviz.tasks.enhancement.options import DATASET_ALONE, INPUT
 from scfviz.tasks.enhancement.scores import CURVE, judge
 from scfviz.tasks.registry import get_task
+from scfviz.tasks.reporting import Answered
 from scfviz.tasks.run import compute
 from scfviz.tasks.spec import read_options
 from scfviz.tasks.steps import Steps
@@ -253,3 +254,12 @@ def test_the_command_adds_a_layer_and_leaves_the_counts_alone(folder, tmp_path, 
     assert report["scores"]["effective_fold"] == pytest.approx(found.scores["effective_fold"])
     assert main(["enhance", str(path), str(tmp_path / "b.h5ad"), "--target-depth", "10"]) == 2
     assert "every cell is deeper" in capsys.readouterr().err
+
+
+def test_reports_say_what_it_is_worth_and_what_it_must_not_serve_for(whole):
+    answered = Answered(get_task("enhancement"), whole)
+    said = answered.say("methods")
+    assert "400 genes in 90 cells" in said and "4 times the depth" in said and "molecular cross-validation" in said
+    assert f"{whole.scores['effective_fold']:.2f} times as deep" in said and "model" not in said
+    assert "must not be tested" in " ".join(answered.say("caveats"))
+    assert any("786269" in text for text in answered.say("citations"))

@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 
 GENE_MEANS = "gene means"
 MOST_CELLS = 3_000  # whose counts are split, a random sample of more
-N_SCORED, N_SCORED_BY_MODEL = 600, 240  # cells that are compared; fewer where a model must answer for each
-N_DRAWN_BY_MODEL = 120  # cells in which invented correlations are counted, where a model must answer
+N_SCORED, N_SCORED_BY_MODEL = 600, 120  # cells that are compared; fewer where a model must answer for each
+N_DRAWN_BY_MODEL = 60  # cells in which invented correlations are counted, where a model must answer
 # Cells with held-back counts of a gene, so that its correlation means something: the first that leaves 100 genes.
 FEWEST_CELLS = (20, 10, 5)
 FEWEST_GENES = 100
@@ -142,7 +142,7 @@ def judge(
     method
         The one that is asked for: the lights of the genes are about it.
     n_scored
-        Cells that are compared; 600, or 240 with a model, when left out.
+        Cells that are compared; 600, or 120 with a model, when left out.
     """
     n_scored = n_scored or (N_SCORED if expect is None else N_SCORED_BY_MODEL)
     split = split_cells(counts, is_measured, fold, n_scored, seed)
