@@ -38,9 +38,12 @@ class ChoiceError(DatasetError):
 
     title = "Several datasets are in here: choose one"
 
-    def __init__(self, found: str, needed: str = "", advice: str = "", choices: tuple[str, ...] = ()):
+    def __init__(
+        self, found: str, needed: str = "", advice: str = "", choices: tuple[str, ...] = (), title: str | None = None
+    ):
         super().__init__(found, needed, advice)
         self.choices = choices
+        self.title = title or self.title
 
 
 class GeneError(ScfvizError):

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +16,7 @@ from scfviz.data.parts import PLUS, equals_part, is_same
 from scfviz.data.recovery import Recovery
 from scfviz.data.scan import Scan, refuse_unlike, scan
 from scfviz.data.tables_of_genes import refuse_gene_table
-from scfviz.errors import DatasetError, OptionError
+from scfviz.errors import ChoiceError, DatasetError, OptionError
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -115,11 +116,16 @@ def check_and_match(
 
     With `match` a cell is empty when it has no counts on genes that the model knows.
     """
-    name = source_name(adata)
+    name, source = source_name(adata), adata.uns.get("scfviz_source", {})
+    counts = counts or source.get("counts")
     refuse_gene_table(adata, name)
     candidates = find_candidates(adata)
     if counts is None:
-        chosen, said = choose(candidates, name)
+        try:
+            chosen, said = choose(candidates, name)
+        except ChoiceError as error:
+            error.choices = choices_in(source, error.choices)
+            raise
     else:
         chosen, said = named(candidates, counts), []
         if chosen.verdict not in VERDICTS and not chosen.is_doubtful:
@@ -172,8 +178,6 @@ def read(
 
 def source_name(adata: "AnnData") -> str:
     """What to call the dataset in messages."""
-    from pathlib import Path
-
     return f"'{Path(adata.uns['scfviz_source']['path']).name}'" if "scfviz_source" in adata.uns else "the dataset"
 
 
@@ -218,11 +222,26 @@ def refuse_to_guess(chosen: Candidate, usable: list[Candidate], name: str) -> No
     ]
     if others:
         shown = "; ".join(describe(c) for c in [chosen, *others])
-        raise DatasetError(
+        raise ChoiceError(
             f"Several layers of {name} could be the counts, and they differ: {shown}.",
             "It must be clear which are the raw counts.",
             CHOOSE,
+            choices=tuple(c.location for c in [chosen, *others]),
+            title="Several matrices could be the counts: choose one",
         )
+
+
+def choices_in(source: dict, locations: tuple[str, ...]) -> tuple[str, ...]:
+    """Matrices as paths that open the file with the counts in one of them; none where it is no .h5ad."""
+    if source.get("format") != "h5ad":
+        return ()
+    file = Path(source["path"]).name
+    return tuple(f"{file}/{'raw' if place == 'raw.X' else layer_path(place)}" for place in locations)
+
+
+def layer_path(location: str) -> str:
+    """`layers/NAME` of a layer, other locations as they are."""
+    return f"layers/{layer_of(location)}" if layer_of(location) else location
 
 
 def describe(candidate: Candidate) -> str:
@@ -281,11 +300,14 @@ def refuse_all(candidates: list[Candidate], name: str) -> None:
         advice += (
             f' If {doubtful[0]} does hold counts, choose it: counts="{doubtful[0]}" in Python, --counts in commands.'
         )
-    raise DatasetError(
+    said = (
         f"No raw counts were found in {name}. {reasons}.",
         "Raw counts are needed, or values that were only divided by each cell's total and perhaps logged.",
         advice,
     )
+    if doubtful:
+        raise ChoiceError(*said, choices=tuple(doubtful), title=DatasetError.title)
+    raise DatasetError(*said)
 
 
 def explain(adata: "AnnData", chosen: Candidate, candidates: list[Candidate], report: CountsReport) -> Iterator[Notice]:

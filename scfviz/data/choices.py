@@ -18,6 +18,8 @@ RNA_NAMES = (
     "transcriptome",
 )
 N_LISTED = 12
+# Where a reader says which matrix was chosen for the counts, until the dataset's source is written down.
+CHOSEN = "scfviz_counts"
 
 
 def path_of(container: Path, part: str) -> str:

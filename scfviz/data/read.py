@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scfviz.data import source
-from scfviz.data.choices import no_such_part
+from scfviz.data.choices import CHOSEN, no_such_part
 from scfviz.data.foreign import HDF5_MAGIC, HEAD_BYTES, is_tar, open_zip_names, refuse_foreign, zip_error
 from scfviz.data.formats import (
     FORMATS,
@@ -40,7 +40,7 @@ def read_dataset(path: str | Path, *, folders: Sequence[Path] | None = None) -> 
     path
         A file, a .zarr folder or a folder with matrix.mtx. Where it holds several datasets, one is chosen behind the
         path: `cells.h5mu/rna` (a modality of MuData), `spatial.zarr/table` (a table of SpatialData), `GSE1/GSM2` (a
-        sample of a folder).
+        sample of a folder). So is the matrix with the counts of an .h5ad: `cells.h5ad/layers/NAME`.
     folders
         The only folders that may be read, links followed; None allows any.
 
@@ -92,7 +92,8 @@ def read_dataset(path: str | Path, *, folders: Sequence[Path] | None = None) -> 
     if kind != "table" and looks_transposed(adata):  # a table was turned by its reader where it had to be
         adata = transpose(adata, name)
         notes.append(TURNED)
-    adata.uns["scfviz_source"] = {"path": str(real), "format": kind, "notes": notes, **asdict(before)}
+    chosen = {"counts": adata.uns.pop(CHOSEN)} if CHOSEN in adata.uns else {}
+    adata.uns["scfviz_source"] = {"path": str(real), "format": kind, "notes": notes, **asdict(before), **chosen}
     return adata
 
 

@@ -12,7 +12,8 @@ from scfviz.data import matrix as mx
 from scfviz.data.align import align_genes
 from scfviz.data.check import check_counts
 from scfviz.data.read import read_dataset
-from scfviz.errors import DatasetError
+from scfviz.data.write import write_h5ad_with
+from scfviz.errors import ChoiceError, DatasetError
 
 RNG = np.random.default_rng
 MAX_FILE_BYTES = 1_600_000
@@ -171,6 +172,29 @@ def test_two_layers_that_could_be_the_counts_are_shown_and_the_user_chooses():
         assert (align_genes(both, counts=name).rows(0, 80) != align_genes(dataset(values)).rows(0, 80)).nnz == 0
 
 
+def test_the_matrix_of_the_counts_is_chosen_behind_the_path(tmp_path):
+    """The app could not say which layer holds the counts; a path can, and everything takes paths."""
+    counts, other = cells(seed=0), cells(seed=1)
+    both = dataset(-normalised(counts), first=counts, second=other)
+    both.write_h5ad(tmp_path / "both.h5ad")
+    with pytest.raises(ChoiceError, match=r"first.*second") as caught:
+        check_counts(read_dataset(tmp_path / "both.h5ad"))
+    assert caught.value.choices == ("both.h5ad/layers/first", "both.h5ad/layers/second")
+    for path, values in zip(caught.value.choices, (counts, other), strict=True):
+        chosen = read_dataset(tmp_path / path)
+        assert (align_genes(chosen).rows(0, 80) != align_genes(dataset(values)).rows(0, 80)).nnz == 0
+    with pytest.raises(ChoiceError, match="no matrix 'layers/third'"):
+        read_dataset(tmp_path / "both.h5ad/layers/third")
+    dataset(bins(counts)).write_h5ad(tmp_path / "bins.h5ad")
+    with pytest.raises(ChoiceError, match="do not look like counts") as caught:
+        check_counts(read_dataset(tmp_path / "bins.h5ad"))
+    assert caught.value.choices == ("bins.h5ad/X",) and caught.value.title == DatasetError.title
+    assert "was chosen, although" in warnings_of(read_dataset(tmp_path / "bins.h5ad/X"))
+    written = tmp_path / "out.h5ad"
+    write_h5ad_with(tmp_path / caught.value.choices[0], written, obs={"a": np.arange(80)})
+    assert list(ad.read_h5ad(written).obs["a"]) == list(range(80))
+
+
 def test_what_the_user_chooses_need_not_look_like_counts():
     values = bins(cells())
     aligned = align_genes(dataset(values), counts="X")
@@ -278,7 +302,7 @@ def test_scaled_values_are_refused_or_give_the_counts_back_however_they_were_rou
 
 
 def warnings_of(values, name: str = "") -> str:
-    data = dataset(values)
+    data = values if isinstance(values, ad.AnnData) else dataset(values)
     if name:
         data.uns["scfviz_source"] = {"path": name}
     report = check_counts(data)

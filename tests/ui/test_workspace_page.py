@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import datasets
+import numpy as np
 import psutil
 import pytest
 from app_pages import check, text_of
@@ -242,6 +243,20 @@ def test_one_of_several_samples_in_an_upload_is_chosen_on_the_page(tmp_path):
     app.selectbox(key="choice-part").set_value("GSE1.zip/GSM2").run()
     check(app.button(key="choice-open").click().run())
     assert app.session_state["scfviz.dataset"] == f"{ref}/GSM2" and "20 cells" in text_of(app)
+
+
+def test_the_matrix_of_the_counts_is_chosen_on_the_page(tmp_path):
+    """Which of two layers holds the counts could be said in commands, not in the app."""
+    adata, other = make_cells(30), make_cells(30, seed=1)
+    adata.layers["first"], adata.layers["second"] = adata.X.copy(), other.X
+    adata.X = -np.log1p(adata.X.toarray())
+    adata.write_h5ad(tmp_path / "two.h5ad")
+    ref = upload((tmp_path / "two.h5ad").read_bytes(), ANNA, "two.h5ad")
+    app = open_page(ANNA, "dataset", dataset=ref)
+    assert "could be the counts" in text_of(app) and "median total" in text_of(app)
+    app.selectbox(key="choice-part").set_value("two.h5ad/layers/second").run()
+    check(app.button(key="choice-open").click().run())
+    assert app.session_state["scfviz.dataset"] == f"{ref}/layers/second" and "30 cells" in text_of(app)
 
 
 def test_a_long_name_of_an_upload_keeps_its_ending(content):

@@ -105,7 +105,7 @@ def _offer(choices: tuple[str, ...]) -> None:
     if not found:
         return
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        name = st.selectbox("Dataset", choices, key="choice-part")
+        name = st.selectbox("What to open", choices, key="choice-part")
         if st.button("Open", key="choice-open", type="primary", icon=":material/play_arrow:"):
             state.choose_dataset(f"{inside}/{name}")
             st.rerun()
