@@ -273,7 +273,7 @@ def memory_options(kind: str, dataset: str) -> dict:
 
 def run_one(kind: str, dataset: str) -> dict:
     """One job in this process: its peak memory in bytes, and the estimate."""
-    from scfviz.jobs.kinds import get_kind
+    from scfviz.jobs.kinds import get_kind, need_of
     from scfviz.jobs.memory import estimate
     from scfviz.jobs.workspace import Workspace
 
@@ -291,7 +291,7 @@ def run_one(kind: str, dataset: str) -> dict:
     # ru_maxrss would count what the parent held when it forked
     lines = Path("/proc/self/status").read_text().splitlines()
     peak = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
-    found = estimate(kind, options, n_obs)
+    found = estimate(need_of(kind, options), n_obs)
     return {"kind": kind, "n_obs": n_obs, "peak_bytes": peak, "estimated_bytes": found and found.needed}
 
 

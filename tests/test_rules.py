@@ -15,10 +15,16 @@ MODULES = sorted((ROOT / "scfviz").rglob("*.py"))
 PAGES = sorted((ROOT / "pages").glob("*.py"))
 
 
-def imports(path: Path) -> set[str]:
-    """Dotted names of everything a file imports, also inside functions."""
-    names = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+def imports(path: Path, *, checked_types: bool = True) -> set[str]:
+    """Dotted names of everything a file imports, also inside functions, and below TYPE_CHECKING if asked for."""
+    names, skipped = set(), set()
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            skipped |= set() if checked_types else set(ast.walk(node))
+    for node in ast.walk(tree):
+        if node in skipped:
+            continue
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -39,6 +45,20 @@ def test_imports_go_one_way(path):
             assert top[1] in allowed, f"{path.name} ({layer}) imports {name}"
         if top[0] == "streamlit":
             assert layer == "ui", f"{path.name} imports streamlit"
+
+
+def test_no_modules_below_the_screens_need_each_other():
+    """Also not inside functions; what only a type checker reads is no import."""
+    names = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in MODULES}
+    needs: dict[str, set[str]] = {}
+    for module, path in names.items():
+        if module == "scfviz" or module.startswith(("scfviz.ui", "scfviz.commands")):
+            continue
+        found = {name if name in names else name.rpartition(".")[0] for name in imports(path, checked_types=False)}
+        needs[module] = {name for name in found if name in names} - {module, "scfviz"}
+    while free := {module for module, others in needs.items() if not others & set(needs)}:
+        needs = {module: others for module, others in needs.items() if module not in free}
+    assert not needs, f"these import each other in a circle, or what does: {sorted(needs)}"
 
 
 @pytest.mark.parametrize("path", [ROOT / "app.py", *PAGES], ids=lambda p: p.name)

@@ -7,7 +7,6 @@ content: neither finds, changes nor stops what the other has.
 """
 
 import hashlib
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from scfviz.errors import AccessError
 from scfviz.jobs.kinds import get_kind, is_kind
+from scfviz.jobs.options import JOB_ID
 from scfviz.jobs.workspace import Workspace, read_json
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 ABOUT = ".about.json"  # beside data that belong to somebody
 JOB = "job:"
-_JOB_ID = re.compile(r"[0-9a-f]{16}")
 
 
 @dataclass(frozen=True)
@@ -209,7 +208,7 @@ def _named_in(workspace: Workspace, options: Any) -> Iterable[str]:
         for part in options:
             yield from _named_in(workspace, part)
     elif isinstance(options, str) and len(options) < 4096:
-        if _JOB_ID.fullmatch(options) and (workspace.jobs / options / "job.json").exists():
+        if JOB_ID.fullmatch(options) and (workspace.jobs / options / "job.json").exists():
             yield f"{JOB}{options}"
         elif _place(workspace, Path(options))[0] is not None:
             yield _normal(workspace, options)

@@ -5,12 +5,10 @@ A kind of job whose memory grows with the cells has a function `memory(options) 
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 from scfviz.data import memory
 from scfviz.data.memory import Need
 from scfviz.errors import JobError
-from scfviz.jobs.kinds import get_kind
 
 __all__ = ["Estimate", "Need", "estimate", "refuse_what_cannot_fit"]
 
@@ -39,14 +37,18 @@ class Estimate:
         return f"About {self.needed / 1e9:.1f} GB of memory needed, {self.available / 1e9:.1f} GB free."
 
 
-def estimate(kind: str, options: dict[str, Any], n_obs: int) -> Estimate | None:
-    """What a computation will need; `None` for a kind whose memory does not grow with the cells."""
-    estimate_of = getattr(get_kind(kind), "memory", None)
-    need = None if estimate_of is None else estimate_of(options)
+def estimate(need: Need | None, n_obs: int) -> Estimate | None:
+    """What a computation will need; `None` for a kind whose memory does not grow with the cells.
+
+    Parameters
+    ----------
+    need
+        Of `scfviz.jobs.kinds.need_of`.
+    """
     return None if need is None else Estimate(need, n_obs, memory.free_memory())
 
 
-def refuse_what_cannot_fit(kind: str, options: dict[str, Any], n_obs: int) -> None:
+def refuse_what_cannot_fit(need: Need | None, n_obs: int) -> None:
     """Called by a computation once it knows its cells, before hours are spent.
 
     Raises
@@ -54,10 +56,9 @@ def refuse_what_cannot_fit(kind: str, options: dict[str, Any], n_obs: int) -> No
     JobError
         It needs more memory than is free; the advice names a number of cells that fits.
     """
-    found = estimate(kind, options, n_obs)
+    found = estimate(need, n_obs)
     if found is None or found.fits:
         return
-    need = found.need
     fitting = need.fitting(0.9 * found.available)
     advice = f"Take at most {fitting:,} cells, or use" if fitting else "Close other programs, or use"
     raise JobError(

@@ -18,7 +18,6 @@ once; `queue.lock` is held for the moment in which a job changes its state.
 import hashlib
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -44,11 +43,11 @@ from scfviz.jobs.access import (
     scope_of,
 )
 from scfviz.jobs.kinds import LANES, get_kind, lane_of
+from scfviz.jobs.options import JOB_ID
 from scfviz.jobs.workspace import Workspace, read_json, write_json
 
 State = Literal["queued", "running", "done", "failed", "cancelled", "interrupted"]
 UNFINISHED = ("failed", "cancelled", "interrupted")
-JOB_ID = re.compile(r"[0-9a-f]{16}")
 PACKAGE_PARENT = Path(__file__).resolve().parents[2]
 
 

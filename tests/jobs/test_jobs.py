@@ -20,7 +20,7 @@ from scfviz import jobs
 from scfviz.analysis.selection.rules import Categories, to_json
 from scfviz.errors import CheckpointError, DatasetError, JobError, OptionError
 from scfviz.jobs import kinds, queue
-from scfviz.jobs.kinds import get_kind
+from scfviz.jobs.kinds import get_kind, need_of
 from scfviz.jobs.worker import Worker
 from scfviz.jobs.workspace import read_json
 from scfviz.tasks.embedding.run import EMBEDDING
@@ -304,13 +304,13 @@ def test_what_cannot_fit_into_memory_is_refused_with_a_number_of_cells_that_fits
     from scfviz.data import memory as free
     from scfviz.jobs import memory
 
-    memory.refuse_what_cannot_fit(kind, options, 20)
+    memory.refuse_what_cannot_fit(need_of(kind, options), 20)
     monkeypatch.setattr(free, "free_memory", lambda: 2_000_000_000)
     with pytest.raises(JobError, match="GB of memory.*at most [0-9,]+ cells") as caught:
-        memory.refuse_what_cannot_fit(kind, options, 10_000_000)
+        memory.refuse_what_cannot_fit(need_of(kind, options), 10_000_000)
     fitting = int(re.search(r"at most ([0-9,]+) cells", str(caught.value)).group(1).replace(",", ""))
-    memory.refuse_what_cannot_fit(kind, options, fitting)
+    memory.refuse_what_cannot_fit(need_of(kind, options), fitting)
     monkeypatch.setattr(free, "free_memory", lambda: 100_000_000)
     with pytest.raises(JobError, match="Close other programs"):
-        memory.refuse_what_cannot_fit(kind, options, 10_000)
-    assert memory.estimate("import_checkpoint", {}, 10) is None
+        memory.refuse_what_cannot_fit(need_of(kind, options), 10_000)
+    assert memory.estimate(need_of("import_checkpoint", {}), 10) is None

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from small_cells import make_cells, save_tiny_checkpoint
 
-from scfviz.jobs.kinds import KINDS, get_kind
+from scfviz.jobs.kinds import KINDS, get_kind, need_of
 from scfviz.jobs.memory import estimate
 from scfviz.jobs.workspace import Workspace
 from scfviz.tasks.registry import TASKS
@@ -35,6 +35,6 @@ def test_it_has_options_for_every_kind_that_estimates_its_memory(benchmark, tmp_
             assert Path(options["checkpoint"]).is_dir()
             options["checkpoint"] = checkpoint
         options, _ = get_kind(kind).prepare(options, Workspace(tmp_path / "workspace"))
-        assert estimate(kind, options, 12).needed > 0
+        assert estimate(need_of(kind, options), 12).needed > 0
     others = {*TASKS, *KINDS} - {*measured}
     assert all(getattr(get_kind(kind), "memory", lambda _: None)({}) is None for kind in others)

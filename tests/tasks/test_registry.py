@@ -22,6 +22,7 @@ from scfviz.data.align import align_genes
 from scfviz.data.vocabulary import MITOCHONDRIAL_PREFIX, load_vocabulary
 from scfviz.errors import DatasetError, JobError, OptionError
 from scfviz.jobs import queue
+from scfviz.jobs.kinds import need_of
 from scfviz.jobs.memory import estimate, refuse_what_cannot_fit
 from scfviz.jobs.workspace import read_json
 from scfviz.tasks.additions import additions
@@ -198,11 +199,11 @@ def test_every_dataset_among_its_options_counts(dataset, tmp_path, workspace, na
 def test_its_memory_is_estimated_and_refused(dataset, monkeypatch):
     from scfviz.data import memory
 
-    found = estimate(NAME, {"dataset": str(dataset)}, 1_000)
+    found = estimate(need_of(NAME, {"dataset": str(dataset)}), 1_000)
     assert found.needed == 1e8 + 100.0 * 1_000
     monkeypatch.setattr(memory, "free_memory", lambda: 200_000_000)
     with pytest.raises(JobError, match="at most 800,000 cells"):
-        refuse_what_cannot_fit(NAME, {"dataset": str(dataset)}, 10_000_000)
+        refuse_what_cannot_fit(need_of(NAME, {"dataset": str(dataset)}), 10_000_000)
 
 
 @pytest.mark.parametrize(

@@ -24,11 +24,12 @@ Modules of kinds import nothing heavy at the top, because `prepare` runs in the 
 """
 
 import importlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol, cast
 
+from scfviz.data.memory import Need
 from scfviz.errors import OptionError
+from scfviz.jobs.options import Report, ShouldStop
 from scfviz.jobs.workspace import Workspace
 from scfviz.tasks.registry import TASKS
 
@@ -46,9 +47,6 @@ KINDS = {
 # What may take many minutes has a worker of its own, so that what a click asks for does not wait behind it.
 LONG: set[str] = set()  # beside the tasks that say so
 LANES = ("long", "quick")
-
-Report = Callable[[float, str], None]
-ShouldStop = Callable[[], bool]
 
 
 class Kind(Protocol):
@@ -93,15 +91,10 @@ def is_kind(name: str) -> bool:
     return name in TASKS or name in KINDS
 
 
-def named_data(options: dict[str, Any], *names: str, jobs: tuple[str, ...] = ()) -> tuple[str, ...]:
-    """What `datasets` of a kind returns: the options called `names` hold paths, those called `jobs` ids of jobs."""
-
-    def given(name: str) -> list[str]:
-        value = options.get(name) or []
-        return [str(part) for part in (value if isinstance(value, list | tuple) else [value])]
-
-    paths = [path for name in names for path in given(name)]
-    return (*paths, *(f"job:{job_id}" for name in jobs for job_id in given(name)))
+def need_of(name: str, options: dict[str, Any]) -> Need | None:
+    """Memory that a computation takes; `None` for a kind whose memory does not grow with the cells."""
+    memory = getattr(get_kind(name), "memory", None)
+    return None if memory is None else memory(options)
 
 
 def title_of_kind(name: str) -> str:
@@ -118,30 +111,3 @@ def lane_of(kind: str) -> str:
     if kind in TASKS:
         return TASKS[kind].lane
     return "long" if kind in LONG else "quick"
-
-
-def fill_options(given: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
-    """Options with their defaults; a name that isn't known is refused, so that a misspelt option can't pass unseen."""
-    unknown = sorted(set(given) - set(defaults))
-    if unknown:
-        raise OptionError(
-            f"There is no option {', '.join(unknown)}.",
-            f"There are: {', '.join(defaults)}.",
-            "Correct the name.",
-        )
-    return defaults | given
-
-
-def check_job_ids(options: dict[str, Any]) -> None:
-    """Refuse ids of finished tasks, in `embed_job` and `task_jobs`, that are none.
-
-    Raises
-    ------
-    OptionError
-        One is no id.
-    """
-    from scfviz.jobs.queue import JOB_ID
-
-    for job_id in [options["embed_job"], *options["task_jobs"]]:
-        if job_id is not None and not JOB_ID.fullmatch(str(job_id)):
-            raise OptionError(f"'{str(job_id)[:40]}' is no result of a task.", "The id of a finished one is needed.")

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scfviz.errors import OptionError
-from scfviz.jobs.kinds import Report, ShouldStop, check_job_ids, fill_options, named_data
 from scfviz.jobs.memory import Need, refuse_what_cannot_fit
+from scfviz.jobs.options import Report, ShouldStop, check_job_ids, fill_options, named_data
 from scfviz.jobs.workspace import Workspace, read_json, write_json
 from scfviz.tasks.names import describe as describe_rule
 
@@ -102,7 +102,7 @@ def run(folder: Path, options: dict[str, Any], report: Report, should_stop: Shou
     workspace = Workspace(folder.parents[1])
     opened = open_file(options["dataset"], workspace, options["gene_column"])
     adata, counts = opened.adata, opened.counts
-    refuse_what_cannot_fit("differential_expression", options, counts.n_obs)
+    refuse_what_cannot_fit(memory(options), counts.n_obs)
     expression = open_expression(counts, options["gene_store"])
     results = result_folders(workspace, [options["embed_job"], *options["task_jobs"]])
     context, takes_part = read_context(adata, lambda: expression, results, workspace=workspace)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from scfviz.errors import JobError, OptionError
-from scfviz.jobs.kinds import Report, ShouldStop, fill_options, named_data
+from scfviz.jobs.options import Report, ShouldStop, fill_options, named_data
 from scfviz.jobs.workspace import Workspace, write_json
 
 TITLE = "Gene sets of a comparison"
@@ -44,7 +44,7 @@ def prepare(options: dict[str, Any], workspace: Workspace) -> tuple[dict[str, An
     out.
     """
     from scfviz.analysis.enrichment import check_thresholds
-    from scfviz.jobs.queue import JOB_ID
+    from scfviz.jobs.options import JOB_ID
 
     options = fill_options(options, DEFAULTS)
     if not JOB_ID.fullmatch(str(options["comparison"])):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scfviz.errors import JobError, OptionError, ScfvizError, Stopped
-from scfviz.jobs.kinds import Report, ShouldStop, check_job_ids, fill_options, named_data
+from scfviz.jobs.options import Report, ShouldStop, check_job_ids, fill_options, named_data
 from scfviz.jobs.workspace import Workspace, read_json, write_json
 from scfviz.tasks.additions import additions
 from scfviz.tasks.names import describe as describe_rule

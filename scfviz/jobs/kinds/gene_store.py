@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from scfviz.errors import OptionError
-from scfviz.jobs.kinds import Report, ShouldStop, fill_options, named_data
 from scfviz.jobs.memory import Need, refuse_what_cannot_fit
+from scfviz.jobs.options import Report, ShouldStop, fill_options, named_data
 from scfviz.jobs.workspace import Workspace
 
 DEFAULTS: dict[str, Any] = {"dataset": None, "gene_column": None}
@@ -47,7 +47,7 @@ def run(folder: Path, options: dict[str, Any], report: Report, should_stop: Shou
 
     report(0.0, "Reading and checking the dataset")
     counts = open_file(options["dataset"], Workspace(folder.parents[1]), options["gene_column"]).counts
-    refuse_what_cannot_fit("gene_store", options, counts.n_obs)
+    refuse_what_cannot_fit(memory(options), counts.n_obs)
     build_gene_store(
         counts,
         folder / "result.partial" / STORE,

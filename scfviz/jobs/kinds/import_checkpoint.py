@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from scfviz.errors import CheckpointError, OptionError, Stopped
-from scfviz.jobs.kinds import Report, ShouldStop, fill_options, named_data
+from scfviz.jobs.options import Report, ShouldStop, fill_options, named_data
 from scfviz.jobs.workspace import Workspace, write_json
 
 DEFAULTS: dict[str, Any] = {"file": None, "out": None}

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scfviz.errors import OptionError
-from scfviz.jobs.kinds import Report, ShouldStop, check_job_ids, fill_options, named_data
 from scfviz.jobs.kinds.differential_expression import BYTES_PER_CELL, FIXED_BYTES
 from scfviz.jobs.memory import Need, refuse_what_cannot_fit
+from scfviz.jobs.options import Report, ShouldStop, check_job_ids, fill_options, named_data
 from scfviz.jobs.workspace import Workspace, read_json, write_json
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def run(folder: Path, options: dict[str, Any], report: Report, should_stop: Shou
     workspace = Workspace(folder.parents[1])
     identity = (read_json(folder / "job.json") or {})["identity"]
     opened = open_file(options["dataset"], workspace, options["gene_column"])
-    refuse_what_cannot_fit("markers", options, opened.n_obs)
+    refuse_what_cannot_fit(memory(options), opened.n_obs)
     expression = open_expression(opened.counts, options["gene_store"])
     results = result_folders(workspace, [options["embed_job"], *options["task_jobs"]])
     context, takes_part = read_context(opened.adata, lambda: expression, results, workspace=workspace)

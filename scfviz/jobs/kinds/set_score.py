@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from scfviz.errors import OptionError
-from scfviz.jobs.kinds import Report, ShouldStop, fill_options, named_data
 from scfviz.jobs.kinds.differential_expression import BYTES_PER_CELL, FIXED_BYTES
 from scfviz.jobs.memory import Need, refuse_what_cannot_fit
+from scfviz.jobs.options import Report, ShouldStop, fill_options, named_data
 from scfviz.jobs.workspace import Workspace, write_json
 
 TITLE = "Score of a gene set"
@@ -59,7 +59,7 @@ def run(folder: Path, options: dict[str, Any], report: Report, should_stop: Shou
 
     report(0.0, "Reading and checking the dataset")
     counts = open_file(options["dataset"], Workspace(folder.parents[1]), options["gene_column"]).counts
-    refuse_what_cannot_fit("set_score", options, counts.n_obs)
+    refuse_what_cannot_fit(memory(options), counts.n_obs)
     score = score_set(
         open_expression(counts, options["gene_store"]),
         options["genes"],

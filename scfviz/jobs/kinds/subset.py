@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from scfviz.errors import OptionError
-from scfviz.jobs.kinds import Report, ShouldStop, export
+from scfviz.jobs.kinds import export
+from scfviz.jobs.options import Report, ShouldStop
 from scfviz.jobs.workspace import Workspace, read_json, write_json
 
 TITLE = "New dataset from a selection"

@@ -7,8 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from scfviz.jobs.kinds import Report, ShouldStop, named_data
 from scfviz.jobs.memory import Need, refuse_what_cannot_fit
+from scfviz.jobs.options import Report, ShouldStop, named_data
 from scfviz.jobs.workspace import Workspace
 from scfviz.tasks.spec import Task, fields_of, identity_of, load, read_options
 
@@ -43,7 +43,7 @@ class TaskKind:
             self.task,
             asked,
             Steps(folder / "work", report, should_stop),
-            lambda n_obs: refuse_what_cannot_fit(self.task.name, options, n_obs),
+            lambda n_obs: refuse_what_cannot_fit(self.memory(options), n_obs),
             Workspace(folder.parents[1]).checks,
         )
         report(0.98, "Writing the result")

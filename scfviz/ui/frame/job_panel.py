@@ -13,6 +13,7 @@ import streamlit as st
 from scfviz import jobs
 from scfviz.errors import AccessError, JobError
 from scfviz.jobs import JobStatus, Workspace, access, jobs_ahead
+from scfviz.jobs.kinds import need_of
 from scfviz.jobs.memory import estimate
 from scfviz.ui.frame import page, state
 from scfviz.ui.frame.text import duration, plain, plural
@@ -127,7 +128,7 @@ def is_of(job: JobStatus, path: Path) -> bool:
 
 def show_memory(kind: str, options: dict[str, Any], n_obs: int) -> None:
     """What a computation will need, before it is asked for; a warning where it cannot fit."""
-    found = estimate(kind, options, n_obs)
+    found = estimate(need_of(kind, options), n_obs)
     if found is None:
         return
     if found.fits:
