@@ -152,11 +152,12 @@ def remember_visitor() -> None:
     """Let the browser keep the visitor's key, so that their uploads are listed again after a refresh."""
     key = visitor()
     if _KEY.fullmatch(key) and str(st.context.cookies.get(_COOKIE)) != key:
-        st.html(
-            f"<script>document.cookie = '{_COOKIE}={key}; path=/; max-age=31536000; SameSite=Strict'"
-            " + (location.protocol === 'https:' ? '; Secure' : '');</script>",
-            unsafe_allow_javascript=True,
-        )
+        with st.container(key="visitor"):
+            st.html(
+                f"<script>document.cookie = '{_COOKIE}={key}; path=/; max-age=31536000; SameSite=Strict'"
+                " + (location.protocol === 'https:' ? '; Secure' : '');</script>",
+                unsafe_allow_javascript=True,
+            )
 
 
 class Use(NamedTuple):

@@ -91,7 +91,7 @@ var rh=Object.create;var gu=Object.defineProperty;var nh=Object.getOwnPropertyDe
 /* Little room: the legend goes below, always as high, so that another colouring moves nothing. */
 @container map (max-width: 920px) {
   .body:has(.stages:not([data-count="1"])) { flex-direction: column; }
-  .stages:not([data-count="1"]) + .legend { flex: none; contain: none; height: 8.2rem; }
+  .stages:not([data-count="1"]) + .legend { flex: none; contain: none; height: clamp(8.2rem, 16vh, 12rem); }
   .stages + .legend ul { display: grid; grid-template-columns: repeat(auto-fill, minmax(13rem, 1fr)); column-gap: 1rem; }
   .stages:not([data-count="1"]) + .legend .bar, .stages:not([data-count="1"]) + .legend .ends { max-width: 22rem; }
 }
@@ -102,12 +102,13 @@ var rh=Object.create;var gu=Object.defineProperty;var nh=Object.getOwnPropertyDe
   .toolbar select { padding: 0; height: 1.85rem; }
   .toolbar .count span { display: none; }
   .body { flex-direction: column; }
-  .body .stages + .legend { flex: none; contain: none; height: auto; min-height: 8.2rem; max-height: 12.4rem; }
+  .body .stages + .legend { flex: none; contain: none; height: 8.2rem; }
   .body .stages + .legend ul { display: grid; grid-template-columns: repeat(auto-fill, minmax(11rem, 1fr)); column-gap: 0.8rem; }
   .body .stages + .legend .bar, .body .stages + .legend .ends { max-width: 22rem; }
 }
 @container map (max-width: 500px) {
   .stages[data-count] { grid-template-columns: minmax(0, 1fr); }
+  .body .stages + .legend { height: auto; min-height: 8.2rem; max-height: 12.4rem; }
 }
 @media (hover: none) {
   .legend li { flex-wrap: wrap; }
