@@ -3,6 +3,11 @@
 _SMALLEST = {"p": 1e-300, "rate": 0.001}
 
 
+def median_text(value: float) -> str:
+    """A median of counts: `1,234`, and `2.5` where it lies between two."""
+    return f"{value:,.1f}".removesuffix(".0")
+
+
 def as_text(value: object, form: str | None) -> str:
     """A value as a table shows it; a dash where there is none.
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from scfviz.analysis.differential_expression import with_measured_changes
 from scfviz.reporting.methods import TESTS, UNIT, describe_enrichment
-from scfviz.reporting.numbers import as_text
+from scfviz.reporting.numbers import as_text, median_text
 from scfviz.reporting.record import AnalysisRecord, Compared, Composed, Enriched, Pictured
 from scfviz.tasks.fragments import Block, File, Items, Pairs, Picture, Section, Table, Text
 from scfviz.tasks.reporting import describe_filters
@@ -47,7 +47,7 @@ def facts(record: AnalysisRecord) -> dict[str, str]:
     return {
         "Cells": f"{record.n_shown:,}" + (f" of {record.n_obs:,}" if record.n_shown < record.n_obs else ""),
         "Genes in the file": f"{record.n_vars:,}",
-        "Counts per cell (median)": f"{record.median_depth:,.0f}",
+        "Counts per cell (median)": median_text(record.median_depth),
         "Of the model's genes": f"{record.genes['model_coverage']:.1f} %",
     }
 
@@ -234,7 +234,7 @@ def dataset(record: AnalysisRecord) -> Section:
         "Cells, genes": f"{record.n_obs:,} x {record.n_vars:,}",
         "Where the counts are": counts["location"],
         "What they are": "raw counts" if counts["kind"] == "counts" else "counts recovered from normalised values",
-        "Median per cell": f"{record.median_depth:,.0f} counts, {record.median_genes:,.0f} genes",
+        "Median per cell": f"{median_text(record.median_depth)} counts, {median_text(record.median_genes)} genes",
         "Column with the names of genes": genes["column"],
         "Matched by symbol or Ensembl ID": f"{genes['n_matched']:,}",
         "Matched by alias or earlier symbol": f"{genes['n_alias']:,}",

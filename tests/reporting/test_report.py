@@ -691,3 +691,14 @@ def test_labels_travel_with_the_session():
     entry = {"name": "<i>mine</i>", "labels": ["a", "b", "c"], "codes": codes}
     saved = read_session(SavedSession("0" * 16, "cells", 1000, 10, labels=[entry]).to_bytes())
     assert (saved.labels[0]["codes"] == codes).all() and saved.labels[0]["labels"] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("median", "text"), [(2.5, "2.5"), (2.0, "2"), (3.5, "3.5"), (1234.0, "1,234"), (1234.5, "1,234.5")]
+)
+def test_a_median_between_two_counts_is_the_same_everywhere(median, text):
+    """A table of two genes had a median of 2.50 on top of the page and of 2 below."""
+    from scfviz.reporting.numbers import median_text
+    from scfviz.ui.screens.filters import _median
+
+    assert median_text(median) == text == _median(np.array([median - 1, median + 1]), True)

@@ -5,6 +5,7 @@ from typing import Any
 import streamlit as st
 
 from scfviz.jobs import uploads
+from scfviz.reporting.numbers import median_text
 from scfviz.ui.frame import describe, lineage, page, routes, sources, state, upload_field
 from scfviz.ui.frame.text import number, plain, plural, shorten, size
 
@@ -144,7 +145,7 @@ def show_card(source: sources.Source, about: dict[str, Any]) -> None:
     columns[1].metric("Genes in the file", number(about["n_vars"]))
     columns[2].metric(
         "Median counts per cell",
-        number(about["median_depth"]),
+        median_text(about["median_depth"]),
         help=f"Over all {genes['n_genes']:,} genes of the file.",
     )
     columns[3].metric(

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import streamlit as st
 
+from scfviz.reporting.numbers import median_text
 from scfviz.ui.frame import describe, sources, state
 from scfviz.ui.frame.text import plural
 
@@ -127,7 +128,7 @@ def _forget(ref: str) -> None:
 def _median(values: np.ndarray, is_log: bool) -> str:
     if not np.isfinite(values).any():
         return "–"
-    return f"{np.nanmedian(values):,.0f}" if is_log else f"{np.nanmedian(values):.1f} %"
+    return median_text(np.nanmedian(values)) if is_log else f"{np.nanmedian(values):.1f} %"
 
 
 def _words(removed: int, n_cells: int, changed: bool) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from scfviz.jobs import JobStatus
+from scfviz.reporting.numbers import median_text
 from scfviz.tasks.registry import TASKS
 from scfviz.ui.frame import describe, job_panel, lineage, page, routes, sources, state
 from scfviz.ui.frame.text import number, plain, plural, shorten, size
@@ -121,7 +122,7 @@ def _show_facts(source: sources.Source, about: dict[str, Any]) -> None:
     first, second = st.columns(2)
     first.metric("Cells", number(about["n_obs"]))
     second.metric("Genes in the file", number(about["n_vars"]))
-    first.metric("Median counts per cell", number(about["median_depth"]))
+    first.metric("Median counts per cell", median_text(about["median_depth"]))
     second.metric(
         "Of the model's genes",
         f"{genes['model_coverage']:.1f} %",
