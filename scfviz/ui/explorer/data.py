@@ -189,7 +189,8 @@ def _explore(path: str, stamp: str, gene_column: str | None, jobs: tuple[str, ..
     maps = {name: np.ascontiguousarray(context.maps[name][shown], np.float32) for name in _order(context.maps)}
     reports = [read_report(folder) for folder in folders]
     is_trained = all(about["checkpoint"] is None or about["checkpoint"]["is_trained"] for about in reports)
-    if len(jobs) > 1:  # its clusters and places stay for rules, but the embedding's maps show the same and more
+    # its clusters and places stay for rules, but the embedding's maps show the same and more
+    if maps.keys() & results.map_titles(is_trained=True).keys():
         maps.pop("umap_quick", None)
     titles = _map_titles() | results.map_titles(is_trained=is_trained)
     stored, lineage = describe.own_colors(adata), tuple(read_lineage(adata.uns))

@@ -93,7 +93,7 @@ def say_verdict(result: Result) -> list[str]:
     beyond = " or more" if fold >= 19 else ""
     said = [f"{first}{beyond} (90 % interval {low:.2g} to {high:.2g}; method: {plain(method)})."]
     best, of_best = scores["best_simple_method"], scores["effective_fold_of_best_simple_method"]
-    if best != method:
+    if best not in (method, "input"):
         said.append(f"The best simple method, {plain(best)}, is like {of_best:.1f} times the depth.")
     if "gain_by_the_model" in scores:
         gain, low, high = (scores[f"gain_by_the_model{end}"] for end in ("", "_low", "_high"))
