@@ -10,6 +10,7 @@ from scfviz.ui.frame.text import hover
 if TYPE_CHECKING:
     import pandas as pd
 
+_CLEAR = "rgba(0, 0, 0, 0)"
 _LINK_OPACITY, _NAME_LENGTH, _HEIGHT_OF_A_LANE = 0.45, 28, 26
 
 
@@ -55,13 +56,17 @@ def draw_flow(
     )
     height = max(320, _HEIGHT_OF_A_LANE * max(len(left), len(right)) + 60)
     figure.update_layout(
-        height=height, margin={"l": 8, "r": 8, "t": 30, "b": 8}, paper_bgcolor="rgba(0, 0, 0, 0)", font={"color": ink}
+        height=height,
+        margin={"l": 8, "r": 8, "t": 64, "b": 8},
+        paper_bgcolor=_CLEAR,
+        modebar={"bgcolor": _CLEAR},
+        font={"color": ink},
     )
     for x, title, anchor in ((0, titles[0], "left"), (1, titles[1], "right")):
         figure.add_annotation(
             x=x,
             y=1.0,
-            yshift=24,
+            yshift=22,
             text=hover(title),
             showarrow=False,
             xanchor=anchor,
