@@ -24,8 +24,8 @@ from scfviz.errors import DatasetError
 from scfviz.jobs import kinds, queue, uploads
 from scfviz.jobs.context import open_file
 from scfviz.jobs.workspace import read_json, write_json
-from scfviz.ui.frame import job_panel, page, sources, state
-from scfviz.ui.screens.workspace import _dataset_name
+from scfviz.ui.frame import describe, job_panel, page, sources, state
+from scfviz.ui.screens.workspace import _dataset_name, _datasets, _remove_dataset
 
 ROOT = Path(__file__).resolve().parents[2]
 HELPERS = ROOT / "tests" / "helpers"
@@ -432,3 +432,16 @@ def test_waiting_computation_is_stopped_from_the_page(workspace):
     choose_job(app, job_id)
     check(app.button(key="ws_resume").click().run())
     assert jobs.status(workspace, job_id).state == "queued"
+
+
+def test_what_was_described_of_a_file_goes_with_it(content, workspace, monkeypatch):
+    refs = [upload(content, ANNA, "a.h5ad"), upload(content, BERT, "b.h5ad")]
+    for ref in refs:
+        describe.describe(sources.locate(ref), None)
+    folder = workspace.root / "descriptions"
+    (folder / "0123-1.json").write_text("{}")  # of an earlier version
+    monkeypatch.setattr(state, "visitor", lambda: ANNA)
+    (entry,) = (entry for entry in _datasets() if entry.ref == refs[0])
+    _remove_dataset(entry)
+    (kept,) = folder.glob("*.json")
+    assert "b.h5ad" in kept.read_text() and len(list(workspace.checks.iterdir())) == 1

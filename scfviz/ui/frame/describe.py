@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from scfviz.analysis.expression import Expression
     from scfviz.data.open import OpenDataset
 
-_VERSION = 2
+_VERSION = 3  # of kept descriptions: raise it when the same file would be judged or described otherwise
 
 
 def known(source: sources.Source, gene_column: str | None) -> dict[str, Any] | None:
@@ -102,11 +102,24 @@ def gene_values(source: sources.Source, gene_column: str | None, gene: str) -> "
     return _gene_values(str(source.path), sources.stamp(source.path), gene_column, gene)
 
 
-def _sidecar(source: sources.Source, gene_column: str | None):
+def forget(source: Path) -> None:
+    """Delete what is known about a file that goes, or about all in a folder, and what earlier versions kept."""
+    source = source.resolve()
+    for kept in _folder().glob("*.json"):
+        path = ((read_json(kept) or {}).get("source") or {}).get("path")
+        if not path or Path(path).is_relative_to(source):
+            kept.unlink(missing_ok=True)
+
+
+def _folder() -> Path:
     folder = Workspace().root / "descriptions"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return folder
+
+
+def _sidecar(source: sources.Source, gene_column: str | None):
     column = "" if gene_column is None else "-" + gene_column.encode().hex()[:80]
-    return folder / f"{sources.stamp(source.path)}-{_VERSION}{column}.json"
+    return _folder() / f"{sources.stamp(source.path)}-{_VERSION}{column}.json"
 
 
 def _describe(source: sources.Source, gene_column: str | None) -> dict[str, Any]:
@@ -170,6 +183,7 @@ def _gene_values(path: str, stamp: str, gene_column: str | None, gene: str):
 def _plain_source(adata: "AnnData") -> dict[str, Any]:
     kept = adata.uns.get("scfviz_source", {})
     return {
+        "path": str(kept.get("path", "")),
         "format": str(kept.get("format", "")),
         "size": int(kept.get("size", 0)),
         "notes": [str(note) for note in kept.get("notes", [])],

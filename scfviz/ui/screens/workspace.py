@@ -15,7 +15,7 @@ from scfviz.errors import AccessError, JobError
 from scfviz.jobs import JobStatus, Workspace, access, list_jobs, uploads
 from scfviz.jobs.kinds import title_of_kind
 from scfviz.jobs.workspace import folder_size
-from scfviz.ui.frame import job_panel, page, routes, sources, state
+from scfviz.ui.frame import describe, job_panel, page, routes, sources, state
 from scfviz.ui.frame.text import plain, plural, shorten, size
 
 STATES = {
@@ -258,6 +258,7 @@ def _remove_dataset(entry: Kept) -> None:
         raise AccessError("This dataset belongs to another visitor.", "", "Only they can delete it.")
     if any(job.is_active and _is_on(job, entry) for job in list_jobs(Workspace())):
         raise JobError(f"A computation on '{entry.name}' has started meanwhile.", advice="Stop it first.")
+    describe.forget(entry.path)
     if entry.is_own_upload:
         uploads.remove_upload(entry.ref, state.visitor())
         return
