@@ -44,11 +44,10 @@ LICENCE = (
 LIMITS = (
     "What it does not know: dendritic cells, platelets, progenitors, plasma cells, gamma-delta T cells, any "
     "type outside blood, and any state of disease. All cells are of one laboratory and one chemistry, so that "
-    "its scores hold for cells like these, and are lower elsewhere: see `benchmarks/results/annotation.md`. "
-    "Sub-types of T cells were sorted by proteins that RNA shows only in part; where the set of a cell holds "
-    "several of them, believe the set and not the label. The model has seen the same cells in its pretraining, "
-    "without labels. The names are those of the Cell Ontology that fit the sorted markers; the source has no "
-    "IDs."
+    "its scores hold for cells like these, and are lower elsewhere: see `benchmarks/NOTES.md`. Sub-types of T "
+    "cells were sorted by proteins that RNA shows only in part; where the set of a cell holds several of them, "
+    "believe the set and not the label. The model has seen the same cells in its pretraining, without labels. "
+    "The names are those of the Cell Ontology that fit the sorted markers; the source has no IDs."
 )
 
 
@@ -65,7 +64,9 @@ def main() -> int:
     labelled = from_labels(counts.obs, names, "cell_type")
     labelled = replace(labelled, ontology=dict(TYPES.values()))
     embedding = None if args.embedding is None else np.load(args.embedding)[labelled.rows]
-    classifier = fit_classifier(counts, model, labelled, checkpoint=info, portable=True, embedding=embedding)
+    classifier = fit_classifier(
+        counts, model, labelled, checkpoint=info, portable=True, embedding=embedding, method="auto", with_curve=False
+    )
     classifier = replace(classifier, about=dict(classifier.about) | {"source": SOURCE, "licence": LICENCE})
     shutil.rmtree(SHIPPED / NAME, ignore_errors=True)
     card = write_card(classifier, NAME, source=SOURCE, licence=LICENCE, more=LIMITS)

@@ -62,7 +62,11 @@ def test_it_asks_annotates_and_clusters_become_labels(tmp_path):
     work_off()
     app = open_page(job_annotation=job.id)
     text = text_of(app).replace("\\", "")
-    assert "logistic regression alone on your reference" in text and "90% asked for" in text
+    assert (
+        "The labels come from logistic regression on genes" in text
+        and "of one batch" in text
+        and "90% asked for" in text
+    )
     assert app.session_state["x_label"] == "annotated_type"
     check(app.slider(key="annotation-errors").set_value(0).run())
     check(app.button(key="annotation-color-value").click().run())

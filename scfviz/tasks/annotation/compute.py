@@ -9,7 +9,7 @@ import numpy as np
 from scfviz.tasks.annotation.classifier import Classifier
 from scfviz.tasks.annotation.conformal import sets_of
 from scfviz.tasks.annotation.features import CellFeatures, FeatureSpace
-from scfviz.tasks.annotation.fit import calibrate, hold_out, learn, learning_curve, make_folds, score
+from scfviz.tasks.annotation.fit import BASELINE, calibrate, hold_out, learn, learning_curve, make_folds, score
 from scfviz.tasks.annotation.methods import PORTABLE, VIEWS, Neighbours, Prototype
 from scfviz.tasks.annotation.reference import LabelledCells
 
@@ -88,6 +88,7 @@ def fit_classifier(
     coverage: float = 0.9,
     embedding: np.ndarray | None = None,
     with_curve: bool = True,
+    same_batch: bool = False,
     report: Report = lambda share, stage: None,
 ) -> Classifier:
     """Learn types from labelled cells.
@@ -107,7 +108,9 @@ def fit_classifier(
         bool (n_genes,): genes that may be used, for example those that the dataset to annotate measures; all when left
         out.
     method
-        "combination", or one of `methods.VIEWS`.
+        "combination", one of `methods.VIEWS`, or "auto": the combination where batches were held out or are the same,
+        else logistic regression on genes. What is learned within one batch says too much for the model's embedding,
+        which moves with the batch (`benchmarks/NOTES.md`).
     portable
         Leave out methods that need the labelled cells themselves, so that it can be kept in a folder.
     coverage
@@ -116,6 +119,8 @@ def fit_classifier(
         (len(labelled.rows), D) of these cells, where it is at hand.
     with_curve
         Measure how the scores grow with the number of labels.
+    same_batch
+        The cells to annotate are of the same batch as the labelled ones.
     report
         Called with the share done, 0 to 1, and with what is being done.
 
@@ -145,6 +150,7 @@ def fit_classifier(
         portable=portable,
         coverage=coverage,
         with_curve=with_curve,
+        same_batch=same_batch,
         report=report,
     )
 
@@ -160,12 +166,16 @@ def fit_features(
     portable: bool = False,
     coverage: float = 0.9,
     with_curve: bool = True,
+    same_batch: bool = False,
     report: Report = lambda share, stage: None,
 ) -> Classifier:
     """The same from features that are at hand; see `fit_classifier`."""
     from scfviz.errors import OptionError
 
     views = PORTABLE if portable else VIEWS
+    by_distance = same_batch or labelled.units is not None
+    if method == "auto":
+        method = "combination" if by_distance else BASELINE
     if method != "combination" and method not in views:
         raise OptionError(f"The method '{method}' cannot be kept in a folder.", f"Those that can: {', '.join(views)}.")
     truth, n_classes = labelled.truth, len(labelled.labels)
@@ -177,7 +187,7 @@ def fit_features(
     held = hold_out(cells, truth, n_classes, folds, wanted, lambda done, total: report(0.2 + 0.4 * done / total, words))
     report(0.6, "Weighing the methods")
     learned = learn(cells, truth, n_classes, held, units, method)
-    scores = score(learned, held, truth, units, coverage, labelled.labels)
+    scores = score(learned, held, truth, units, coverage, labelled.labels, by_distance)
     if with_curve:
         words = "Measuring how many labels are needed"
         report(0.7, words)
@@ -191,6 +201,7 @@ def fit_features(
         )
     profiles = _profiles(cells, truth, n_classes)
     about = {"method": method, "unit": labelled.unit, "n_cells": len(truth), "notes": list(labelled.notes)}
+    about["by_distance"] = by_distance
     return Classifier(
         labelled.labels,
         dict(labelled.ontology),
@@ -258,10 +269,10 @@ def annotate_cells(
     for start, cells in classifier.space.blocks(counts, embedding):
         here = slice(start, start + len(cells))
         found = classifier.learned.probabilities(cells)
-        scores = (1 - found, classifier.typical.strangeness(cells))
-        p_values = [known.p_values(part) for known, part in zip(classifier.calibration, scores, strict=True)]
+        scores = (1 - found, classifier.typical.strangeness(cells))[: 1 + classifier.about["by_distance"]]
+        p_values = [known.p_values(part) for known, part in zip(classifier.calibration, scores, strict=False)]
         probabilities[here], sets[here], joint[here] = found, sets_of(p_values, coverage), cells.joint
-        credibility[here] = np.minimum(*p_values).max(axis=1)
+        credibility[here] = np.minimum.reduce(p_values).max(axis=1)
         report((start + len(cells)) / n_obs, "Annotating the cells")
     return CellAnnotation(classifier.labels, probabilities, sets, credibility, joint)
 

@@ -140,14 +140,20 @@ def learn(
 
 
 def score(
-    learned: Learned, held: HeldOut, truth: np.ndarray, units: np.ndarray, coverage: float, labels: Sequence[str]
+    learned: Learned,
+    held: HeldOut,
+    truth: np.ndarray,
+    units: np.ndarray,
+    coverage: float,
+    labels: Sequence[str],
+    by_distance: bool = True,
 ) -> dict[str, Any]:
     """What was measured on held-out cells: each method, the combination against logistic regression, coverage."""
     n_classes = len(labels)
     views = {name: doubted(logs, learned.temperatures[name]) for name, logs in held.logs.items()}
     joined = learned.join({name: held.logs[name] for name in learned.weights})
     found = {name: values.argmax(axis=1) for name, values in views.items()}
-    covered = measure_coverage([1 - joined, held.strangeness], truth, held.folds, coverage)
+    covered = measure_coverage([1 - joined, held.strangeness][: 1 + by_distance], truth, held.folds, coverage)
     scores: dict[str, Any] = {
         "methods": {"combination": score_labels(joined, truth)} | {n: score_labels(v, truth) for n, v in views.items()},
         "weights": dict(learned.weights),

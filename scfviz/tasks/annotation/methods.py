@@ -12,6 +12,7 @@ from scipy import sparse
 from scfviz.tasks.annotation.features import CellFeatures
 
 TITLES = {
+    "auto": "Automatic",
     "combination": "Combination",
     "genes_logistic": "Logistic regression on variable genes",
     "genes_knn": "Nearest neighbours in the genes' components",
@@ -19,7 +20,7 @@ TITLES = {
     "model_prototype": "Nearest prototype in the model's embedding",
     "model_knn": "Nearest neighbours in the model's embedding",
 }
-VIEWS = tuple(name for name in TITLES if name != "combination")
+VIEWS = tuple(name for name in TITLES if name not in ("auto", "combination"))
 PORTABLE = tuple(name for name in VIEWS if not name.endswith("_knn"))
 N_NEIGHBORS = 15
 _LOWEST = -30.0  # log of a probability that counts as none

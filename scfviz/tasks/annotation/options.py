@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from scfviz.tasks.spec import ModelOptions, option
 
-METHODS = ("combination", "genes_logistic", "genes_knn", "model_probe", "model_prototype", "model_knn")
+METHODS = ("auto", "combination", "genes_logistic", "genes_knn", "model_probe", "model_prototype", "model_knn")
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,12 @@ class AnnotationOptions(ModelOptions):
         in_form=False,
         help="column of the reference with donors or batches: what scores hold out; found when left out",
     )
-    method: str = option("combination", choices=METHODS, help="what the labels come from")
+    method: str = option(
+        "auto",
+        choices=METHODS,
+        help="what the labels come from; auto: the combination, or logistic regression on genes where the reference is "
+        "of one batch and the dataset another file",
+    )
     coverage: float = option(
         0.9, low=0.5, high=0.99, help="how often the set of a cell's possible types should hold the right one"
     )

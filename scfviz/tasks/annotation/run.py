@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from scfviz.tasks.annotation.reference import LabelledCells
 
 GIVEN = "labelled by you"
+ONE_BATCH = (
+    "The reference is of one batch, so that it does not say how far a cell of another batch may lie from it: a type "
+    "that it lacks is noticed by low confidence alone, and can be missed."
+)
 
 
 def memory(options: dict[str, Any]) -> Need:
@@ -61,6 +65,8 @@ def run(cells: OpenedCells, options: AnnotationOptions, steps: Steps) -> Result:
         clusters = find_clusters(found)
         described = describe_clusters(cells.aligned, found, clusters, classifier)
     notes = [*classifier.about.get("notes", ()), *_notes(found, given)]
+    if not classifier.about["by_distance"]:
+        notes.append(ONE_BATCH)
     n_there, n_variable = classifier.space.count_measured(cells.aligned)
     if n_there < n_variable / 2:
         notes.append(
@@ -175,6 +181,7 @@ def _fit(
             method=options.method,
             coverage=options.coverage,
             embedding=embedding,
+            same_batch=reference is cells.aligned,
             report=lambda share, stage: steps.step(0.35 + 0.15 * share, stage) and None,
         )
     return replace(classifier, about=dict(classifier.about) | about)
@@ -182,7 +189,7 @@ def _fit(
 
 def _refuse_other_method(classifier: "Classifier", options: AnnotationOptions) -> None:
     fitted = classifier.about.get("method", "combination")
-    if options.method not in ("combination", fitted):
+    if options.method not in ("auto", fitted):
         raise OptionError(
             f"The classifier '{classifier.about.get('name')}' was fitted with the method '{fitted}', asked for is "
             f"'{options.method}'.",
