@@ -14,6 +14,8 @@ from scfviz.__main__ import main
 from scfviz.data.vocabulary import load_vocabulary
 from scfviz.errors import DatasetError, GeneError, OptionError, Stopped
 from scfviz.tasks.enhancement.correlations import fit_depth_curve, fold_at
+from scfviz.tasks.enhancement.invented import correlate_inside
+from scfviz.tasks.enhancement.lights import lights
 from scfviz.tasks.enhancement.methods import Neighbourhood, split_counts, values_at_depth
 from scfviz.tasks.enhancement.options import DATASET_ALONE, INPUT
 from scfviz.tasks.enhancement.scores import CURVE, judge
@@ -263,3 +265,32 @@ def test_reports_say_what_it_is_worth_and_what_it_must_not_serve_for(whole):
     assert f"{whole.scores['effective_fold']:.2f} times as deep" in said and "model" not in said
     assert "must not be tested" in " ".join(answered.say("caveats"))
     assert any("786269" in text for text in answered.say("citations"))
+
+
+def test_methods_that_share_between_cells_are_caught_inventing():
+    """Counts drawn again have no correlation inside clusters: a low rank shows one, the counts themselves do not."""
+    _, counts = simulate(300, depth=600)
+    table = judge(counts, np.ones(120, bool), np.full(300, 20.0), None, np.arange(120)).methods.set_index("method")
+    assert table.loc["input", "invented_per_1000"] < 20 < table.loc["low rank", "invented_per_1000"]
+    assert table.loc["input", "false_positives"] < 20 < table.loc["low rank", "false_positives"]
+    assert table.loc[DATASET_ALONE, "invented_per_1000"] < table.loc["low rank", "invented_per_1000"]
+
+
+def test_correlation_inside_clusters_leaves_their_means_out():
+    rng = np.random.default_rng(0)
+    clusters = np.repeat([0, 1], 500)
+    one, other = (
+        5.0 * clusters[:, None] + rng.normal(size=(1000, 1)),
+        5.0 * clusters[:, None] + rng.normal(size=(1000, 1)),
+    )
+    assert abs(np.corrcoef(one[:, 0], other[:, 0])[0, 1]) > 0.8
+    assert abs(correlate_inside(one, other, clusters)[0, 0]) < 0.1
+    assert correlate_inside(one, one, clusters)[0, 0] == pytest.approx(1.0)
+
+
+def test_lights_need_certainty():
+    gain, error = np.array([0.1, 0.1, -0.1, 0.0, 0.1]), np.array([0.01, 0.1, 0.01, 0.01, 0.01])
+    loss, loss_error = np.array([0.1, 0.1, 0.1, -0.1, -0.01]), np.array([0.01, 0.01, 0.01, 0.01, 0.1])
+    assert lights(gain, error, loss, loss_error).tolist() == [
+        "use", "can't tell", "do not use", "do not use", "can't tell",
+    ]  # fmt: skip

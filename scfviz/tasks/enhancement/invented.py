@@ -60,9 +60,13 @@ def redraw(
     member = sparse.csr_matrix((np.ones(len(clusters)), (clusters, np.arange(len(clusters)))))
     of_cluster = (member @ counts[:, by_cluster]).toarray() / (member @ totals)[:, None]
     of_all = np.asarray(counts[:, by_all].sum(axis=0, dtype=np.float64)).ravel() / totals.sum()
+    # the depth at which the counts that stay and those drawn have the wanted shares: else what a cell loses or gains
+    # by the drawing would itself be a difference between clusters
+    stay = totals - np.asarray(counts[:, np.concatenate([by_cluster, by_all])].sum(axis=1, dtype=np.float64)).ravel()
+    depth = (stay / np.maximum(1 - of_all.sum() - of_cluster.sum(axis=1)[clusters], 0.05))[:, None]
     new = counts.tolil()
-    new[:, by_cluster] = rng.poisson(of_cluster[clusters] * totals[:, None]).astype(counts.dtype)
-    new[:, by_all] = rng.poisson(of_all * totals[:, None]).astype(counts.dtype)
+    new[:, by_cluster] = rng.poisson(of_cluster[clusters] * depth).astype(counts.dtype)
+    new[:, by_all] = rng.poisson(of_all * depth).astype(counts.dtype)
     found = sparse.csr_matrix(new)
     found.eliminate_zeros()
     if (np.asarray(found.sum(axis=1)) <= 0).any():  # so few counts that the genes drawn were all there was

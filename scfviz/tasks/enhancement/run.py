@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 N_GENES = 2_000  # most variable ones, when none are chosen
 FEWEST_CELLS = 3
+READS = 60_000  # counts of a median cell that are hardly molecules any more
 _VALUES_AT_ONCE = 2_000_000  # cells x genes that are computed together
 _MOST_CELLS_AT_ONCE = 256
 
@@ -95,6 +96,11 @@ def run(cells: OpenedCells, options: EnhancementOptions, steps: Steps) -> Result
     with steps.step(0.5, "Predicting the expression at the target depth"):
         arrays, weights = _write(question, options, verdict, expect, steps)
     notes = [*question.notes, *verdict.notes]
+    if np.median(enhancer.totals) > READS:
+        notes.append(
+            f"The median cell has {np.median(enhancer.totals):,.0f} counts. Where these are reads and not molecules, "
+            "reads of one molecule fall on both sides of the comparison, and the counts look better than they are."
+        )
     if expect is not None:
         notes += depth_notes(cells.checkpoint.training, enhancer.totals, question.target)
     genes = verdict.genes.set_index("gene").reindex(names[question.genes].astype(str)).reset_index(names="gene")
