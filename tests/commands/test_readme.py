@@ -26,8 +26,10 @@ BESIDE = {command.strip("`"): call for call, command in ROWS}
 # A first look instead of hours, in fp32 like the recorded numbers.
 SHORTER = {
     "pretrain": "--steps 2 --batch-size 2 --validation-cells 2 --max-genes 64 --decoder-rows 64 --warm-up 1",
-    "embed": "--precision fp32", "embed-genes": "--precision fp32", "expression": "--precision fp32",
-}  # fmt: skip
+    "embed": "--precision fp32",
+    "embed-genes": "--precision fp32",
+    "expression": "--precision fp32",
+}
 # What each call of the official program gave, by the first words that fit; the first cells of some were recorded.
 RECORDED = {
     "--checkpoint checkpoints/rde": "cell_rde_f1_all",
@@ -122,11 +124,24 @@ def test_gene_batch_of_the_recorded_cells(results, tmp_path):
 def test_every_option_of_the_official_program_is_in_the_table():
     calls = " ".join(call for call, _ in ROWS)
     for option in (
-        "models.ckpt", "--version ce", "--version rde", "--pool_type", "t4", "f2.5", "a5", ".npy", ".npz",
-        "--pre_normalized T", "--pre_normalized A", "--input_type bulk --pre_normalized F",
-        "--input_type bulk --pre_normalized T", "--output_type cell", "--output_type gene`", "gene_batch",
+        "models.ckpt",
+        "--version ce",
+        "--version rde",
+        "--pool_type",
+        "t4",
+        "f2.5",
+        "a5",
+        ".npy",
+        ".npz",
+        "--pre_normalized T",
+        "--pre_normalized A",
+        "--input_type bulk --pre_normalized F",
+        "--input_type bulk --pre_normalized T",
+        "--output_type cell",
+        "--output_type gene`",
+        "gene_batch",
         "gene_expression",
-    ):  # fmt: skip
+    ):
         assert option in calls, option
 
 

@@ -376,9 +376,13 @@ def test_an_integration_is_a_task_of_one_dataset(batched, checkpoint, tmp_path):
 
 @pytest.mark.parametrize(
     ("column", "error", "words"),
-    [("none", OptionError, "no column"), ("sample", OptionError, "1 different values"),
-     ("age", OptionError, "150 different values"), ("odd", DatasetError, "fewer than 10 cells")],
-)  # fmt: skip
+    [
+        ("none", OptionError, "no column"),
+        ("sample", OptionError, "1 different values"),
+        ("age", OptionError, "150 different values"),
+        ("odd", DatasetError, "fewer than 10 cells"),
+    ],
+)
 def test_columns_that_hold_no_batches_are_refused_in_words(batched, column, error, words):
     obs = batched.obs.assign(odd=np.where(np.arange(N_REFERENCE) < 3, "a", "b"))
     with pytest.raises(error, match=words):

@@ -73,8 +73,14 @@ def test_a_finished_mapping_shows_verdict_picture_flow_and_tables(files, tmp_pat
     work_off()
     app = open_page(job_mapping=job_id)
     text = text_of(app).replace("\\", "")
-    for words in ("How far to trust this mapping", "when each was left out", "Control:", "Your cells have labels",
-                  "From your clusters to the reference's labels", "120 cells of the reference in grey"):  # fmt: skip
+    for words in (
+        "How far to trust this mapping",
+        "when each was left out",
+        "Control:",
+        "Your cells have labels",
+        "From your clusters to the reference's labels",
+        "120 cells of the reference in grey",
+    ):
         assert words in text, words
     spec = spec_of(app)
     assert spec["n"] == N_QUERY + N_REFERENCE and "reference" in spec["colors"]["names"]

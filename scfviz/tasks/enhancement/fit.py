@@ -88,8 +88,12 @@ def fit_views(
     bounds = [(0.0, 2.0)] * n + [(-30.0, 0.0), CONCENTRATIONS, (-1.0, 1.0)]
     exponents = np.full(n, 1 / n)
     found = minimize(
-        loss, [*exponents, centres @ exponents, 0.0, 0.0], jac=True, method="L-BFGS-B", bounds=bounds,
+        loss,
+        [*exponents, centres @ exponents, 0.0, 0.0],
+        jac=True,
+        method="L-BFGS-B",
+        bounds=bounds,
         options={"ftol": 1e-10, "maxiter": 200},
-    ).x  # fmt: skip
+    ).x
     found[n] -= centres @ found[:n]
     return found

@@ -19,17 +19,21 @@ class EnhancementOptions(ModelOptions):
         None, low=1.0, unit="counts per cell", help="read depth to predict for; deeper cells keep their own counts"
     )
     depth_fold: float | None = option(
-        None, low=1.0, high=100.0, title="Times its own depth",
+        None,
+        low=1.0,
+        high=100.0,
+        title="Times its own depth",
         help=f"the same as a multiple of each cell's own depth; {DEFAULT_FOLD:g} when both are left out",
-    )  # fmt: skip
+    )
     genes: tuple[str, ...] | None = option(
         None, kind="genes", help="genes to predict; the 2,000 most variable ones when left out"
     )
     all_genes: bool = option(False, help="predict every gene of the file that the model knows", title="All genes")
     method: str = option(
-        COMBINATION, choices=METHODS,
+        COMBINATION,
+        choices=METHODS,
         help="the learned combination of dataset and model, the same without the model, or a simple method",
-    )  # fmt: skip
+    )
     intervals: bool = option(
         False, help="also the ends of the interval that holds 90 % of what is expected; of the combinations only"
     )

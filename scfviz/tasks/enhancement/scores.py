@@ -123,10 +123,18 @@ class Split:
 
 
 def judge(
-    counts: sparse.csr_matrix, is_measured: np.ndarray, fold: np.ndarray, expect: "Expect | None", names: np.ndarray, *,
-    method: str = COMBINATION, seed: int = 0, progress: Progress = lambda done, total: None,
-    should_stop: Callable[[], bool] = lambda: False, n_scored: int | None = None,
-) -> Verdict:  # fmt: skip
+    counts: sparse.csr_matrix,
+    is_measured: np.ndarray,
+    fold: np.ndarray,
+    expect: "Expect | None",
+    names: np.ndarray,
+    *,
+    method: str = COMBINATION,
+    seed: int = 0,
+    progress: Progress = lambda done, total: None,
+    should_stop: Callable[[], bool] = lambda: False,
+    n_scored: int | None = None,
+) -> Verdict:
     """Compare all methods on held-back counts of the user's own cells.
 
     Parameters
@@ -158,9 +166,14 @@ def judge(
 
 
 def judge_split(
-    split: Split, expect: "Expect | None", names: np.ndarray, *, method: str = COMBINATION,
-    progress: Progress = lambda done, total: None, should_stop: Callable[[], bool] = lambda: False,
-) -> Verdict:  # fmt: skip
+    split: Split,
+    expect: "Expect | None",
+    names: np.ndarray,
+    *,
+    method: str = COMBINATION,
+    progress: Progress = lambda done, total: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Verdict:
     """The same for counts that are split already; see `judge`."""
     from scfviz.tasks.enhancement.compute import MODEL
 

@@ -14,34 +14,48 @@ class MappingOptions(ModelOptions):
 
     reference: str | None = option(None, kind="dataset", help="the cells to map onto, with counts and labels")
     column: str | None = option(
-        None, kind="column", title="Column to transfer",
+        None,
+        kind="column",
+        title="Column to transfer",
         help="column of the reference whose labels the cells get; of batches: their types; found when left out",
-    )  # fmt: skip
+    )
     batch: str | None = option(
-        None, kind="column", help="instead of a reference: column of the cells with batches to bring together",
+        None,
+        kind="column",
+        help="instead of a reference: column of the cells with batches to bring together",
         in_form=False,
-    )  # fmt: skip
+    )
     clusters: str | None = option(
-        None, kind="column", title="Clusters of the query",
+        None,
+        kind="column",
+        title="Clusters of the query",
         help="column of the cells with their clusters; Leiden clusters when left out",
-    )  # fmt: skip
+    )
     space: str = option(
-        "combination", choices=SPACES, title="Space",
+        "combination",
+        choices=SPACES,
+        title="Space",
         help="where neighbours are looked for: the model's embedding, principal components, both side by side, or all "
         "three, each with the weight that it earned on the reference",
-    )  # fmt: skip
+    )
     n_neighbors: int = option(15, low=3, high=200, unit="cells", title="Neighbours", help="of the reference, per cell")
     false_rate: float = option(
         0.05, low=0.001, high=0.5, help="share of cells like the reference that may be called without counterpart"
     )
     shift: bool = option(
-        True, title="Subtract the overall shift",
+        True,
+        title="Subtract the overall shift",
         help="subtract one shift of the whole query against the reference, as a platform or a chemistry makes it",
-    )  # fmt: skip
+    )
     most_reference_cells: int = option(
-        20_000, low=50, high=200_000, unit="cells", title="Most reference cells",
-        help="of a larger reference so many are used, every label with its share", in_form=False,
-    )  # fmt: skip
+        20_000,
+        low=50,
+        high=200_000,
+        unit="cells",
+        title="Most reference cells",
+        help="of a larger reference so many are used, every label with its share",
+        in_form=False,
+    )
     seed: int = option(0, low=0, high=2**31 - 1, help="of maps, clusters and samples", in_form=False)
 
     def check(self) -> None:

@@ -76,9 +76,15 @@ def measure_power(
 
 
 def _leave_out(
-    values: sparse.csr_matrix, embedding: np.ndarray, labels: ReferenceLabels, code: int, used: Mapping[str, float],
-    n_neighbors: int, false_rate: float, seed: int,
-) -> dict[str, object]:  # fmt: skip
+    values: sparse.csr_matrix,
+    embedding: np.ndarray,
+    labels: ReferenceLabels,
+    code: int,
+    used: Mapping[str, float],
+    n_neighbors: int,
+    false_rate: float,
+    seed: int,
+) -> dict[str, object]:
     from sklearn.metrics import roc_auc_score
 
     leaves = np.flatnonzero(labels.codes == code)
@@ -165,9 +171,16 @@ def exchange_genes(counts: sparse.csr_matrix, seed: int = 0) -> sparse.csr_matri
 
 
 def run_control(
-    pair: Pair, fitted: FittedReference, model: "ScFoundation", *, false_rate: float = 0.05, shift: bool = True,
-    precision: str = "auto", device: str = "auto", seed: int = 0,
-) -> float:  # fmt: skip
+    pair: Pair,
+    fitted: FittedReference,
+    model: "ScFoundation",
+    *,
+    false_rate: float = 0.05,
+    shift: bool = True,
+    precision: str = "auto",
+    device: str = "auto",
+    seed: int = 0,
+) -> float:
     """Share of the control's cells that get no counterpart; see `CONTROL`.
 
     Up to a hundred cells of the reference are taken, and mapped as any query is.

@@ -93,21 +93,36 @@ def run(cells: OpenedCells, options: MappingOptions, steps: Steps) -> Result:
     with steps.step(0.75, MAPPING):
         points = fitted.spaces.project(pair.query, of_query.values)
         part = map_points(
-            fitted, points, picture[pair.reference_rows], false_rate=options.false_rate, shift=options.shift,
+            fitted,
+            points,
+            picture[pair.reference_rows],
+            false_rate=options.false_rate,
+            shift=options.shift,
             progress=steps.progress(0.75, 0.8),
-        )  # fmt: skip
+        )
     with steps.step(0.8, "Scoring the mapping"):
         result = _collect(cells, options, pair, fitted, part)
     with steps.step(0.84, POWER):
         power = measure_power(
-            pair, of_reference.values, fitted.used, n_neighbors=options.n_neighbors, false_rate=options.false_rate,
-            seed=options.seed, progress=steps.progress(0.84, 0.95),
-        )  # fmt: skip
+            pair,
+            of_reference.values,
+            fitted.used,
+            n_neighbors=options.n_neighbors,
+            false_rate=options.false_rate,
+            seed=options.seed,
+            progress=steps.progress(0.84, 0.95),
+        )
     with steps.step(0.95, "Mapping cells of no tissue"):
         control = run_control(
-            pair, fitted, cells.model, false_rate=options.false_rate, shift=options.shift,
-            precision=options.precision, device=options.device, seed=options.seed,
-        )  # fmt: skip
+            pair,
+            fitted,
+            cells.model,
+            false_rate=options.false_rate,
+            shift=options.shift,
+            precision=options.precision,
+            device=options.device,
+            seed=options.seed,
+        )
     notes = [*reference.notes, *pair.notes, *result.notes]
     if (n_judged := len(fitted.held_out.codes)) + 1 <= 1 / options.false_rate:
         notes.append(
@@ -234,15 +249,25 @@ def _own_picture(opened: "OpenDataset", n_obs: int) -> np.ndarray | None:
 
 
 def _embed(
-    counts: "AlignedCounts", cells: OpenedCells, options: MappingOptions, steps: Steps, name: str,
+    counts: "AlignedCounts",
+    cells: OpenedCells,
+    options: MappingOptions,
+    steps: Steps,
+    name: str,
     shares: tuple[float, float],
-) -> Any:  # fmt: skip
+) -> Any:
     from scfviz.model.infer import embed_cells
 
     return embed_cells(
-        counts, cells.model, precision=options.precision, device=options.device, out=steps.work / name, resume=True,
-        progress=steps.progress(*shares), should_stop=steps.should_stop,
-    )  # fmt: skip
+        counts,
+        cells.model,
+        precision=options.precision,
+        device=options.device,
+        out=steps.work / name,
+        resume=True,
+        progress=steps.progress(*shares),
+        should_stop=steps.should_stop,
+    )
 
 
 def _collect(

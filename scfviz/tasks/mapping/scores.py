@@ -158,7 +158,7 @@ def summarise_clusters(clusters: np.ndarray, found: CellMapping, false_rate: flo
                 "chance": chance,
                 "has_no_counterpart": bool(chance < SURPRISE and n_new > n_cells / 2),
             }
-        )  # fmt: skip
+        )
     return pd.DataFrame(rows)
 
 
@@ -167,8 +167,12 @@ def flow_of(clusters: np.ndarray, found: CellMapping) -> "pd.DataFrame":
     import pandas as pd
 
     table = pd.DataFrame({"cluster": clusters.astype(str), "label": found.label.astype(str)})
-    return table.value_counts().rename("n_cells").reset_index().sort_values(["cluster", "n_cells", "label"],
-        ascending=[True, False, True], ignore_index=True)  # fmt: skip
+    return (
+        table.value_counts()
+        .rename("n_cells")
+        .reset_index()
+        .sort_values(["cluster", "n_cells", "label"], ascending=[True, False, True], ignore_index=True)
+    )
 
 
 def order_names(names: np.ndarray) -> list[str]:

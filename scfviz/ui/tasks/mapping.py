@@ -71,9 +71,13 @@ def _ask_for_batches(source: sources.Source, n_obs: int) -> None:
     st.markdown("#### Choose a column of batches")
     obs = describe.open_dataset(source, state.gene_column()).counts.obs
     batch = st.selectbox(
-        "Batches", [str(name) for name in obs][:_MOST_COLUMNS], index=None, key="mapping-batch",
-        placeholder="Sample, donor, chemistry", help="column of the table of cells",
-    )  # fmt: skip
+        "Batches",
+        [str(name) for name in obs][:_MOST_COLUMNS],
+        index=None,
+        key="mapping-batch",
+        placeholder="Sample, donor, chemistry",
+        help="column of the table of cells",
+    )
     if batch is None:
         page.show_empty(
             "No batches yet",
@@ -101,10 +105,14 @@ def _choose_reference(source: sources.Source) -> sources.Source | None:
     demos = [f"demo:{demo.name}" for demo in DEMOS]
     listed = [*demos, *(ref for ref in sources.list_references(state.visitor()) if ref not in demos)]
     ref = st.selectbox(
-        "Reference", [ref for ref in listed if ref != source.ref], index=None, key="mapping-reference",
-        format_func=lambda ref: sources.display_title(ref), placeholder="Choose a labelled dataset",
+        "Reference",
+        [ref for ref in listed if ref != source.ref],
+        index=None,
+        key="mapping-reference",
+        format_func=lambda ref: sources.display_title(ref),
+        placeholder="Choose a labelled dataset",
         help="the cells that yours are mapped onto",
-    )  # fmt: skip
+    )
     return None if ref is None else sources.resolve(ref)
 
 
@@ -127,9 +135,12 @@ def _describe_reference(reference: sources.Source, source: sources.Source) -> di
     if not columns:
         find_column(aligned.obs)  # says what is missing
     column = st.selectbox(
-        "Labels to transfer", columns, index=first, key=f"mapping-column-{reference.ref}",
+        "Labels to transfer",
+        columns,
+        index=first,
+        key=f"mapping-column-{reference.ref}",
         help="column of the reference's table of cells",
-    )  # fmt: skip
+    )
     labels = read_labels(aligned.obs, column)
     counts = pd.Series(labels.codes).value_counts()
     table = pd.DataFrame({"Label": [labels.names[i] for i in counts.index], "Cells": counts.to_numpy()})
@@ -160,14 +171,24 @@ def _ask_options(source: sources.Source) -> dict[str, Any]:
             "Space", list(_SPACES), format_func=_SPACES.get, key="mapping-space", help=fields["space"]["help"]
         )
         clusters = middle.selectbox(
-            "Clusters of your cells", [str(name) for name in obs][:_MOST_COLUMNS], index=None, key="mapping-clusters",
-            placeholder="Found by the Leiden method", help=fields["clusters"]["help"],
-        )  # fmt: skip
+            "Clusters of your cells",
+            [str(name) for name in obs][:_MOST_COLUMNS],
+            index=None,
+            key="mapping-clusters",
+            placeholder="Found by the Leiden method",
+            help=fields["clusters"]["help"],
+        )
         n_neighbors = middle.number_input("Neighbours (cells)", 3, 200, 15, key="mapping-k")
         false_rate = right.number_input(
-            "False rate", 0.001, 0.5, 0.05, 0.01, format="%.3f", key="mapping-false-rate",
+            "False rate",
+            0.001,
+            0.5,
+            0.05,
+            0.01,
+            format="%.3f",
+            key="mapping-false-rate",
             help=fields["false_rate"]["help"],
-        )  # fmt: skip
+        )
         shift = right.toggle(
             "Subtract the overall shift", value=True, key="mapping-shift", help=fields["shift"]["help"]
         )

@@ -35,20 +35,35 @@ _VALUES = {
     "mapped_mixing": ("Mixing with the reference (LISI)", "0 to 1"),
 }
 _POWER_NAMES = {
-    "label": "Label left out", "n_cells": "Cells", "auroc": "AUROC", "auroc_pca": "AUROC, PCA projection",
-    "auroc_model": "AUROC, scFoundation", "detected": "Share noticed", "taken_for": "Taken for",
+    "label": "Label left out",
+    "n_cells": "Cells",
+    "auroc": "AUROC",
+    "auroc_pca": "AUROC, PCA projection",
+    "auroc_model": "AUROC, scFoundation",
+    "detected": "Share noticed",
+    "taken_for": "Taken for",
     "noticed_from": "Noticed from (cells)",
-}  # fmt: skip
+}
 _SPACE_NAMES = {
-    "title": "Space", "weight": "Weight", "f1_reference": "F1 on the reference", "f1_query": "F1 on your labels",
-    "ilisi": "iLISI in shared types", "clisi": "cLISI",
-}  # fmt: skip
+    "title": "Space",
+    "weight": "Weight",
+    "f1_reference": "F1 on the reference",
+    "f1_query": "F1 on your labels",
+    "ilisi": "iLISI in shared types",
+    "clisi": "cLISI",
+}
 _CLUSTER_NAMES = {
-    "cluster": "Cluster", "n_cells": "Cells", "label": "Most get", "share": "Share", "runner_up": "Second",
-    "no_counterpart": "No counterpart", "undecided": "Undecided", "distance": "Distance",
+    "cluster": "Cluster",
+    "n_cells": "Cells",
+    "label": "Most get",
+    "share": "Share",
+    "runner_up": "Second",
+    "no_counterpart": "No counterpart",
+    "undecided": "Undecided",
+    "distance": "Distance",
     "relative_distance": "Relative",
     "has_no_counterpart": "New?",
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
@@ -145,9 +160,14 @@ def _show_integrated(job_id: str) -> None:
             else color_by_labels(choices[chosen], column)
         )
         cell_map(
-            {"integrated": positions}, colored, key="maps-integration", height=_HEIGHT, filename="integration",
-            titles={"integrated": "Batches integrated"}, names=column.index,
-        )  # fmt: skip
+            {"integrated": positions},
+            colored,
+            key="maps-integration",
+            height=_HEIGHT,
+            filename="integration",
+            titles={"integrated": "Batches integrated"},
+            names=column.index,
+        )
         st.caption("The Explorer colours the same map by batch, label or gene.")
 
 
@@ -166,10 +186,14 @@ def _show_picture(job_id: str, title: str) -> None:
         chosen = st.selectbox("Colour", list(choices), format_func=choices.get, key="mapping-color", width=360)
         n_cells = len(picture.cells)
         cell_map(
-            {"reference": picture.positions}, _color(picture, chosen), key="maps-mapping", height=_HEIGHT,
-            titles={"reference": "Your cells on the reference's map"}, filename="mapping",
+            {"reference": picture.positions},
+            _color(picture, chosen),
+            key="maps-mapping",
+            height=_HEIGHT,
+            titles={"reference": "Your cells on the reference's map"},
+            filename="mapping",
             caption=f"{title} on the reference: {plural(n_cells, 'cell')}, coloured by {choices[chosen]}",
-        )  # fmt: skip
+        )
         st.caption(
             f"{plural(n_cells, 'cell')} of yours over {plural(picture.n_reference, 'cell')} of the reference in grey. "
             "A cell lies among its neighbours in the reference; a new type lies on the nearest island, so look at the "
@@ -211,11 +235,15 @@ def _show_flow(result: Result) -> None:
         st.markdown("#### From your clusters to the reference's labels")
         st.plotly_chart(
             draw_flow(
-                table[["cluster", "label", "n_cells"]], left, right, titles=("Your clusters", "Reference"),
+                table[["cluster", "label", "n_cells"]],
+                left,
+                right,
+                titles=("Your clusters", "Reference"),
                 dark=st.context.theme.type == "dark",
             ),
-            key="mapping-flow", config=toolbar("mapping_flow"),
-        )  # fmt: skip
+            key="mapping-flow",
+            config=toolbar("mapping_flow"),
+        )
         shown = result.tables["clusters"].rename(columns=_CLUSTER_NAMES)[list(_CLUSTER_NAMES.values())]
         st.dataframe(shown, hide_index=True, column_config=_formats(shown))
         new = [name for name, flag in zip(shown["Cluster"], shown["New?"], strict=True) if flag]

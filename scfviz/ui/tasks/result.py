@@ -116,16 +116,24 @@ def show_downloads(task: Task, result: Result, source: sources.Source) -> None:
             tables: dict[str, pd.DataFrame] = {"cells": result.cells} | dict(result.tables)
             for name, table in tables.items():
                 st.download_button(
-                    f"Table of {name.replace('_', ' ')} (CSV)", lambda table=table: table.to_csv(),
-                    f"{stem}_{task.name}_{name}.csv", "text/csv", on_click="ignore", icon=":material/table:",
+                    f"Table of {name.replace('_', ' ')} (CSV)",
+                    lambda table=table: table.to_csv(),
+                    f"{stem}_{task.name}_{name}.csv",
+                    "text/csv",
+                    on_click="ignore",
+                    icon=":material/table:",
                     key=f"{task.name}-csv-{name}",
-                )  # fmt: skip
+                )
             if source.path.is_dir() or source.path.stat().st_size < MAX_BROWSER_BYTES:
                 st.download_button(
-                    "Dataset with results (h5ad)", lambda: dataset_bytes(task, result, source),
-                    f"{stem}_{task.name}.h5ad", "application/x-hdf5", on_click="ignore", icon=":material/dataset:",
+                    "Dataset with results (h5ad)",
+                    lambda: dataset_bytes(task, result, source),
+                    f"{stem}_{task.name}.h5ad",
+                    "application/x-hdf5",
+                    on_click="ignore",
+                    icon=":material/dataset:",
                     key=f"{task.name}-h5ad",
-                )  # fmt: skip
+                )
             elif task.command is not None:
                 st.caption(f"Too large for the browser: `scfviz {task.command} FILE OUT.h5ad` writes it on the server.")
 
