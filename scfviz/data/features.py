@@ -64,7 +64,7 @@ NAMED_KINDS = {
     ),
     SUMMARY: re.compile(
         r"^__(?:no_feature|ambiguous|too_low_aqual|not_aligned|alignment_not_unique)$"
-        r"|^N_(?:unmapped|multimapping|noFeature|ambiguous)$"
+        r"|^N_(?:unmapped|multimapping|noFeature|ambiguous)$|^(?i:(?:col(?:umn)?|grand)?[_. ]?(?:totals?|sums?))$"
     ),
     METADATA: re.compile(
         r"^(?:n_?(?:count|feature|umi|gene|molecule|read|cell)s?(?:$|[_.]\w+)"

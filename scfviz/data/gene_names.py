@@ -8,7 +8,7 @@ ENSEMBL_ID = re.compile(r"ENS(?:MUS)?G\d{11}")
 SEPARATORS = r"[^A-Za-z0-9]+"
 HUMAN_PREFIX = re.compile(
     rf"^(?:GRCh3[78](?:\.p\d+)?|hg(?:19|38)|b37|(?:t2t-)?chm13(?:v\d[\d.]*)?"
-    rf"|human|homo[_. ]sapiens|h_?sapiens|hs(?:ap)?){SEPARATORS}",
+    rf"|human|homo[_. ]sapiens|h_?sapiens|hs(?:ap)?|gene){SEPARATORS}",
     re.IGNORECASE,
 )
 MOUSE_PREFIX = re.compile(

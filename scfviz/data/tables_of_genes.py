@@ -27,6 +27,7 @@ ANNOTATION = re.compile(
     |pct[_. ]?(?:[12]|diff|nz[_. ]\w+)|bonferroni|(?:my)?auc|avg_diff|power|group|names?
     |(?:vst|sct|mvp)[_. ]\w[\w.]*|means?|variances?(?:[_. ]standardi[sz]ed)?|dispersions?(?:[_. ]norm\w*)?
     |n_cells(?:_by_counts)?|(?:mean|total)_counts|pct_dropout_by_counts|loadings?|weights?|importance
+    |(?:row|grand)?[_. ]?(?:sums?|totals?)
     |(?:z[_. ]?)?scores?|is_\w+|clusters?
     )$""",
     re.IGNORECASE | re.VERBOSE,

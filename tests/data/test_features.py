@@ -89,6 +89,8 @@ def test_no_name_of_a_gene_is_taken_for_something_else():
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
+        ("Total", "summary"),
+        ("Column sums", "summary"),
         ("nCount_RNA", "metadata"),
         ("nFeature_SCT", "metadata"),
         ("percent.mt", "metadata"),

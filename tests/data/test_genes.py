@@ -327,6 +327,8 @@ def test_damaged_names_of_a_real_file_are_repaired(shared):
         "GRCh38.p13_",
         "hs_",
         "CHM13v2_",
+        "gene-",
+        "gene:",
     ],
 )
 def test_a_genome_before_the_name_does_not_matter_whatever_separates_them(prefix):

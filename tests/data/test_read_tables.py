@@ -10,6 +10,7 @@ import pytest
 import scipy.sparse as sp
 
 from scfviz.data import matrix as mx
+from scfviz.data.check import check_counts
 from scfviz.data.read import read_dataset
 from scfviz.errors import DatasetError, GeneError, ScfvizError
 
@@ -373,6 +374,17 @@ def test_a_long_table_with_several_numbers_asks_for_the_counts(adata, tmp_path):
     frame["second"] = 1
     said = refuse(tmp_path, frame.to_csv(sep="\t", index=False), "long table", "'first', 'second'")
     assert "Remove columns of text" not in said
+
+
+@pytest.mark.parametrize("label", ["Total", "Sum", "row_sums"])
+def test_a_column_and_a_row_of_totals_are_no_cell_and_no_gene(label, adata, tmp_path):
+    """A spreadsheet's sums became one more cell with the counts of all, and doubled the depth of each."""
+    frame = pd.DataFrame(adata.X.toarray().T.astype(int), index=adata.var_names, columns=adata.obs_names)
+    frame[label] = frame.sum(axis=1)
+    frame.loc["Total"] = frame.sum()
+    found = read_text(tmp_path, frame.to_csv(), "a.csv")
+    assert list(found.obs_names) == list(adata.obs_names) and f"'{label}'" in notes(found)
+    assert check_counts(found).gene_totals.sum() == adata.X.sum()
 
 
 @pytest.mark.parametrize("names", [("i", "j", "x"), ("gene_index", "cell_index", "count")])
