@@ -22,6 +22,10 @@ with page.screen("mapping", mapping.TASK.question):
             "**Power.** Every label is left out of the reference in its turn, to see whether its cells would have been "
             "noticed. **Mixing** is the local inverse Simpson's index (LISI): among equally many cells of both, how "
             "many datasets a cell's neighbourhood holds.\n\n"
+            "**Measured** (`benchmarks/NOTES.md`; four pairs, about 200 cells a side): labels reach a macro-F1 of "
+            "0.76, 0.91, 0.59 and 0.89, the PCA projection alone 0.70, 0.93, 0.57 and 0.82. Of cells of a wrong "
+            "tissue, mapped on a panel of 2,000 genes, only 52 % and 0 % got no counterpart: check by eye that the "
+            "tissue is right, or leave the shift out, which is stricter.\n\n"
             "**Beside it** stands the projection onto the reference's principal components. Harmony, Symphony and "
             "BBKNN are not part of scfviz."
         )
