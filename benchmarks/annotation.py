@@ -18,7 +18,7 @@ from scfviz.data.open import open_dataset
 from scfviz.model.checkpoint import checkpoint_info, default_checkpoint, load_checkpoint
 from scfviz.model.infer import embed_cells
 from scfviz.tasks.annotation import fit
-from scfviz.tasks.annotation.conformal import sets_of
+from scfviz.tasks.annotation.conformal import disbelief, sets_of
 from scfviz.tasks.annotation.features import FeatureSpace
 from scfviz.tasks.annotation.methods import VIEWS, Prototype, fit_method
 from scfviz.tasks.annotation.scores import auroc, calibration_error, compare_macro_f1, macro_f1
@@ -94,7 +94,7 @@ def learn_and_test(train, truth, test, wanted, n_classes, by_distance):
     calibration = fit.calibrate(learned, held, truth)
     probabilities = learned.probabilities(test)
     strange = Prototype.fit("joint", train, truth, n_classes).strangeness(test)
-    p_values = [one.p_values(part) for one, part in zip(calibration, (1 - probabilities, strange), strict=True)]
+    p_values = [one.p_values(part) for one, part in zip(calibration, (disbelief(probabilities), strange), strict=True)]
     p_values = p_values[: 1 + by_distance]  # as the task does: distance within a batch, confidence alone across
     sets, seen = sets_of(p_values, COVERAGE), wanted >= 0
     found = {"combination": probabilities.argmax(axis=1)}

@@ -14,7 +14,7 @@ from scfviz.errors import CheckpointError, DatasetError, GeneError, OptionError,
 from scfviz.tasks.annotation import fit, reference
 from scfviz.tasks.annotation.card import verdict
 from scfviz.tasks.annotation.classifier import read_classifier
-from scfviz.tasks.annotation.conformal import Calibration, measure_coverage, sets_of
+from scfviz.tasks.annotation.conformal import Calibration, disbelief, measure_coverage, sets_of
 from scfviz.tasks.annotation.fit import make_folds
 from scfviz.tasks.annotation.methods import find_temperature, log_softmax, tempered
 from scfviz.tasks.annotation.scores import auroc, calibration_error, compare_macro_f1, expected_errors, macro_f1
@@ -122,6 +122,14 @@ def test_sets_hold_the_right_type_as_often_as_asked_for_also_of_rare_types():
     assert 0.88 <= found["marginal"] <= 0.95 and found["worst_class"] >= 0.85
     far = sets_of([one.p_values(part + 10) for one, part in zip(known, other, strict=True)], 0.9)
     assert not far.any(), "what is like no type has an empty set"
+
+
+def test_what_is_believed_more_than_half_is_never_strange():
+    """A clear cell of another laboratory was called unknown where held-out cells were all but certain."""
+    sure = np.tile([0.999, 0.001], (200, 1))
+    known = Calibration.fit(disbelief(sure), np.zeros(200, dtype=int))
+    sets = sets_of([known.p_values(disbelief(np.array([[0.9, 0.1], [0.3, 0.7]])))], 0.9)
+    assert sets[:, 0].tolist() == [True, False]
 
 
 def test_folds_hold_out_whole_donors_where_a_type_has_several():

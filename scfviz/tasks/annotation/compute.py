@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scfviz.tasks.annotation.classifier import Classifier
-from scfviz.tasks.annotation.conformal import sets_of
+from scfviz.tasks.annotation.conformal import disbelief, sets_of
 from scfviz.tasks.annotation.features import CellFeatures, FeatureSpace
 from scfviz.tasks.annotation.fit import BASELINE, calibrate, hold_out, learn, learning_curve, make_folds, score
 from scfviz.tasks.annotation.methods import PORTABLE, VIEWS, Neighbours, Prototype
@@ -269,7 +269,7 @@ def annotate_cells(
     for start, cells in classifier.space.blocks(counts, embedding):
         here = slice(start, start + len(cells))
         found = classifier.learned.probabilities(cells)
-        scores = (1 - found, classifier.typical.strangeness(cells))[: 1 + classifier.about["by_distance"]]
+        scores = (disbelief(found), classifier.typical.strangeness(cells))[: 1 + classifier.about["by_distance"]]
         p_values = [known.p_values(part) for known, part in zip(classifier.calibration, scores, strict=False)]
         probabilities[here], sets[here], joint[here] = found, sets_of(p_values, coverage), cells.joint
         credibility[here] = np.minimum.reduce(p_values).max(axis=1)

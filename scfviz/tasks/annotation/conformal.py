@@ -44,6 +44,15 @@ class Calibration:
         return found
 
 
+def disbelief(probabilities: np.ndarray) -> np.ndarray:
+    """One minus the probability, and the same for all that is believed more than half.
+
+    Where held-out cells are all but certain, a probability of 0.97 would be stranger than nearly all of them, and a
+    clear cell of another laboratory would be called unknown. Sets only grow by it.
+    """
+    return np.maximum(1 - probabilities, 0.5)
+
+
 def sets_of(p_values: Sequence[np.ndarray], coverage: float) -> np.ndarray:
     """bool (n, K): types that cannot be excluded.
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from scfviz.tasks.annotation.conformal import Calibration, measure_coverage
+from scfviz.tasks.annotation.conformal import Calibration, disbelief, measure_coverage
 from scfviz.tasks.annotation.features import CellFeatures
 from scfviz.tasks.annotation.methods import VIEWS, Method, Prototype, find_temperature, fit_method, tempered
 from scfviz.tasks.annotation.scores import compare_macro_f1, score_labels
@@ -153,7 +153,7 @@ def score(
     views = {name: doubted(logs, learned.temperatures[name]) for name, logs in held.logs.items()}
     joined = learned.join({name: held.logs[name] for name in learned.weights})
     found = {name: values.argmax(axis=1) for name, values in views.items()}
-    covered = measure_coverage([1 - joined, held.strangeness][: 1 + by_distance], truth, held.folds, coverage)
+    covered = measure_coverage([disbelief(joined), held.strangeness][: 1 + by_distance], truth, held.folds, coverage)
     scores: dict[str, Any] = {
         "methods": {"combination": score_labels(joined, truth)} | {n: score_labels(v, truth) for n, v in views.items()},
         "weights": dict(learned.weights),
@@ -175,7 +175,7 @@ def score(
 def calibrate(learned: Learned, held: HeldOut, truth: np.ndarray) -> tuple[Calibration, Calibration]:
     """Calibration of disbelief and of strangeness on held-out cells."""
     joined = learned.join({name: held.logs[name] for name in learned.weights})
-    return Calibration.fit(1 - joined, truth), Calibration.fit(held.strangeness, truth)
+    return Calibration.fit(disbelief(joined), truth), Calibration.fit(held.strangeness, truth)
 
 
 def learning_curve(
