@@ -30,7 +30,7 @@ def add_command(commands: Any, task: Task) -> argparse.ArgumentParser:
     keys = ", ".join(f"{entry.part}['{entry.key}']" for entry in task.writes if entry.key)
     parser = commands.add_parser(
         task.command,
-        help=f"{task.verb[:1].lower()}{task.verb[1:]}; write the file with {keys}",
+        help=f"{task.verb[:1].lower()}{task.verb[1:]}; write the file with what was found",
         description=f"{task.question} Writes {keys}. Beside it stands: {task.baseline}.",
     )
     parser.add_argument("file", type=Path, metavar="FILE", help="h5ad, zarr, 10x h5 or mtx, loom, csv, tsv")

@@ -181,7 +181,7 @@ class _Problem:
         if n_views == 1 or n_taken == 0:
             return equal
         table, share = self._table[rows], self._share[rows] / n_taken
-        scale = max(min(self.losses(w)[taken].mean() for w in np.eye(n_views)), _FLOOR)
+        scale = max(self.losses(equal)[taken].mean(), _FLOOR)
 
         def objective(weights: np.ndarray) -> tuple[float, np.ndarray]:
             if self._loss == "log":

@@ -71,6 +71,14 @@ def test_with_few_units_weights_stay_near_equal_ones():
     assert 0.5 < few["good"] < many["good"]
 
 
+def test_a_view_without_any_error_gets_the_weight():
+    # a loss of nearly nothing once made the problem so steep that the weights stayed equal
+    truth = np.arange(300) % 3
+    sure = np.eye(3)[truth]
+    found = weigh({"sure": sure, "chance": np.full((300, 3), 1 / 3)}, truth, np.arange(300), loss="log")
+    assert found.weights["sure"] > 0.95 and found.best == "sure"
+
+
 def test_every_unit_counts_the_same():
     views, truth = numbers(300, a=0.5, b=0.5)
     units = np.arange(300)

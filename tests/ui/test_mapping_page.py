@@ -13,7 +13,7 @@ from scfviz import jobs
 from scfviz.jobs import queue
 from scfviz.ui.drawing.flow import draw_flow
 from scfviz.ui.frame import sources
-from scfviz.ui.tasks import mapping, mapping_result
+from scfviz.ui.tasks import mapping_result, mapping_words
 from scfviz.ui.tasks.results import load_result
 
 PAGE = Path(__file__).resolve().parents[2] / "pages" / "mapping.py"
@@ -134,14 +134,18 @@ def test_a_flow_keeps_every_cell_and_escapes_names():
     ],
 )
 def test_the_sentence_of_power_says_what_was_measured(scores, words):
-    assert words in mapping.sentence_of_power(scores, 0.05)
+    assert words in mapping_words.sentence_of_power(scores, 0.05)
 
 
 def test_the_sentences_about_model_and_control_follow_the_numbers():
-    assert "adds to" in mapping.sentence_of_model({"model_gain": 0.1, "model_gain_low": 0.05, "model_gain_high": 0.2})
-    assert "not clear" in mapping.sentence_of_model({"model_gain": 0.1, "model_gain_low": -0.1, "model_gain_high": 0.2})
-    assert "not help" in mapping.sentence_of_model(
+    assert "adds to" in mapping_words.sentence_of_model(
+        {"model_gain": 0.1, "model_gain_low": 0.05, "model_gain_high": 0.2}
+    )
+    assert "not clear" in mapping_words.sentence_of_model(
+        {"model_gain": 0.1, "model_gain_low": -0.1, "model_gain_high": 0.2}
+    )
+    assert "not help" in mapping_words.sentence_of_model(
         {"model_gain": -0.1, "model_gain_low": -0.2, "model_gain_high": -0.01}
     )
-    assert "should" in mapping.sentence_of_control({"control_no_counterpart": 0.95})
-    assert "too few" in mapping.sentence_of_control({"control_no_counterpart": 0.4})
+    assert "should" in mapping_words.sentence_of_control({"control_no_counterpart": 0.95})
+    assert "too few" in mapping_words.sentence_of_control({"control_no_counterpart": 0.4})

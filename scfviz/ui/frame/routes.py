@@ -6,8 +6,10 @@ from typing import NamedTuple
 import streamlit as st
 
 from scfviz.tasks.registry import TASKS
+from scfviz.tasks.spec import load
 from scfviz.ui.frame import state
 
+_GENERIC_PAGE = "scfviz.ui.tasks.page:show"  # by name, as the registry names screens: it needs this table itself
 _FOLDER = Path(__file__).resolve().parents[3] / "pages"
 
 
@@ -44,9 +46,7 @@ def page_of(name: str) -> st.Page:
     route, path = all_routes()[name], _FOLDER / f"{name}.py"
 
     def show_task() -> None:
-        from scfviz.ui.tasks import page
-
-        page.show(next(task for task in TASKS.values() if task.page == name))
+        load(_GENERIC_PAGE)(next(task for task in TASKS.values() if task.page == name))
 
     return st.Page(
         path if path.exists() else show_task,

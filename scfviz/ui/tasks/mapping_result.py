@@ -17,7 +17,7 @@ from scfviz.ui.drawing.coloring import Labels, Values, color_by_labels, color_by
 from scfviz.ui.drawing.flow import draw_flow
 from scfviz.ui.frame import sources
 from scfviz.ui.frame.text import plain, plural
-from scfviz.ui.tasks import mapping
+from scfviz.ui.tasks import mapping_words
 from scfviz.ui.tasks.result import show_downloads, show_facts
 from scfviz.ui.tasks.results import load_result
 
@@ -99,9 +99,9 @@ def _show_verdict(result: Result) -> None:
     scores = dict(result.scores)
     with st.container(border=True, key="card-verdict"):
         st.markdown("#### How far to trust this mapping")
-        st.markdown(mapping.sentence_of_power(scores, result.report["options"]["false_rate"]))
-        st.markdown(mapping.sentence_of_model(scores))
-        st.markdown(mapping.sentence_of_control(scores))
+        st.markdown(mapping_words.sentence_of_power(scores, result.report["options"]["false_rate"]))
+        st.markdown(mapping_words.sentence_of_model(scores))
+        st.markdown(mapping_words.sentence_of_control(scores))
         if (share := scores.get("no_counterpart_share", 0.0)) > 0.5:
             distance = scores.get("median_distance", float("nan"))
             st.warning(
