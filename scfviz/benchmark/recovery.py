@@ -200,7 +200,7 @@ def score_depth(
         truth, enhancer = now.values[scored].toarray(), Enhancer(thinned, now.is_measured, seed=seed)
         baselines = {
             INPUT: inputs[scored].toarray(),
-            "neighbour smoothing": (enhancer.walk(scored) @ inputs).toarray(),
+            "neighbour smoothing": (enhancer.around.walk(scored) @ inputs).toarray(),
             "mean of thinned cells": np.broadcast_to(np.asarray(inputs.mean(axis=0)), (len(scored), inputs.shape[1])),
         }
         alone = {name: predict(prepared, None) for name, predict in models.items()}

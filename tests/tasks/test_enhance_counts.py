@@ -13,7 +13,8 @@ from scipy.stats import nbinom
 import scfviz
 from scfviz.errors import DatasetError, GeneError, OptionError, Stopped
 from scfviz.model.scfoundation import ScFoundation
-from scfviz.tasks.enhancement.compute import INTERVAL, Enhancer, expect_expression
+from scfviz.tasks.enhancement.around import Surroundings
+from scfviz.tasks.enhancement.compute import INTERVAL, Enhancer, expect_expression, read_counts
 from scfviz.tasks.enhancement.fit import CONCENTRATIONS, TYPICAL
 
 N_CELLS, N_GENES, N_MEASURED = 70, 64, 60
@@ -52,6 +53,25 @@ def same(one, other, columns=slice(None)):
     for name in ("median", "low", "high"):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name)[:, columns])
     assert one.weights == other.weights
+
+
+def test_counts_gathered_at_once_are_those_gathered_cell_by_cell(aligned):
+    counts = read_counts(aligned)
+    genes = np.arange(3, 40)
+    whole, single = (Surroundings(counts, np.asarray(counts.sum(axis=1)).ravel().astype(float)) for _ in range(2))
+    whole.smooth_all(genes, np.empty((N_CELLS, len(genes)), dtype=np.float32))
+    rows = np.array([0, 5, 69])
+    own = counts[rows][:, genes].toarray().astype(float)
+    for one, other in zip(whole.sums(rows, own, genes), single.sums(rows, own, genes), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-4)
+    # the cell itself is left out: a gene that it alone has gives nothing
+    alone = counts.copy().tolil()
+    alone[:, 3] = 0
+    alone[5, 3] = 9
+    left_out = Surroundings(alone.tocsr(), np.asarray(alone.sum(axis=1)).ravel().astype(float))
+    left_out.smooth_all(genes, np.empty((N_CELLS, len(genes)), dtype=np.float32))
+    near, _ = left_out.sums(np.array([5]), alone[[5]][:, genes].toarray().astype(float), genes)
+    assert abs(near[0, 0]) < 1e-4
 
 
 def test_neither_windows_nor_other_genes_change_a_number(aligned, model, symbols):

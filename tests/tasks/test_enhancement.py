@@ -92,7 +92,7 @@ def test_a_cell_tells_nothing_about_its_other_half(shallow):
     changed = shallow.tolil(copy=True)
     changed[3] = 2 * shallow[3]
     before, after = Enhancer(shallow, np.ones(N_GENES, bool)), Enhancer(changed.tocsr(), np.ones(N_GENES, bool))
-    after.step = before.step  # neighbours are chosen by the whole cell
+    after.around.step = before.around.step  # neighbours are chosen by the whole cell
     views = [e._views(rows, e.counts[rows], depths(shallow)[rows], None, np.arange(N_GENES)) for e in (before, after)]
     for name in views[0]:
         np.testing.assert_allclose(views[0][name], views[1][name])

@@ -8,15 +8,14 @@ one half predicts the other. A model that knows nothing gets no weight.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import sparse
 
-from scfviz.analysis.baselines import diffusion_step, walk_from
 from scfviz.data.normalise import log_normalise, log_values
 from scfviz.errors import DatasetError, OptionError, Stopped
+from scfviz.tasks.enhancement.around import Surroundings
 from scfviz.tasks.enhancement.fit import CONCENTRATIONS, TYPICAL, counts_behind, fit_views, more_counts
 
 if TYPE_CHECKING:
@@ -27,9 +26,8 @@ if TYPE_CHECKING:
 DATASET, NEIGHBORS, MODEL = "dataset", "neighbours", "model"
 N_LEARN = 16  # cells whose counts are split
 INTERVAL = (0.05, 0.95)
-MOST_RESULT_BYTES = 2_000_000_000  # of `enhance_counts`, three arrays together
+MOST_RESULT_BYTES = 2_000_000_000  # of `enhance_counts`, three arrays together; a fourth is needed on the way
 _PRIOR_COUNTS, _PRIOR_SHARE = 10.0, 0.25  # neighbours are drawn towards the dataset: counts, and share of their counts
-_GENES_AT_ONCE = 2000
 
 # prepared cells -> ln(1 + counts per 10,000) of all genes at the target depth; the second argument hides nothing
 Expect = Callable[["PreparedCells", None], np.ndarray]
@@ -185,6 +183,8 @@ def enhance_counts(
     expect = None if model is None else expect_expression(model, device)
     weights = enhancer.learn(target, expect)
     parts = [np.empty(shape, dtype=np.float32) for _ in range(3)]
+    found_in_file = chosen[enhancer.is_measured[chosen]]
+    enhancer.around.smooth_all(found_in_file, np.empty((shape[0], len(found_in_file)), dtype=np.float32))
     for start in range(0, shape[0], cells_at_once):
         if should_stop is not None and should_stop():
             raise Stopped
@@ -274,7 +274,7 @@ class Enhancer:
         self.counts, self.is_measured, self.seed = counts, is_measured, seed
         self.totals = np.asarray(counts.sum(axis=1, dtype=np.float64)).ravel()
         self._sums = np.bincount(counts.indices, weights=counts.data, minlength=counts.shape[1])
-        self._columns: tuple[np.ndarray, sparse.csr_matrix] | None = None
+        self.around = Surroundings(counts, self.totals, seed=seed)
 
     def learn(self, target_depth: np.ndarray, expect: Expect | None = None) -> Weights:
         """Find what each view is worth, from halves of the counts of some cells.
@@ -367,7 +367,7 @@ class Enhancer:
         """
         target, depth = target_depth[rows], self.totals[rows]
         _refuse_shallow(target, depth, rows + 1)
-        columns = self.counts_of(genes)
+        columns = self.around.counts_of(genes)
         views = self._views(rows, self.counts[rows], target, expect, genes)
         log_share = sum(weights.exponents[name] * view for name, view in views.items()) + weights.offset
         log_share = np.clip(log_share, -30.0, 0.0)
@@ -376,37 +376,6 @@ class Enhancer:
         )
         seen = columns[rows].toarray()
         return seen, concentration + seen, concentration / np.exp(log_share) + depth[:, None]
-
-    @cached_property
-    def step(self) -> sparse.csr_matrix:
-        """(n_obs, n_obs), see `diffusion_step`."""
-        return diffusion_step(log_normalise(self.counts, self.totals), seed=self.seed)
-
-    def walk(self, rows: np.ndarray) -> sparse.csr_matrix:
-        """(n, n_obs), rows of the walk of `smooth_cells`; of all cells at once it would be large."""
-        return walk_from(self.step, rows)
-
-    def counts_of(self, genes: np.ndarray) -> sparse.csr_matrix:
-        """Counts of some genes in all cells, float64 (n_obs, len(genes)); those asked for last are kept."""
-        if self._columns is None or not np.array_equal(self._columns[0], genes):
-            self._columns = genes, self.counts[:, genes].astype(np.float64)
-        return self._columns[1]
-
-    def _sum_counts(self, walk: sparse.csr_matrix, genes: np.ndarray) -> np.ndarray:
-        """Weighted sums of counts of some genes over cells, float64 (n, len(genes))."""
-        if self._columns is not None and np.array_equal(self._columns[0], genes):
-            return (walk @ self._columns[1]).toarray()
-        blocks = (genes[start : start + _GENES_AT_ONCE] for start in range(0, len(genes), _GENES_AT_ONCE))
-        return np.hstack([(walk @ self.counts[:, block].astype(np.float64)).toarray() for block in blocks])
-
-    def _others(self, rows: np.ndarray) -> sparse.csr_matrix:
-        """Weights of the other cells around each cell, (n, n_obs); a row sums to one, or is empty."""
-        walk = self.walk(rows)
-        others = walk - sparse.csr_matrix(
-            (walk[np.arange(len(rows)), rows].A1, (np.arange(len(rows)), rows)), walk.shape
-        )
-        sums = np.asarray(others.sum(axis=1)).ravel()
-        return sparse.csr_matrix(sparse.diags(1 / np.where(sums > 1e-12, sums, np.inf)) @ others)
 
     def _views(
         self,
@@ -425,10 +394,7 @@ class Enhancer:
         # counts of genes that are not measured are zero
         in_others = (self._sums.sum() - self.totals[rows])[:, None]
         dataset = (self._sums[genes] - own + 0.1) / (in_others + 0.1 * self.is_measured.sum())
-        walk = self._others(rows)
-        n_cells = 1 / np.maximum(np.asarray(walk.multiply(walk).sum(axis=1)), 1e-9)  # as many cells of equal weight
-        near = self._sum_counts(walk, genes) * n_cells
-        depth = (walk @ self.totals)[:, None] * n_cells
+        near, depth = self.around.sums(rows, own, genes)
         prior = _PRIOR_COUNTS + _PRIOR_SHARE * depth
         views = {
             DATASET: np.log(dataset),

@@ -224,6 +224,10 @@ def _write(
     store = _Store(steps.work, len(target), widths)
     progress = steps.progress(0.5, 0.96)
     at_once = max(1, min(_MOST_CELLS_AT_ONCE, _VALUES_AT_ONCE // max(len(genes), 1)))
+    smoothed = steps.work / "smoothed.npy"
+    if weights is not None and store.done < len(target):
+        shape = (len(target), len(genes))
+        enhancer.around.smooth_all(genes, np.lib.format.open_memmap(smoothed, "w+", np.float32, shape))
     while store.done < len(target):
         if steps.should_stop():
             raise Stopped
@@ -237,12 +241,13 @@ def _write(
                 ends = (seen + more_counts(end, size, rate, wanted - depth) for end in INTERVAL)
                 parts["low"], parts["high"] = (log_values(end, wanted[:, None]) for end in ends)
         else:
-            seen, share = enhancer.counts_of(genes)[rows].toarray(), shares(rows, genes)
+            seen, share = enhancer.around.counts_of(genes)[rows].toarray(), shares(rows, genes)
         parts["enhanced"] = values_at_depth(seen, share, depth, wanted)
         if len(question.unmeasured):
             parts["unmeasured"] = recorder.values
         store.add(rows, parts)
         progress(store.done, len(target))
+    smoothed.unlink(missing_ok=True)
     about = {} if weights is None else {"weights": asdict(weights)}
     about |= {"n_neighbors": verdict.n_neighbors} if options.method == NEIGHBORS else {}
     about |= {"rank": verdict.rank} if options.method == LOW_RANK else {}
