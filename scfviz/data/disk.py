@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from filelock import FileLock, Timeout
 
-from scfviz.errors import JobError
+from scfviz.errors import DatasetError, JobError
 
 BLOCK_BYTES = 2**20
 
@@ -98,10 +98,14 @@ def sole_writer(folder: Path) -> Iterator[None]:
     ------
     JobError
         Another run writes into it.
+    DatasetError
+        It is a file.
     """
     if os.environ.get("RANK", "0") != "0":
         yield
         return
+    if folder.is_file():
+        raise DatasetError(f"'{folder}' is a file.", "A folder is needed to write into.", "Choose another name.")
     folder.mkdir(parents=True, exist_ok=True)
     lock = hold(folder / ".lock", f"into '{folder}'")
     try:

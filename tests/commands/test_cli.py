@@ -199,7 +199,7 @@ def commands_of(parser=None, before=()):
 UNUSABLE = [
     (["check", "/absent.h5ad"], "no file"),
     (["expression", "/absent.h5ad", "{tmp}/out.h5ad"], "no file"),
-    (["corpus", "build", "/absent.h5ad", "--out", "{cells}"], "Not a directory"),
+    (["corpus", "build", "/absent.h5ad", "--out", "{cells}"], "is a file"),
     (["corpus", "plan", "--corpus", "/absent"], "no training corpus"),
     (["pretrain", "--corpus", "/absent", "--out", "{tmp}/new"], "no training corpus"),
     (["adapt", "{cells}", "--checkpoint", "/absent", "--out", "{tmp}/new"], "no checkpoint folder"),
@@ -222,6 +222,12 @@ UNUSABLE = [
     (["embed-genes", "{cells}", "{tmp}/o.h5ad", "--checkpoint", "{checkpoint}", "--group-by", "absent"], "absent"),
     (["import-checkpoint", "/absent.ckpt", "--out", "{tmp}"], "absent.ckpt"),
     (["import-checkpoint", "{cells}", "--out", "{tmp}"], "cells.h5ad"),
+    (["enhance", "/absent.h5ad", "{tmp}/out.h5ad"], "no file"),
+    (["enhance", "{cells}", "{tmp}/out.h5ad", "--depth-fold", "0.5"], "at least 1"),
+    (["annotate", "/absent.h5ad", "{tmp}/out.h5ad"], "no file"),
+    (["annotate", "fit", "/absent.h5ad", "--label", "type", "--out", "{tmp}/new"], "no file"),
+    (["map", "{cells}", "{tmp}/out.h5ad"], "No reference"),
+    (["map", "{cells}", "{tmp}/out.h5ad", "--reference", "{cells}", "--checkpoint", "{checkpoint}"], "same data"),
     (["app", "--data", "/absent"], "no folder"),
     (["app", "--checkpoint", "/absent"], "no checkpoint folder"),
 ]

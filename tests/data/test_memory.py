@@ -9,10 +9,11 @@ from scfviz.data.memory import Need
 @pytest.mark.parametrize(("n_obs", "peak"), [(70, 0.96e9), (400, 1.62e9), (1600, 2.12e9)])
 def test_the_estimate_of_an_embedding_is_above_the_measured_peak_and_near_it(n_obs, peak):
     """It said 1.2 GB for 70 cells, which took 0.96, and for 1,600, which took 2.1."""
+    from scfviz.jobs.kinds import need_of
     from scfviz.jobs.memory import estimate
     from scfviz.model.checkpoint import default_checkpoint
 
-    needed = estimate("embedding", {"checkpoint": str(default_checkpoint())}, n_obs).needed
+    needed = estimate(need_of("embedding", {"checkpoint": str(default_checkpoint())}), n_obs).needed
     assert peak < needed < 1.3 * peak
 
 

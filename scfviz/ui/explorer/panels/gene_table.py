@@ -41,7 +41,7 @@ def show(
         for name, (label, width, _, text) in _COLUMNS.items()
     }
     st.dataframe(
-        _write(table, titles),
+        _write(table, titles).set_uuid(key),  # else it would be another table, and sent again, at every click
         hide_index=True,
         height=height,
         key=key,
