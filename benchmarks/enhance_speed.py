@@ -4,7 +4,8 @@
 
 Generated counts of twelve groups on the model's 19,264 genes. The model's pass is left out, which `inference.py`
 measures. Stages: neighbours (variable genes, principal components, graph), what each view is worth, counts gathered
-over the graph, the results. Time of the clock and of the processor; other work on the machine counts against the clock, and its load is recorded.
+over the graph, the results. Time of the clock and of the processor; other work on the machine counts against the
+clock, and its load is recorded.
 """
 
 import argparse
