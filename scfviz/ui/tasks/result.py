@@ -70,7 +70,7 @@ def _chosen(task: Task, result: Result) -> list[tuple[Any, str]]:
 def show_map(task: Task, job: JobStatus, source: sources.Source) -> None:
     """The cells' map, on the first visit coloured by the first thing that the task found."""
     from scfviz.ui.explorer import data as explorer_data
-    from scfviz.ui.explorer.maps import colored_maps
+    from scfviz.ui.explorer.maps import colored_maps, quick
     from scfviz.ui.tasks.embedding import TASK
     from scfviz.ui.tasks.request import find_job
 
@@ -78,8 +78,7 @@ def show_map(task: Task, job: JobStatus, source: sources.Source) -> None:
         embedded = find_job(TASK, source)
         embed_job = embedded.id if embedded is not None and embedded.state == "done" else None
         data = explorer_data.explore(source, embed_job, None, (job.id,))
-        if not data.maps:
-            st.caption("There is no map of these cells yet: the page Cell embedding computes one.")
+        if not quick.offer(source, data, embed_job):
             return
         _color_by(task, job, data)
         with st.container(border=True, key="card-maps"):
