@@ -72,12 +72,12 @@ def show_map(task: Task, job: JobStatus, source: sources.Source) -> None:
     from scfviz.ui.explorer import data as explorer_data
     from scfviz.ui.explorer.maps import colored_maps, quick
     from scfviz.ui.tasks.embedding import TASK
-    from scfviz.ui.tasks.request import find_job
+    from scfviz.ui.tasks.request import find_job, finished_jobs
 
     with page.guard():
         embedded = find_job(TASK, source)
         embed_job = embedded.id if embedded is not None and embedded.state == "done" else None
-        data = explorer_data.explore(source, embed_job, None, (job.id,))
+        data = explorer_data.explore(source, embed_job, None, finished_jobs(source))
         if not quick.offer(source, data, embed_job):
             return
         _color_by(task, job, data)

@@ -8,6 +8,7 @@ from scfviz.ui.explorer.data import Explored
 from scfviz.ui.frame import describe, job_panel, page, routes, sources, state
 
 KIND = "quick_map"
+_ASKED_FOR = "scfviz.quick_map.drawn_for"
 _PICTURES = ("umap", "tsne", "spatial", "draw", "phate", "trimap", "densmap", "fa2")
 
 
@@ -21,7 +22,10 @@ def offer(source: sources.Source, data: Explored, embed_job: str | None) -> bool
     if has_picture(data, embed_job):
         return True
     job = job_panel.ask_once(KIND, _options(source))
-    if job.state == "done":  # just now
+    if job.state == "done":  # just now; a page that does not find it must not ask without end
+        if st.session_state.get(_ASKED_FOR) == job.id:
+            return bool(data.maps)
+        st.session_state[_ASKED_FOR] = job.id
         st.rerun()
     with st.container(border=True, key="card-empty"):
         page.show_empty(
