@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from scfviz.data.align import AlignedCounts
     from scfviz.model.checkpoint import CheckpointInfo
+    from scfviz.model.infer import CellEmbedding
     from scfviz.model.scfoundation import ScFoundation
 
 OPENING = "Reading and checking the dataset"
@@ -184,6 +185,39 @@ def _var_place(adata: "AnnData", location: str) -> np.ndarray | None:
         return None
     place = dict(zip(reversed(adata.var_names), range(adata.n_vars - 1, -1, -1), strict=True))
     return np.array([place.get(name, -1) for name in var.index], dtype=np.int64)
+
+
+def embed_part(
+    counts: "AlignedCounts",
+    cells: OpenedCells,
+    options: ModelOptions,
+    steps: Steps,
+    name: str,
+    shares: tuple[float, float],
+) -> "CellEmbedding":
+    """Embed cells of a task, its own or a reference's, on disk, so that an interrupted run goes on.
+
+    Parameters
+    ----------
+    counts
+        In the model's gene order.
+    name
+        Of the folder in `steps.work`.
+    shares
+        Of the task's progress, 0 to 1: where this begins and ends.
+    """
+    from scfviz.model.infer import embed_cells
+
+    return embed_cells(
+        counts,
+        cells.model,
+        precision=options.precision,
+        device=options.device,
+        out=steps.work / name,
+        resume=True,
+        progress=steps.progress(*shares),
+        should_stop=steps.should_stop,
+    )
 
 
 def _describe(task: Task, options: TaskOptions, cells: OpenedCells) -> dict[str, Any]:

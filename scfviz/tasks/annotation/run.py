@@ -15,7 +15,7 @@ from scfviz.data.memory import Need
 from scfviz.errors import OptionError
 from scfviz.tasks.annotation.options import AnnotationOptions
 from scfviz.tasks.result import Result
-from scfviz.tasks.run import OpenedCells
+from scfviz.tasks.run import OpenedCells, embed_part
 from scfviz.tasks.steps import Steps
 
 if TYPE_CHECKING:
@@ -50,7 +50,8 @@ def run(cells: OpenedCells, options: AnnotationOptions, steps: Steps) -> Result:
 
     classifier, embedding, given = _classifier(cells, options, steps)
     if embedding is None:
-        embedding = _embed(cells.aligned, cells, options, steps, "embedding", (0.5, 0.85), "Embedding the cells")
+        with steps.step(0.5, "Embedding the cells"):
+            embedding = embed_part(cells.aligned, cells, options, steps, "embedding", (0.5, 0.85)).values
     with steps.step(0.85, "Annotating the cells"):
         found = annotate_cells(
             cells.aligned,
@@ -120,7 +121,8 @@ def _classifier(
         refuse_other_species(reference, cells.aligned)
         labelled = choose_cells(reference.obs, options.label, options.unit)
     part = reference.subset(labelled.rows)
-    embedding = _embed(part, cells, options, steps, "reference", (0.05, 0.35), "Embedding the reference")
+    with steps.step(0.05, "Embedding the reference"):
+        embedding = embed_part(part, cells, options, steps, "reference", (0.05, 0.35)).values
     source = {"name": Path(options.reference).name, "source": dataset_id(options.reference)}
     return _fit(cells, reference, labelled, embedding, options, steps, source), None, None
 
@@ -152,7 +154,8 @@ def _from_own_labels(
             "Some cells must have no label, or another file must be the reference: nothing is left to annotate.",
             "Choose another reference.",
         )
-    embedding = _embed(cells.aligned, cells, options, steps, "embedding", (0.05, 0.5), "Embedding the cells")
+    with steps.step(0.05, "Embedding the cells"):
+        embedding = embed_part(cells.aligned, cells, options, steps, "embedding", (0.05, 0.5)).values
     of_labelled = np.asarray(embedding[np.sort(labelled.rows)])[np.argsort(np.argsort(labelled.rows))]
     classifier = _fit(cells, cells.aligned, labelled, of_labelled, options, steps, {"name": column})
     return classifier, embedding, labelled
@@ -196,30 +199,6 @@ def _refuse_other_method(classifier: "Classifier", options: AnnotationOptions) -
             "A fitted classifier keeps its method.",
             "Leave the method out, or give a labelled file as the reference.",
         )
-
-
-def _embed(
-    counts: "AlignedCounts",
-    cells: OpenedCells,
-    options: AnnotationOptions,
-    steps: Steps,
-    name: str,
-    shares: tuple[float, float],
-    stage: str,
-) -> np.ndarray:
-    from scfviz.model.infer import embed_cells
-
-    with steps.step(shares[0], stage):
-        return embed_cells(
-            counts,
-            cells.model,
-            precision=options.precision,
-            device=options.device,
-            out=steps.work / name,
-            resume=True,
-            progress=steps.progress(*shares),
-            should_stop=steps.should_stop,
-        ).values
 
 
 def _columns(

@@ -30,7 +30,7 @@ from scfviz.tasks.mapping.labels import NO_COUNTERPART, ReferenceLabels, read_la
 from scfviz.tasks.mapping.options import MappingOptions
 from scfviz.tasks.mapping.power import measure_power, missing_type_size, run_control
 from scfviz.tasks.result import Result
-from scfviz.tasks.run import OpenedCells
+from scfviz.tasks.run import OpenedCells, embed_part
 from scfviz.tasks.steps import Steps
 
 if TYPE_CHECKING:
@@ -79,9 +79,9 @@ def run(cells: OpenedCells, options: MappingOptions, steps: Steps) -> Result:
     total = pair.reference.n_obs + pair.query.n_obs
     middle = 0.05 + 0.6 * pair.reference.n_obs / total
     with steps.step(0.05, EMBEDDING_REFERENCE):
-        of_reference = _embed(pair.reference, cells, options, steps, "reference_embedding", (0.05, middle))
+        of_reference = embed_part(pair.reference, cells, options, steps, "reference_embedding", (0.05, middle))
     with steps.step(middle, EMBEDDING_QUERY):
-        of_query = _embed(pair.query, cells, options, steps, "embedding", (middle, 0.65))
+        of_query = embed_part(pair.query, cells, options, steps, "embedding", (middle, 0.65))
     with steps.step(0.65, "Learning the spaces on the reference"):
         fitted = fit_reference(
             pair, of_reference.values, space=options.space, n_neighbors=options.n_neighbors, seed=options.seed
@@ -150,7 +150,7 @@ def _integrate(cells: OpenedCells, options: MappingOptions, steps: Steps) -> Res
     obs = cells.aligned.obs
     read_batches(obs, options.batch)  # before anything long
     with steps.step(0.05, EMBEDDING_QUERY):
-        embedded = _embed(cells.aligned, cells, options, steps, "embedding", (0.05, 0.7))
+        embedded = embed_part(cells.aligned, cells, options, steps, "embedding", (0.05, 0.7))
     with steps.step(0.7, "Bringing the batches together"):
         found = integrate_batches(
             cells.aligned, cells.model, options.batch, embedding=embedded.values, seed=options.seed
@@ -246,28 +246,6 @@ def _own_picture(opened: "OpenDataset", n_obs: int) -> np.ndarray | None:
         return None
     picture = picture.astype(np.float32)
     return picture if np.isfinite(picture).all(axis=1).mean() > 0.9 else None
-
-
-def _embed(
-    counts: "AlignedCounts",
-    cells: OpenedCells,
-    options: MappingOptions,
-    steps: Steps,
-    name: str,
-    shares: tuple[float, float],
-) -> Any:
-    from scfviz.model.infer import embed_cells
-
-    return embed_cells(
-        counts,
-        cells.model,
-        precision=options.precision,
-        device=options.device,
-        out=steps.work / name,
-        resume=True,
-        progress=steps.progress(*shares),
-        should_stop=steps.should_stop,
-    )
 
 
 def _collect(

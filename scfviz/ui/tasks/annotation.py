@@ -26,9 +26,7 @@ def show_request(source: sources.Source) -> None:
     DatasetError, GeneError
         The file cannot be used.
     """
-    with st.spinner("Opening the file …"):
-        about = describe.describe(source, state.gene_column())
-    describe.refuse_for_model(about)
+    about = request.describe_cells(source)
     with st.container(border=True, key="card-request"):
         st.markdown("#### What the types are learned from")
         kind = st.radio(

@@ -6,7 +6,7 @@ import streamlit as st
 
 from scfviz.jobs import JobStatus
 from scfviz.tasks.registry import get_task
-from scfviz.ui.frame import describe, job_panel, models, sources, state
+from scfviz.ui.frame import job_panel, models, sources, state
 from scfviz.ui.frame.text import duration, plain, plural
 from scfviz.ui.tasks import request
 
@@ -62,9 +62,7 @@ def show_request(source: sources.Source) -> None:
     DatasetError, GeneError
         The file cannot be used.
     """
-    with st.spinner("Opening the file …"):
-        about = describe.describe(source, state.gene_column())
-    describe.refuse_for_model(about)
+    about = request.describe_cells(source)
     n_obs = about["n_obs"]
     depth_kinds = ("The cell's own", "A number of counts", "Times its own")
     with st.container(border=True, key="card-request"):

@@ -32,9 +32,7 @@ def show_request(source: sources.Source) -> None:
     DatasetError, GeneError
         The file cannot be used.
     """
-    with st.spinner("Opening the file …"):
-        about = describe.describe(source, state.gene_column())
-    describe.refuse_for_model(about)
+    about = request.describe_cells(source)
     with st.container(border=True, key="card-request"):
         what = st.segmented_control(
             "What to do", list(_WHAT), format_func=_WHAT.get, default="reference", required=True, key="mapping-what"

@@ -58,6 +58,21 @@ def finished_jobs(source: sources.Source) -> tuple[str, ...]:
     return tuple(found)
 
 
+def describe_cells(source: sources.Source, *, for_model: bool = True) -> dict[str, Any]:
+    """What was found in a file, before anything is asked; see `describe.describe`.
+
+    Raises
+    ------
+    DatasetError, GeneError
+        The file cannot be used, or not by the model where that is needed.
+    """
+    with st.spinner("Opening the file …"):
+        about = describe.describe(source, state.gene_column())
+    if for_model:
+        describe.refuse_for_model(about)
+    return about
+
+
 def show(task: Task, source: sources.Source) -> None:
     """The form that asks for a task; a file that cannot be read is reported before it is asked for.
 
@@ -66,8 +81,7 @@ def show(task: Task, source: sources.Source) -> None:
     DatasetError, GeneError
         The file cannot be used.
     """
-    with st.spinner("Opening the file …"):
-        about = describe.describe(source, state.gene_column())
+    about = describe_cells(source, for_model=task.needs_model)
     fields = [field for field in fields_of(task.options_type) if field.metadata["in_form"]]
     with st.container(border=True, key="card-request"):
         st.markdown(f"#### {task.verb}")
