@@ -240,7 +240,8 @@ def make_dataset(path: Path, n_obs: int) -> None:
     )
     counts.sum_duplicates()
     group = pd.Categorical(np.where(np.arange(n_obs) % 2, "a", "b"))
-    obs = pd.DataFrame({"group": group}, index=[f"cell{i}" for i in range(n_obs)])
+    kind = pd.Categorical(np.char.add("type ", (np.arange(n_obs) // 2 % 6).astype(str)))
+    obs = pd.DataFrame({"group": group, "type": kind}, index=[f"cell{i}" for i in range(n_obs)])
     ad.AnnData(counts, obs, pd.DataFrame(index=genes)).write_h5ad(path)
 
 
@@ -261,6 +262,14 @@ def memory_options(kind: str, dataset: str) -> dict:
         "embedding": {"checkpoint": str(ROOT / "assets" / "checkpoints" / "scfviz-small")},
         "differential_expression": {"group": to_json(Categories("group", ("a",)))},
         "markers": {"column": "group"},
+        "in_silico": {"checkpoint": str(ROOT / "assets" / "checkpoints" / "scfviz-small"), "gene": "CD3D"},
+        "perturbation": {"column": "group", "control": "a", "conditions": "other"},
+        "response": {
+            "checkpoint": str(ROOT / "assets" / "checkpoints" / "scfviz-small"),
+            "column": "group",
+            "control": "a",
+            "types": "type",
+        },
         "set_score": {"genes": ["CD3D", "CD3E", "CD3G"]},
     }
     if kind == "mapping":

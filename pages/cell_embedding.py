@@ -2,13 +2,13 @@
 
 import streamlit as st
 
-from scfviz.ui.frame import job_panel, page
+from scfviz.ui.frame import job_panel, opening, page
 from scfviz.ui.tasks import embedding
 
 LEAD = "The model's map of the cells, the standard analysis of the same cells, and both together, coloured alike."
 
 with page.screen("cell_embedding", LEAD):
-    source = page.require_dataset()
+    source = opening.require_dataset()
     job = embedding.find_job(source)
     if job is None:
         embedding.show_request(source)

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from scfviz.ui.frame import page, sources, state
+from scfviz.ui.frame import opening, page, state
 from scfviz.ui.screens import dataset, filters
 
 LEAD = (
@@ -16,7 +16,7 @@ with page.screen("dataset", LEAD):
             "No dataset is open", "Open a demo above, or a file of your own. What the check finds appears here."
         )
         st.stop()
-    source = sources.resolve(state.dataset())
+    source = opening.require_dataset()
     about = dataset.describe_or_ask(source)  # before the card, which would stay empty beside an error
     with st.container(border=True, key="card-dataset"):
         dataset.show_card(source, about)

@@ -2,19 +2,25 @@
 
 import streamlit as st
 
-from scfviz.ui.frame import page
-from scfviz.ui.tasks import enhancement
+from scfviz.ui.frame import opening, page
+from scfviz.ui.tasks import measured
+from scfviz.ui.tasks.enhancement import screen as enhancement
 from scfviz.ui.tasks.page import show_task
 
 LEAD = "What these cells would show if they had been sequenced deeper, and for which genes that can be trusted."
 
 with page.screen("enhancement", LEAD):
-    show_task(enhancement.TASK, page.require_dataset())
+    show_task(enhancement.TASK, opening.require_dataset())
+    measured.show(enhancement.TASK)
     with st.expander("How to read this", icon=":material/help:"):
         st.markdown(
             "**The verdict needs no known truth.** A tenth of each cell's counts is held back at random; every method "
-            "sees the rest and is compared with what was held back. Numbers of neighbours and ranks are chosen on a "
-            "tenth of the rest, never on what is compared.\n\n"
+            "sees the rest and is compared with what was held back. Numbers of neighbours, ranks and weights are "
+            "learned on a tenth of the rest, never on what is compared.\n\n"
+            "**The combination** is the weighted mean of all methods: the simple ones, and the posterior of the "
+            "dataset, or of dataset and model. Weights go by what each predicts of held-back counts, so that one that "
+            "predicts nothing has none. The *posterior* alone sees less and invents least: choose it where "
+            "correlations between genes are the question.\n\n"
             "**Effective fold.** The correlation of raw counts with the held-back ones grows with the depth in a known "
             "way; it is fitted to your own cells, thinned. The fold is the depth at which raw counts would reach the "
             "method's correlation (the median over genes). It says how well differences between cells are seen, not "
@@ -27,5 +33,6 @@ with page.screen("enhancement", LEAD):
             "left there; what a method still shows is its own. The same for differences between clusters: that is why "
             "enhanced values are not offered for differential expression. Compare counts in the Explorer.\n\n"
             "**Values** are ln(1 + counts per 10,000) expected at the target depth: the counts that were seen and, for "
-            "the rest of the depth, the share that the method expects. Your counts are never changed."
+            "the rest of the depth, the share that the method expects. Your counts are never "
+            "changed. To *embed* cells at a greater depth, ask for it on the page Cell embedding."
         )

@@ -2,13 +2,13 @@
 
 import streamlit as st
 
-from scfviz.ui.frame import describe, page, routes, state
+from scfviz.ui.frame import describe, opening, page, routes, state
 from scfviz.ui.tasks import embedding, request
 
 LEAD = "Colour the cells by anything that is known of them, select some with a lasso, and ask which genes differ."
 
 with page.screen("explorer", LEAD):
-    source = page.require_dataset()
+    source = opening.require_dataset()
     from scfviz.ui.explorer import layout
 
     job = embedding.known_job(source)

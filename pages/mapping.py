@@ -2,12 +2,14 @@
 
 import streamlit as st
 
-from scfviz.ui.frame import page
-from scfviz.ui.tasks import mapping
+from scfviz.ui.frame import opening, page
+from scfviz.ui.tasks import measured
+from scfviz.ui.tasks.mapping import screen as mapping
 from scfviz.ui.tasks.page import show_task
 
 with page.screen("mapping", mapping.TASK.question):
-    show_task(mapping.TASK, page.require_dataset())
+    show_task(mapping.TASK, opening.require_dataset())
+    measured.show(mapping.TASK)
     with st.expander("How to read this", icon=":material/help:"):
         st.markdown(
             "**The picture is the reference's** and is the same whatever is mapped: its own UMAP where the file has "
@@ -17,15 +19,16 @@ with page.screen("mapping", mapping.TASK.question):
             "cells are labelled in spaces that did not see them. One overall shift of your cells against the reference "
             "is subtracted, as another platform or chemistry makes it; a type that the reference lacks stays apart.\n\n"
             "**Distance** is that to the nearest cells of the reference, over the distance that these have to their "
-            "own. **No counterpart**: fewer of the reference's cells lie as far than the false rate allows. "
-            "**Undecided**: no label has a probability of one half.\n\n"
+            "own. **No counterpart**: fewer of the reference's cells lie as far than the false rate allows, after the "
+            "distance that clusters which fit have in common, the platform's, is taken out; or the cell's cluster is "
+            "unlike its neighbours. **Undecided**: no label has a probability of one half.\n\n"
+            "**Likeness** compares clusters over all genes: what sets a cluster apart from your other cells with what "
+            "sets its neighbours in the reference apart from theirs. What a platform does to all cells drops out; a "
+            "wrong tissue does not pass, however near it is placed.\n\n"
             "**Power.** Every label is left out of the reference in its turn, to see whether its cells would have been "
             "noticed. **Mixing** is the local inverse Simpson's index (LISI): among equally many cells of both, how "
             "many datasets a cell's neighbourhood holds.\n\n"
-            "**Measured** (`benchmarks/NOTES.md`; four pairs, about 200 cells a side): labels reach a macro-F1 of "
-            "0.76, 0.91, 0.59 and 0.89, the PCA projection alone 0.70, 0.93, 0.57 and 0.82. Of cells of a wrong "
-            "tissue, mapped on a panel of 2,000 genes, only 52 % and 0 % got no counterpart: check by eye that the "
-            "tissue is right, or leave the shift out, which is stricter.\n\n"
-            "**Beside it** stands the projection onto the reference's principal components. Harmony, Symphony and "
-            "BBKNN are not part of scfviz."
+            "**Beside it** stand the projection onto the reference's principal components, one shift per soft cluster "
+            "after Symphony, and for batches Harmony where it is installed. BBKNN is not part of scfviz: it changes a "
+            "graph, not a space."
         )

@@ -2,8 +2,11 @@
 
 import streamlit as st
 
-from scfviz.ui.frame import models, page, state
+from scfviz.ui.frame import models, page, routes, state
 from scfviz.ui.screens import model_card, scores
+from scfviz.ui.tasks.annotation import measured as annotation_measured
+from scfviz.ui.tasks.drug_response import details as drug_response_details
+from scfviz.ui.tasks.perturbation import words as perturbation_words
 
 LEAD = "The weights behind every result: what they are good for, where they come from, what they may be used for."
 
@@ -19,12 +22,19 @@ with page.screen("model", LEAD):
             scores.show_verdict(info)
     with st.container(border=True, key="card-facts"):
         model_card.show_facts(info)
+        routes.link("adapt", "Adapt it to your own cells", icon=":material/school:")
     with st.container(border=True, key="card-curve"):
         st.markdown("#### Pretraining")
         model_card.show_training(info)
     with st.container(border=True, key="card-import"):
         st.markdown("#### Import the official weights")
         model_card.show_import()
+    annotation_measured.show()
+    drug_response_details.show_measured()
+    if measured := perturbation_words.sentences(info.hash):
+        with st.container(border=True, key="card-perturbations"):
+            st.markdown("#### Perturbations: what its gene embeddings are worth")
+            st.markdown("\n\n".join(measured))
     st.markdown("#### Details")
     scores.show_details(info)
     with st.expander("Model card", icon=":material/description:"):

@@ -1,9 +1,5 @@
 """scfviz: scFoundation for single-cell data, in a browser and from Python."""
 
-from typing import Any
-
-from scfviz.tasks.registry import public_functions
-
 __version__ = "0.1.0"
 
 # Name -> module, beside the functions of the tasks. Each is imported when it is first asked for: `import scfviz` costs
@@ -15,7 +11,7 @@ _WHERE = {
     "check_counts": "scfviz.data.check",
     "embed_genes": "scfviz.model.infer",
     "embed_genes_per_cell": "scfviz.model.infer",
-    "enhance_counts": "scfviz.tasks.enhancement.compute",
+    "enhance_counts": "scfviz.tasks.enhancement.prediction",
     "import_official": "scfviz.model.official",
     "load_checkpoint": "scfviz.model.checkpoint",
     "open_dataset": "scfviz.data.open",
@@ -24,11 +20,14 @@ _WHERE = {
     "run_task": "scfviz.tasks.run",
     "score_agreement": "scfviz.analysis.metrics",
 }
-__all__ = sorted(["__version__", *_WHERE, *public_functions()])
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
+    from scfviz.tasks.registry import public_functions  # not above: whoever stops a command would stop it there
+
     where = _WHERE | public_functions()
+    if name == "__all__":
+        return sorted(["__version__", *where])
     if name not in where:
         raise AttributeError(f"module 'scfviz' has no attribute '{name}'")
     import importlib
@@ -37,4 +36,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*__all__, *public_functions()})
+    return __getattr__("__all__")

@@ -16,7 +16,7 @@ from ship_checkpoint import ASSETS, write_checksums
 
 from scfviz.model.checkpoint import checkpoint_info, default_checkpoint, load_checkpoint
 from scfviz.tasks.annotation.card import write_card
-from scfviz.tasks.annotation.classifier import SHIPPED, save_classifier
+from scfviz.tasks.annotation.classifier import CLASSIFIERS, save_classifier
 from scfviz.tasks.annotation.compute import fit_classifier
 from scfviz.tasks.annotation.reference import from_labels, open_reference
 
@@ -55,7 +55,6 @@ def main() -> int:
     """Fit, write, list."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("corpus", type=Path)
-    parser.add_argument("--embedding", type=Path, help=".npy of all its cells, where they are embedded already")
     args = parser.parse_args()
     folder = default_checkpoint()
     info, model = checkpoint_info(folder), load_checkpoint(folder)
@@ -63,14 +62,13 @@ def main() -> int:
     names = np.array([TYPES[name][0] for name in counts.obs["cell_type"].astype(str)], dtype=object)
     labelled = from_labels(counts.obs, names, "cell_type")
     labelled = replace(labelled, ontology=dict(TYPES.values()))
-    embedding = None if args.embedding is None else np.load(args.embedding)[labelled.rows]
     classifier = fit_classifier(
-        counts, model, labelled, checkpoint=info, portable=True, embedding=embedding, method="auto", with_curve=False
+        counts, model, labelled, checkpoint=info, portable=True, method="auto", with_curve=False
     )
     classifier = replace(classifier, about=dict(classifier.about) | {"source": SOURCE, "licence": LICENCE})
-    shutil.rmtree(SHIPPED / NAME, ignore_errors=True)
+    shutil.rmtree(CLASSIFIERS.assets / NAME, ignore_errors=True)
     card = write_card(classifier, NAME, source=SOURCE, licence=LICENCE, more=LIMITS)
-    save_classifier(classifier, SHIPPED / NAME, name=NAME, card=card)
+    save_classifier(classifier, CLASSIFIERS.assets / NAME, name=NAME, card=card)
     write_checksums(ASSETS / "classifiers" / NAME)
     return 0
 

@@ -1,5 +1,6 @@
 """Scores of an embedding or a clustering against labels that are already known."""
 
+import re
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ import pandas as pd
 from scfviz.errors import OptionError
 
 MAX_SILHOUETTE_CELLS = 5_000
+_UNITS = re.compile(r"donor|patient|individual|subject|batch|sample|library|replicate|orig\.?ident|dataset|chip", re.I)
 # Columns that hold cell types for certain; `sounds_like_types` is the wider question.
 CELL_TYPE_COLUMNS = ("cell_type", "celltype", "CellType", "cell.type", "cell_ontology_class")
 
@@ -141,6 +143,16 @@ def choose_labels(obs: pd.DataFrame, *, most: int = 100) -> tuple[list[str], dic
     return chosen, left_out
 
 
+def sounds_like_units(name: str) -> bool:
+    """Whether the name of a column sounds like donors or batches: `donor_id`, `sample`, `orig.ident`."""
+    return _UNITS.search(name) is not None
+
+
 def sounds_like_types(name: str) -> bool:
     """Whether the name of a column sounds like types of cells: `cell_type`, `bulk_labels`, `annotation`."""
     return name in CELL_TYPE_COLUMNS or any(word in name.lower() for word in ("type", "label", "annot"))
+
+
+def rank_of_types(name: str) -> int:
+    """Place of a column where those with types of cells go first: 0 for certain ones, 1 by its sound, 2 otherwise."""
+    return 0 if name in CELL_TYPE_COLUMNS else 1 if sounds_like_types(name) else 2

@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from scfviz.commands.shared import add_file, show_report
+from scfviz.commands.shared import Progress, add_file, show_report
 
 
 def add_check(commands: Any) -> None:
@@ -17,7 +17,8 @@ def _check(args: argparse.Namespace) -> int:
     from scfviz.data.align import align_genes
     from scfviz.data.read import read_dataset
 
-    aligned = align_genes(read_dataset(args.file), column=args.gene_column, counts=args.counts)
+    adata, watch = read_dataset(args.file), Progress("").watch
+    aligned = align_genes(adata, column=args.gene_column, counts=args.counts, watch=watch)
     counts, genes = aligned.counts_report, aligned.gene_report
     text = [
         f"{args.file}: {aligned.n_obs:,} cells.",

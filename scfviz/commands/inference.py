@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scfviz.commands.inputs import add_depth, add_gene_list, add_published_input, read_depth
+from scfviz.commands.inputs import add_cells, add_depth, add_gene_list, add_published_input, read_depth, read_range
 from scfviz.commands.run import FileRun
 from scfviz.commands.shared import add_file, add_threads, add_unfinished
 from scfviz.errors import OptionError
@@ -18,6 +18,7 @@ def add_embed(commands: Any) -> None:
     parser = commands.add_parser("embed", help="embed each cell, or bulk sample")
     add_inference(parser, "OUT.h5ad", "a new file: yours with obsm['X_scfoundation']; or OUT.npy, the numbers alone")
     add_published_input(parser)
+    add_cells(parser)
     parser.add_argument("--pooling", choices=["all", "max"], default="all", help="how tokens become one vector")
     parser.set_defaults(run=_embed)
 
@@ -25,7 +26,7 @@ def add_embed(commands: Any) -> None:
 def _embed(args: argparse.Namespace) -> int:
     import numpy as np
 
-    with FileRun(args, (".h5ad", ".npy")) as run:
+    with FileRun(args, (".npy",) if args.cells is not None else (".h5ad", ".npy")) as run:
         from scfviz.model.infer import embed_cells
 
         config, official = run.model.config, run.input.official
@@ -36,7 +37,11 @@ def _embed(args: argparse.Namespace) -> int:
         embedding = embed_cells(run.input.counts, run.model, pooling=args.pooling, **official, **run.options)
         run.note_depths()
         if args.out.suffix == ".npy":
-            run.write_array(embedding.provenance)
+            about, part = dict(embedding.provenance), {}
+            if args.cells is not None:
+                about["cells"] = read_range(args.cells, run.input.adata.n_obs)
+                part["rows"] = run.input.kept.tolist()
+            run.write_array(about, **part)
             return run.show(f"{width:,} values for each of them; rows are named in '{run.about.name}'.")
         run.write(embedding.provenance, obsm={"X_scfoundation": run.input.rows(np.asarray(embedding.values))})
         return run.show(f"obsm['X_scfoundation'] holds {width:,} values for each of them.")
@@ -154,6 +159,7 @@ def add_inference(parser: argparse.ArgumentParser, out: str, about: str) -> None
     add_file(parser)
     parser.add_argument("out", type=Path, metavar=out, help=about)
     parser.add_argument("--checkpoint", type=Path, metavar="DIR", help="checkpoint folder; the one that ships")
+    parser.add_argument("--adapter", type=Path, metavar="FILE", help="what `scfviz adapt --low-rank` learned on it")
     add_gene_list(parser)
     add_depth(parser)
     parser.add_argument(
@@ -161,6 +167,6 @@ def add_inference(parser: argparse.ArgumentParser, out: str, about: str) -> None
     )
     parser.add_argument("--min-genes", type=int, metavar="N", help="leave out cells with fewer genes with counts")
     parser.add_argument("--precision", choices=["auto", "fp32", "bf16"], default="auto")
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto")
+    parser.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:1 (second GPU), mps")
     add_threads(parser)
     add_unfinished(parser)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from scfviz.commands.shared import Progress
 from scfviz.errors import OptionError
 
 if TYPE_CHECKING:
@@ -90,6 +91,35 @@ def add_gene_list(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_cells(parser: argparse.ArgumentParser) -> None:
+    """For a part of the result, see `scfviz merge`."""
+    parser.add_argument(
+        "--cells", metavar="FROM:TO", help="only these cells, 0:5000 are the first 5,000; OUT.npy, for `scfviz merge`"
+    )
+
+
+def read_range(given: str, n_obs: int) -> tuple[int, int]:
+    """First cell of `--cells`, and the one behind its last.
+
+    Raises
+    ------
+    OptionError
+        It is no range of the file's cells.
+    """
+    begin, colon, end = given.partition(":")
+    try:
+        first, last = int(begin or 0), int(end or n_obs)
+    except ValueError:
+        colon, first, last = "", 0, 0
+    if not colon or not 0 <= first < last <= n_obs:
+        raise OptionError(
+            f"--cells is '{given}'.",
+            f"It is a range FROM:TO with 0 <= FROM < TO <= {n_obs:,}, the number of cells.",
+            f"For example 0:{min(n_obs, 5000)}; TO itself is not in it.",
+        )
+    return first, last
+
+
 def add_depth(parser: argparse.ArgumentParser) -> None:
     """Target depth, in our words or the official ones."""
     depth = parser.add_mutually_exclusive_group()
@@ -141,7 +171,8 @@ def open_input(args: argparse.Namespace, genes: "Sequence[str]", work: Path) -> 
     """
     from scfviz.data.open import OpenDataset
     from scfviz.data.read import read_dataset
-    from scfviz.data.values import align_values, bulk_note
+    from scfviz.data.scan import bulk_note
+    from scfviz.data.values import align_values
 
     path, pre_normalized = _readable(args, work), getattr(args, "pre_normalized", None)
     is_bulk = getattr(args, "bulk", False)
@@ -153,14 +184,16 @@ def open_input(args: argparse.Namespace, genes: "Sequence[str]", work: Path) -> 
         )
     adata = read_dataset(path)
     if not is_bulk and pre_normalized in (None, "F"):
-        opened = OpenDataset(adata, column=args.gene_column, counts=args.counts)
+        watch = Progress("").watch
+        opened = OpenDataset(adata, column=args.gene_column, counts=args.counts, watch=watch)
         counts, kept, notes = _filter(opened, opened.align(genes), args)
         notes += bulk_note(counts.n_expressed)
         where = counts.counts_report.location
         return Input(path, adata, counts, counts.obs, counts.gene_report, where, notes=tuple(notes), kept=kept)
-    if args.counts is not None or args.min_counts is not None or args.min_genes is not None:
+    given = (args.counts, args.min_counts, args.min_genes, getattr(args, "cells", None))
+    if any(value is not None for value in given):
         raise OptionError(
-            "--counts, --min-counts or --min-genes is given for values that are no counts of cells.",
+            "--counts, --cells, --min-counts or --min-genes is given for values that are no counts of cells.",
             "They are read from X as they are, all of them.",
             "Leave it out.",
         )
@@ -189,11 +222,17 @@ def _filter(
 
     given = {name: getattr(args, name) for name in ("min_counts", "min_genes")}
     kept = choose_cells(opened.counts, aligned, {name: limit for name, limit in given.items() if limit is not None})
-    left = aligned.n_obs - len(kept)
-    if not left:
-        return aligned, kept, []
-    note = f"{left:,} of {aligned.n_obs:,} cells were left out by the filters; they have no result."
-    return aligned.subset(kept), kept, [note]
+    left, notes = aligned.n_obs - len(kept), []
+    if left:
+        notes.append(f"{left:,} of {aligned.n_obs:,} cells were left out by the filters; they have no result.")
+    if (given := getattr(args, "cells", None)) is not None:
+        first, last = read_range(given, aligned.n_obs)
+        kept = kept[(kept >= first) & (kept < last)]
+        if not len(kept):
+            raise OptionError(
+                f"The filters leave none of the cells {given}.", "A part has cells.", "Take a larger part."
+            )
+    return (aligned if len(kept) == aligned.n_obs else aligned.subset(kept)), kept, notes
 
 
 def _readable(args: argparse.Namespace, work: Path) -> Path:

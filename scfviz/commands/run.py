@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from scfviz.commands.inputs import open_input, read_depth
@@ -69,25 +70,12 @@ class FileRun:
         (self.partial / PROGRESS).unlink(missing_ok=True)
 
     def _check_out(self) -> None:
-        out = self.args.out
-        if out.suffix not in self.suffixes:
-            raise OptionError(
-                f"The result would be called '{out}'.",
-                f"Its name must end in {' or '.join(self.suffixes)}.",
-                "Change it.",
-            )
-        for path in (out, self.about) if out.suffix == ".npy" else (out,):
-            if path.exists():
-                raise OptionError(
-                    f"'{path}' exists.", "Results never replace a file.", "Give another name, or move it."
-                )
-        if not out.absolute().parent.is_dir():
-            raise OptionError(f"There is no folder '{out.absolute().parent}'.", "", "Make it, or give another place.")
+        refuse_place(self.args.out, self.suffixes)
 
     @property
     def about(self) -> Path:
         """Beside a bare array: which row is which cell, and where the numbers come from."""
-        return self.args.out.with_name(self.args.out.name + ".json")
+        return beside(self.args.out)
 
     def _open(self) -> None:
         from scfviz.data.source import dataset_id
@@ -95,9 +83,14 @@ class FileRun:
 
         args = self.args
         self.content = dataset_id(args.file)  # before anything is read: compared again when the results are written
-        folder = args.checkpoint if args.checkpoint is not None else default_checkpoint()
-        self.info = checkpoint_info(folder)
-        self.model = load_checkpoint(folder)
+        with TemporaryDirectory() as merged:
+            folder = args.checkpoint if args.checkpoint is not None else default_checkpoint()
+            if args.adapter is not None:
+                from scfviz.training.adapters import apply_adapter
+
+                folder = apply_adapter(args.adapter, Path(merged) / "checkpoint", checkpoint=folder)
+            self.info = checkpoint_info(folder)
+            self.model = load_checkpoint(folder)
         self.input = open_input(args, self.model.genes, self.partial)
         self.notes += self.input.notes
         self.options = {
@@ -207,6 +200,24 @@ class FileRun:
         }
         show_report(self.args, text, report)
         return 0
+
+
+def beside(out: Path) -> Path:
+    """The `.json` of a bare array."""
+    return out.with_name(out.name + ".json")
+
+
+def refuse_place(out: Path, suffixes: tuple[str, ...]) -> None:
+    """Refuse a name of a result that has another ending, exists, or lies nowhere."""
+    if out.suffix not in suffixes:
+        raise OptionError(
+            f"The result would be called '{out}'.", f"Its name must end in {' or '.join(suffixes)}.", "Change it."
+        )
+    for path in (out, beside(out)) if out.suffix == ".npy" else (out,):
+        if path.exists():
+            raise OptionError(f"'{path}' exists.", "Results never replace a file.", "Give another name, or move it.")
+    if not out.absolute().parent.is_dir():
+        raise OptionError(f"There is no folder '{out.absolute().parent}'.", "", "Make it, or give another place.")
 
 
 def share_done(partial: Path) -> str:

@@ -45,26 +45,40 @@ def show_report(args: argparse.Namespace, text: list[str], report: dict[str, Any
     print(json.dumps(report, indent=1, default=str) if args.json else "\n".join(text))
 
 
+SECONDS_BETWEEN_LINES = 30.0  # in a log
+SECONDS_OF_SILENCE = 3.0  # what is done sooner leaves no line in a log
+
+
 class Progress:
-    """A line on stderr that is written over, where somebody watches."""
+    """A line on stderr that is written over where somebody watches; in a log, a line now and then."""
 
     def __init__(self, things: str):
         self.things, self._start, self._first = things, 0.0, -1
+        self._next_line = time.monotonic() + SECONDS_OF_SILENCE
 
     def __call__(self, done: int, total: int) -> None:
         """Show how many are done, and the time left at the pace so far."""
-        if not sys.stderr.isatty():
-            return
+        self._show(done, total, f"{done:,} of {total:,} {self.things}")
+
+    def _show(self, done: float, total: float, text: str) -> None:
         now = time.monotonic()
         if self._first < 0:  # what a resumed run finds done says nothing about its pace
             self._start, self._first = now, done
         pace = (done - self._first) / (now - self._start) if now > self._start else 0.0
         left = f", {(total - done) / pace:,.0f} s left" if pace else ""
-        end = "\n" if done >= total else ""
-        print(f"\r\033[K{done:,} of {total:,} {self.things}{left}", end=end, file=sys.stderr, flush=True)
+        text += left
+        if sys.stderr.isatty():
+            print(f"\r\033[K{text}", end="\n" if done >= total else "", file=sys.stderr, flush=True)
+        elif now >= self._next_line:
+            print(text, file=sys.stderr, flush=True)
+            self._next_line = now + SECONDS_BETWEEN_LINES
 
     def share(self, share: float, stage: str) -> None:
         """The same for a share of the work, 0 to 1, and what is being done."""
         if stage != self.things:
             self.things, self._first = stage, -1
-        self(round(100 * share), 100)
+        self._show(share, 1.0, f"{share:.0%}  {stage}")
+
+    def watch(self, share: float) -> None:
+        """The same while a file is read."""
+        self.share(share, "Checking all values")

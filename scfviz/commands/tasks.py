@@ -35,14 +35,19 @@ def add_command(commands: Any, task: Task) -> argparse.ArgumentParser:
     )
     parser.add_argument("file", type=Path, metavar="FILE", help="h5ad, zarr, 10x h5 or mtx, loom, csv, tsv")
     parser.add_argument("out", type=Path, metavar="OUT.h5ad", help="a new file: yours with the results added")
+    add_options(parser, task)
+    parser.set_defaults(run=lambda args: run_command(args, task))
+    return parser
+
+
+def add_options(parser: argparse.ArgumentParser, task: Task) -> None:
+    """Add an argument for each of a task's options, and those that every command of a task has."""
     for field in fields_of(task.options_type):
         if field.name != "dataset":
             _add_option(parser, task, field)
     add_json(parser)
     add_threads(parser)
     add_unfinished(parser)
-    parser.set_defaults(run=lambda args: run_command(args, task))
-    return parser
 
 
 def _add_option(parser: argparse.ArgumentParser, task: Task, field: dataclasses.Field) -> None:

@@ -35,9 +35,16 @@ def _add_build(actions: Any) -> None:
     )
     parser.add_argument("--more-than-genes", type=int, metavar="N", help="expressed genes of a cell (default 200)")
     parser.add_argument("--held-out-cells", type=float, metavar="SHARE", help="of every dataset (default 0.02)")
+    _add_hold_out_by(parser)
     parser.add_argument("--held-out-datasets", type=float, metavar="SHARE", help="of the datasets (default 0.05)")
     parser.add_argument("--json", action="store_true", help="print the manifest as JSON")
     parser.set_defaults(run=_build)
+
+
+def _add_hold_out_by(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--hold-out-by", metavar="COLUMN", help="hold out whole values of this column, for example donors, not cells"
+    )
 
 
 def _build(args: argparse.Namespace) -> int:
@@ -174,13 +181,16 @@ def _add_adapt(commands: Any) -> None:
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="dataset files, or folders of them")
     parser.add_argument("--checkpoint", type=Path, metavar="DIR", help="where to start (default: the one that ships)")
     parser.add_argument("--low-rank", type=int, metavar="RANK", help="train adapters of this rank, not all weights")
-    _add_run(parser, steps=300)
+    _add_hold_out_by(parser)
+    _add_run(parser, steps=300, warm_up=20, validate_every=50, learning_rate=3e-4)
     parser.set_defaults(run=_adapt)
 
 
 def _adapt(args: argparse.Namespace) -> int:
     from scfviz.data.disk import sole_writer
-    from scfviz.training.adapt import adapt
+    from scfviz.jobs.workspace import Workspace
+    from scfviz.training.adapt import adapt, judge_adapted
+    from scfviz.training.adapters import ADAPTER
 
     with sole_writer(args.out):
         folder = adapt(
@@ -189,9 +199,16 @@ def _adapt(args: argparse.Namespace) -> int:
             _run_options(args),
             checkpoint=args.checkpoint,
             rank=args.low_rank,
+            hold_out_by=args.hold_out_by,
             resume=args.resume,
             report=say,
         )
+        verdict = judge_adapted(
+            args.out, Workspace().datasets, checkpoint=args.checkpoint, n_cells=args.validation_cells
+        )
+    say(f"{'Keep it' if verdict.keep else 'Discard it'}. {verdict.reason}")
+    if args.low_rank is not None:
+        say(f"{folder.parent / ADAPTER}: the adapter by itself, for who has the same checkpoint (--adapter).")
     say(f"{folder}: a checkpoint folder. Choose it on the app's Model page, or give it as --checkpoint.")
     return 0
 
@@ -199,7 +216,7 @@ def _adapt(args: argparse.Namespace) -> int:
 # ---- options of a run, one per field
 
 
-def _add_run(parser: argparse.ArgumentParser, steps: int) -> None:
+def _add_run(parser: argparse.ArgumentParser, **defaults: Any) -> None:
     from scfviz.training.options import BatchOptions, MaskingOptions, TrainingOptions
 
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="state, log and checkpoint folder")
@@ -215,7 +232,7 @@ def _add_run(parser: argparse.ArgumentParser, steps: int) -> None:
         group = parser.add_argument_group(kind.__name__, kind.__doc__.split("\n")[0])
         hints = typing.get_type_hints(kind)
         for field in dataclasses.fields(kind):
-            default = steps if field.name == "steps" else field.default
+            default = defaults.get(field.name, field.default)
             flag = f"--{field.name.replace('_', '-')}"
             hint = next(h for h in _parts(hints[field.name]) if h is not type(None))
             if hint is bool:

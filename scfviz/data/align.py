@@ -1,6 +1,6 @@
 """Bring the counts of a file into the model's gene order, block by block."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +13,7 @@ import scipy.sparse as sp
 
 from scfviz.data import matrix as mx
 from scfviz.data.candidates import count_matrix, count_var
-from scfviz.data.check import CountsReport, check_and_match
+from scfviz.data.check import CountsReport, Reading, check_and_match
 from scfviz.data.features import Features
 from scfviz.data.gene_index import GeneIndex
 from scfviz.data.genes import GeneMatch, GeneReport, match_genes
@@ -51,6 +51,8 @@ class AlignedCounts:
         How the rows of the file's gene table met `genes`.
     counts_report, gene_report
         What was decided on the way.
+    entries
+        int64 (n_genes,): cells with counts of each gene, where the check of all values has counted them; else None.
     """
 
     def __init__(
@@ -67,7 +69,7 @@ class AlignedCounts:
     ):
         self._matrix, self._watched, self._cells, self.match = matrix, watched, cells, match
         self.index = GeneIndex.of_model(match.genes) if index is None else index
-        self._checked_at = 0.0
+        self._checked_at, self.entries = 0.0, None
         self.obs, self.counts_report, self.gene_report = obs, counts_report, gene_report
         self.target = match.target
         self.genes = np.array(match.genes, dtype=object)
@@ -115,9 +117,24 @@ class AlignedCounts:
             expressed[start:stop] = np.diff(block.indptr)
             mitochondrial[start:stop] = block @ is_mitochondrial.astype(np.float64)
             known[start:stop] = block @ is_known
-        if not (self.is_measured & is_mitochondrial).any():
-            mitochondrial[:] = np.nan
-        return totals, expressed, mitochondrial, known
+        return totals, expressed, self._known_share(mitochondrial), known
+
+    def take_sums(self, sums: np.ndarray, n_expressed: np.ndarray) -> None:
+        """Take what is known of each cell from the check of all values, so that it needs no reading again.
+
+        Parameters
+        ----------
+        sums
+            float64 (n_obs, 3): counts over all these genes, over mitochondrial ones, over those the model knows.
+        n_expressed
+            int32 (n_obs,), genes with counts.
+        """
+        totals, mitochondrial, known = np.ascontiguousarray(sums.T)
+        self.__dict__["_per_cell"] = totals, n_expressed, self._known_share(mitochondrial), known
+
+    def _known_share(self, mitochondrial: np.ndarray) -> np.ndarray:
+        is_known = (self.is_measured & self.index.is_mitochondrial).any()
+        return mitochondrial if is_known else np.full(self.n_obs, np.nan)
 
     def blocks(self, rows: int | None = None) -> Iterator[tuple[int, sp.csr_matrix]]:
         """(first cell, counts) over all cells in order, in blocks of bounded size."""
@@ -242,6 +259,7 @@ def align_genes(
     counts: CountsReport | str | None = None,
     column: str | None = None,
     matched: GeneMatch | None = None,
+    watch: Callable[[float], None] | None = None,
 ) -> AlignedCounts:
     """Bring the counts of a dataset into the model's gene order, lazily.
 
@@ -258,6 +276,8 @@ def align_genes(
         Column of the gene table that holds names; None chooses by content.
     matched
         How the genes of the file meet the model's, with the report in `counts`, if both are at hand.
+    watch
+        Called with the share of the values that is checked, 0 to 1; may raise to end it.
 
     Raises
     ------
@@ -276,7 +296,7 @@ def align_genes(
         if matched.refusal is not None:
             raise matched.refusal
     else:
-        report, matched = check_and_match(adata, counts=counts, match=match)
+        report, matched = check_and_match(adata, counts=counts, reading=Reading(match, watch=watch))
     names = count_var(adata, report.location).index.to_numpy()
     matched = resolve_repeats(matched, report.scan, names)
     share = counts_coverage(matched, report.gene_totals)

@@ -1,6 +1,9 @@
 """The matrices of a dataset that might hold its counts, each judged by some of its cells."""
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +24,11 @@ COUNT_LAYERS = ("counts", "raw_counts", "count", "raw", "umi", "umis", "umi_coun
 SAMPLE_CELLS = 400
 # Estimated counts (RSEM, ambient correction) are whole where reads were unambiguous.
 MIN_WHOLE_OF_ESTIMATES = 0.2
+# Names of units of normalised values, and what else a name may say; a name is a hint, no proof.
+UNIT = re.compile(r"(?<![a-z])(cpm|tpm|fpkm|rpkm)(?![a-z0-9])", re.IGNORECASE)
+COUNTED = re.compile(r"count|umi|raw|molecule", re.IGNORECASE)
+# What whole numbers show that may be normalised counts, rounded.
+RECOVERABLE = (likeness.NO_ONES, likeness.FAR, likeness.FIXED_TOTAL)
 # What a usable matrix holds, the best first: counts, values that give counts back, estimates, only 0 and 1.
 VERDICTS = ("counts", "recovered", "fractions", "binary")
 
@@ -93,12 +101,13 @@ def locations(adata: "AnnData") -> list[str]:
 def find_candidates(adata: "AnnData") -> list[Candidate]:
     """All matrices of a dataset, judged."""
     known: dict[bool, Features] = {}
-    found = []
+    found, by_totals = [], not is_selection(adata)
     for location in locations(adata):
         is_raw, var = location == "raw.X", count_var(adata, location)
         if is_raw not in known:
             known[is_raw] = find_features(var)
-        judged = classify(location, count_matrix(adata, location), var, known[is_raw])
+        judged = classify(location, count_matrix(adata, location), var, known[is_raw], by_totals=by_totals)
+        judged = doubt_by_name(judged, unit_said(adata, location))
         found.append(replace(judged, is_parts=location == parts_location(adata)))
     if any(c.verdict in VERDICTS and c.sample.nnz for c in found):
         # kb and loompy write a matrix of zeros beside layers that hold the counts.
@@ -108,14 +117,38 @@ def find_candidates(adata: "AnnData") -> list[Candidate]:
     return found
 
 
-def classify(location: str, matrix: mx.Matrix, var: pd.DataFrame, features: Features) -> Candidate:
-    """Judge a matrix by some cells from its beginning, middle and end."""
+def is_selection(adata: "AnnData") -> bool:
+    """Whether the cells were selected in the explorer, perhaps by their totals, which are close then."""
+    ours = adata.uns.get("scfviz")
+    return isinstance(ours, Mapping) and "lineage" in ours
+
+
+def unit_said(adata: "AnnData", location: str) -> str:
+    """The name of a layer, or of the file, that says a unit of normalised values; "" where none does."""
+    source = adata.uns.get("scfviz_source", {})
+    name = layer_of(location) or (Path(source["path"]).name if source else "")
+    return name if UNIT.search(name) and not COUNTED.search(name) else ""
+
+
+def doubt_by_name(found: Candidate, name: str) -> Candidate:
+    """Whole numbers under the name of a unit, few of them ones: rounded values, or only a name. The user knows."""
+    if found.verdict != "counts" or not name or likeness.has_molecules(found.sample):
+        return found
+    unit = UNIT.search(name)[0].upper()
+    verdict = f"it holds whole numbers, but the name {name} says {unit}, and few of them are 1 (rounded)"
+    return replace(found, verdict=verdict, is_doubtful=True)
+
+
+def classify(
+    location: str, matrix: mx.Matrix, var: pd.DataFrame, features: Features, *, by_totals: bool = True
+) -> Candidate:
+    """Judge a matrix by some cells from its beginning, middle and end; `by_totals` as in `judge`."""
     if np.dtype(matrix.dtype).kind not in "biuf":
         return Candidate(location, matrix, "it holds text", features)
     sample = sample_cells(matrix)
     features = find_features(var, sample, features)
     whole, sample = sample, mx.keep_columns(sample, features.is_gene)
-    verdict, recovery, is_doubtful = judge(sample, int(features.is_gene.sum()))
+    verdict, recovery, is_doubtful = judge(sample, int(features.is_gene.sum()), by_totals=by_totals)
     if verdict not in VERDICTS and (strange := strangers(var, features)).any():
         known = mx.keep_columns(whole, features.is_gene & ~strange)
         again, found, _ = judge(known, int((features.is_gene & ~strange).sum()))
@@ -128,10 +161,10 @@ def classify(location: str, matrix: mx.Matrix, var: pd.DataFrame, features: Feat
     return Candidate(location, matrix, verdict, features, sample, recovery, is_doubtful)
 
 
-def judge(sample: sp.csr_matrix, n_genes: int) -> tuple[str, Recovery | None, bool]:
+def judge(sample: sp.csr_matrix, n_genes: int, *, by_totals: bool = True) -> tuple[str, Recovery | None, bool]:
     """(verdict, how counts come back, whether the numbers are whole but unlike counts) of the sample of a matrix.
 
-    `n_genes` of its columns are genes.
+    `n_genes` of its columns are genes; without `by_totals` the totals of cells may be close.
     """
     values = sample.data
     finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values
@@ -144,8 +177,12 @@ def judge(sample: sp.csr_matrix, n_genes: int) -> tuple[str, Recovery | None, bo
         if len(finite) and finite.max() == 1:
             return "binary", None, False
         # What is not finite is refused with the name of the cell and gene when all values are read.
-        why = 0 if len(finite) < len(values) else likeness.unlike_counts(rounded(sample), n_genes=n_genes)
-        if why in (likeness.NO_ONES, likeness.FAR, likeness.FIXED_TOTAL) and (recovery := find_rounded(sample)):
+        why = (
+            0
+            if len(finite) < len(values)
+            else likeness.unlike_counts(rounded(sample), n_genes=n_genes, by_totals=by_totals)
+        )
+        if why in RECOVERABLE and (recovery := find_rounded(sample)):
             return "recovered", recovery, False
         if why:
             n = int((likeness.judge_cells(rounded(sample), n_genes=n_genes).why > 0).sum())
@@ -153,12 +190,15 @@ def judge(sample: sp.csr_matrix, n_genes: int) -> tuple[str, Recovery | None, bo
             return f"it holds whole numbers that do not look like counts{where}: {likeness.WHY[why]}", None, True
         return "counts", None, False
     if recovery := find_recovery(sample):
+        # A constant that is no 1 in these units, added before the logarithm: each count comes back doubled, and 1 more.
+        if likeness.is_raised(recovery.apply(sample), n_genes).mean() > 0.5:
+            return f"what comes back from it are no counts: {likeness.WHY[likeness.ADDED]}", None, False
         return "recovered", recovery, False
     if values.max() > MAX_LOGGED and whole.mean() >= MIN_WHOLE_OF_ESTIMATES:
         # Cells without whole values are counted, and refused by that name, when all values are read.
         n_whole = np.diff(np.concatenate([[0], np.cumsum(whole)])[sample.indptr])
         estimates = sample[n_whole >= MIN_WHOLE_OF_ESTIMATES * np.diff(sample.indptr)]
-        if why := likeness.unlike_counts(estimates, is_whole=False, n_genes=n_genes):
+        if why := likeness.unlike_counts(estimates, is_whole=False, n_genes=n_genes, by_totals=by_totals):
             return f"its values do not look like counts: {likeness.WHY[why]}", None, True
         return "fractions", None, False
     totals = np.asarray(sample.sum(axis=1)).ravel()
@@ -180,6 +220,8 @@ def is_whole(values: np.ndarray) -> np.ndarray:
     if values.dtype.kind in "biu":
         return np.ones(len(values), dtype=bool)
     nearest = np.rint(values)
+    if np.array_equal(nearest, values):
+        return np.ones(len(values), dtype=bool)
     # A value near 0 is a small share of something, not a count of 0.
     return (np.abs(values - nearest) <= 1e-4 + 1e-6 * np.abs(values)) & ((nearest != 0) | (values == 0))
 

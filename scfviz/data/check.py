@@ -1,6 +1,5 @@
 """Find raw counts in a dataset, prove that they are counts, and say so in plain words."""
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -8,23 +7,32 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scfviz.data.candidates import VERDICTS, Candidate, count_var, find_candidates, layer_of
+from scfviz.data.candidates import (
+    UNIT,
+    VERDICTS,
+    Candidate,
+    count_var,
+    find_candidates,
+    is_selection,
+    layer_of,
+    unit_said,
+)
 from scfviz.data.features import Features
 from scfviz.data.genes import MIN_MODEL_GENES, GeneMatch
 from scfviz.data.likeness import FAR, MAX_FAILING_CELLS, WHY, similar_totals
 from scfviz.data.parts import PLUS, equals_part, is_same
 from scfviz.data.recovery import Recovery
-from scfviz.data.scan import Scan, refuse_unlike, scan
+from scfviz.data.scan import Scan, bulk_note, refuse_unlike, scan
+from scfviz.data.source import split_part
 from scfviz.data.tables_of_genes import refuse_gene_table
 from scfviz.errors import ChoiceError, DatasetError, OptionError
 
 if TYPE_CHECKING:
+    import pandas as pd
     from anndata import AnnData
 
 # Counts of a selection of genes give way to counts recovered for this many times as many genes.
 WORTH_RECOVERING = 2
-# Names of units of normalised values; a name is a hint, no proof.
-UNIT = re.compile(r"(?<![a-z])(cpm|tpm|fpkm|rpkm)(?![a-z])", re.IGNORECASE)
 CHOOSE = 'Choose one: counts="..." in Python, --counts on the command line.'
 
 
@@ -80,7 +88,23 @@ class CountsReport:
         }
 
 
-Match = Callable[[object, Features], GeneMatch]
+@dataclass(frozen=True)
+class Reading:
+    """What else comes of the one reading of all values.
+
+    Attributes
+    ----------
+    match
+        How the genes meet the model's, from their table and what kind of feature each is.
+    weigh
+        Weights of the genes in sums over each cell, from their table and `match`; see `scan`.
+    watch
+        Called with the share that is done, 0 to 1; may raise to end the reading.
+    """
+
+    match: Callable[["pd.DataFrame", Features], GeneMatch] | None = None
+    weigh: Callable[["pd.DataFrame", GeneMatch], np.ndarray] | None = None
+    watch: Callable[[float], None] | None = None
 
 
 def check_counts(adata: "AnnData", *, counts: str | None = None) -> CountsReport:
@@ -110,34 +134,40 @@ def check_counts(adata: "AnnData", *, counts: str | None = None) -> CountsReport
 
 
 def check_and_match(
-    adata: "AnnData", *, counts: str | None = None, match: Match | None = None
+    adata: "AnnData", *, counts: str | None = None, reading: "Reading | None" = None
 ) -> tuple[CountsReport, GeneMatch | None]:
-    """`check_counts`, and what `match` says to the genes of the chosen matrix: its table of genes and its features.
+    """`check_counts`, and how the genes of the chosen matrix meet the model's, where `reading` asks for it.
 
-    With `match` a cell is empty when it has no counts on genes that the model knows.
+    Then a cell is empty when it has no counts on genes that the model knows.
     """
-    name, source = source_name(adata), adata.uns.get("scfviz_source", {})
-    counts = counts or source.get("counts")
-    refuse_gene_table(adata, name)
-    candidates = find_candidates(adata)
+    source = adata.uns.get("scfviz_source", {})
+    refuse_gene_table(adata, source_name(adata))
+    try:
+        return check_candidates(adata, find_candidates(adata), counts or source.get("counts"), reading or Reading())
+    except ChoiceError as error:
+        error.choices = choices_in(source, error.choices)
+        raise
+
+
+def check_candidates(
+    adata: "AnnData", candidates: list[Candidate], counts: str | None, reading: "Reading"
+) -> tuple[CountsReport, GeneMatch | None]:
+    """Choose one of the candidates, the one at `counts` where that is said, and read it."""
+    name = source_name(adata)
     if counts is None:
-        try:
-            chosen, said = choose(candidates, name)
-        except ChoiceError as error:
-            error.choices = choices_in(source, error.choices)
-            raise
+        chosen, said = choose(candidates, name)
     else:
         chosen, said = named(candidates, counts), []
         if chosen.verdict not in VERDICTS and not chosen.is_doubtful:
             refuse_all([chosen], name)
     fallback = None if counts else first_usable(candidates)
     try:
-        found, matched = read(adata, chosen, name, match, trusted=counts is not None)
+        found, matched = read(adata, chosen, name, reading, trusted=counts is not None)
     except DatasetError:
         if fallback is None or chosen is fallback or chosen.is_parts:
             raise
         chosen, said = fallback, []
-        found, matched = read(adata, chosen, name, match)
+        found, matched = read(adata, chosen, name, reading)
     report = CountsReport(
         chosen.location,
         "recovered" if chosen.recovery else "counts",
@@ -157,17 +187,19 @@ def check_and_match(
 
 
 def read(
-    adata: "AnnData", chosen: Candidate, name: str, match: Match | None, *, trusted: bool = False
+    adata: "AnnData", chosen: Candidate, name: str, reading: "Reading", *, trusted: bool = False
 ) -> tuple[Scan, GeneMatch | None]:
     """Match the genes of the chosen matrix and read all its values; what the user chose need not look like counts."""
-    matched = match(count_var(adata, chosen.location), chosen.features) if match else None
-    found = scan(adata, chosen, name, matched)
+    var = count_var(adata, chosen.location)
+    matched = reading.match(var, chosen.features) if reading.match else None
+    weights = reading.weigh(var, matched) if reading.weigh and matched else None
+    found = scan(adata, chosen, name, matched, weights=weights, watch=reading.watch)
     if not trusted:
-        refuse_unlike(found, chosen, name)
+        refuse_unlike(found, chosen, name, by_totals=not is_selection(adata))
     # So few genes that only what needs no model can go on: then counts on any gene will do.
     is_panel = matched is not None and matched.report.n_measured < min(MIN_MODEL_GENES, -(-len(matched.genes) // 5))
     if not found.totals.any() or (found.n_empty == found.n_obs and not is_panel):
-        where = "the genes that the model knows" if match else f"{chosen.location}"
+        where = "the genes that the model knows" if reading.match else f"{chosen.location}"
         raise DatasetError(
             f"No cell of {name} has a single count in {where}.",
             "At least one cell with counts is needed.",
@@ -232,11 +264,12 @@ def refuse_to_guess(chosen: Candidate, usable: list[Candidate], name: str) -> No
 
 
 def choices_in(source: dict, locations: tuple[str, ...]) -> tuple[str, ...]:
-    """Matrices as paths that open the file with the counts in one of them; none where it is no .h5ad."""
-    if source.get("format") != "h5ad":
+    """Matrices as paths that open the file with the counts in one of them; none where there is no file."""
+    if "path" not in source:
         return ()
-    file = Path(source["path"]).name
-    return tuple(f"{file}/{'raw' if place == 'raw.X' else layer_path(place)}" for place in locations)
+    on_disk, part = split_part(Path(source["path"]))
+    places = ("raw" if place == "raw.X" else layer_path(place) for place in locations)
+    return tuple("/".join(filter(None, (on_disk.name, part, place))) for place in places)
 
 
 def layer_path(location: str) -> str:
@@ -359,6 +392,7 @@ def warn(adata: "AnnData", chosen: Candidate, report: CountsReport) -> Iterator[
             f"In {found.n_multiples:,} cells every value is a multiple of the smallest one, which is above 1: counts "
             "that were multiplied. They are used as they are, and so is the depth.",
         )
+    yield from (Notice("warning", note) for note in bulk_note(found.n_expressed))
     if not chosen.recovery:
         yield from doubt(adata, chosen, found)
     repeated = int(adata.obs_names.duplicated().sum())
@@ -407,10 +441,9 @@ def doubt(adata: "AnnData", chosen: Candidate, found: Scan) -> Iterator[Notice]:
             "counting molecules does not leave: estimates or scaled values that were rounded, or reads counted in "
             "pairs. They are used as they are.",
         )
-    where = layer_of(chosen.location) or source_name(adata)
-    if (unit := UNIT.search(where)) is not None:
+    if not chosen.is_doubtful and (where := unit_said(adata, chosen.location)):
         yield Notice(
             "warning",
-            f"The name {where} says {unit[0].upper()}, but {chosen.location} holds whole numbers and was taken for "
-            "counts. If they are rounded, open the raw counts instead.",
+            f"The name {where} says {UNIT.search(where)[0].upper()}, but {chosen.location} holds whole numbers and was "
+            "taken for counts. If they are rounded, open the raw counts instead.",
         )

@@ -1,5 +1,6 @@
 """Files and folders that hold several datasets: which one is opened, and how another is chosen."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -18,8 +19,8 @@ RNA_NAMES = (
     "transcriptome",
 )
 N_LISTED = 12
-# Where a reader says which matrix was chosen for the counts, until the dataset's source is written down.
-CHOSEN = "scfviz_counts"
+# The matrix with the counts, written behind the path of what holds it.
+MATRIX = re.compile(r"(?:(.+)/)?(X|raw|layers/[^/]+)")
 
 
 def path_of(container: Path, part: str) -> str:
@@ -48,8 +49,9 @@ def choose_part(
     """
     if part:
         wanted = part.strip("/")
-        # mod/rna and rna are the same, and so are names with and without the folders above.
-        fitting = [n for n in names if n == wanted] or [n for n in names if wanted.split("/")[-1] == n]
+        # mod/rna and rna are the same, and so are names with and without the folders above; rna/X is a matrix in rna.
+        last = "" if MATRIX.fullmatch(wanted) else wanted.split("/")[-1]
+        fitting = [n for n in names if n == wanted] or [n for n in names if n == last]
         if not fitting:
             raise no_such_part(container, part, names, kind)
         return fitting[0]
@@ -94,10 +96,10 @@ def no_such_part(container: Path, part: str, names: Sequence[str] = (), kind: st
     )
 
 
-def listed(names: Sequence[str]) -> str:
-    """The first names, shortened."""
-    more = f" and {len(names) - N_LISTED:,} more" if len(names) > N_LISTED else ""
-    return ", ".join(shorten(n) for n in names[:N_LISTED]) + more
+def listed(names: Sequence[str], most: int = N_LISTED) -> str:
+    """The first names, shortened, and how many there are beside them."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return (", ".join(shorten(n) for n in names[:most]) or "nothing") + more
 
 
 def choose_modality(modalities: Mapping, part: str, container: Path, notes: list[str]) -> str:

@@ -196,9 +196,33 @@ def _add_file(
     record.licence = str(record.origin.get("licence") or record.origin.get("license") or "not stated")
     record.tissue, record.platform = _distinct(aligned.obs, "tissue"), _distinct(aligned.obs, "platform")
     record.counts, record.genes = aligned.counts_report.as_dict(), aligned.gene_report.as_dict()
-    with SourceWriter(folder, record, options, aligned.is_measured, reserved) as writer:
+    held_out = None
+    if options.hold_out_by is not None:
+        record.held_out_values, held_out = _hold_out_values(aligned.obs, options)
+    with SourceWriter(folder, record, options, aligned.is_measured, reserved, held_out) as writer:
         for _start, block in aligned.blocks():
             writer.add(block)
+
+
+def _hold_out_values(obs: Any, options: CorpusOptions) -> tuple[list[str], np.ndarray]:
+    """Values of a column that are held out, chosen by their names, and which cells have them."""
+    column = options.hold_out_by
+    if column not in obs:
+        raise DatasetError(
+            f"The cells have no column '{column}'.",
+            "Its values, for example donors, are held out whole.",
+            f"Columns: {', '.join(map(str, obs.columns[:20])) or 'none'}.",
+        )
+    values = obs[column].astype(str).to_numpy()
+    found = sorted(set(values), key=lambda value: hashlib.sha256(value.encode()).digest())
+    if len(found) < 2:
+        raise DatasetError(
+            f"All cells have the same value in '{column}'.",
+            "At least two are needed: one is held out, the others teach.",
+            "Leave the column out: then single cells are held out.",
+        )
+    chosen = found[: min(len(found) - 1, max(1, round(options.held_out_cells * len(found))))]
+    return chosen, np.isin(values, chosen)
 
 
 def _fingerprints_of(files: Sequence[Path | str], genes: tuple[str, ...]) -> np.ndarray:

@@ -83,6 +83,8 @@ class Corpus:
     def fingerprint(self) -> str:
         """16 hex digits that stand for the genes and the cells kept of every source."""
         identity = [self.genes, [(s["name"], s["sha256"], s["is_held_out"], s["n_kept"]) for s in self.sources]]
+        if (column := self.manifest["options"].get("hold_out_by")) is not None:
+            identity.append(column)
         return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
 
     def n_cells(self, split: Split = "train") -> int:

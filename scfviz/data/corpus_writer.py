@@ -30,11 +30,14 @@ class CorpusOptions:
         Share of the cells of every training dataset that is kept for validation.
     held_out_datasets
         Share of datasets kept whole for validation, chosen by their content, unless the user names them.
+    hold_out_by
+        Column of `obs`, for example the donor, whose values are held out whole instead of single cells.
     """
 
     more_than_genes: int = 200
     held_out_cells: float = 0.02
     held_out_datasets: float = 0.05
+    hold_out_by: str | None = None
 
 
 @dataclass
@@ -59,6 +62,7 @@ class SourceRecord:
     counts: dict[str, Any] = field(default_factory=dict)
     genes: dict[str, Any] = field(default_factory=dict)
     n_genes_measured: int = 0
+    held_out_values: list[str] = field(default_factory=list)
     shards: list[dict[str, int]] = field(default_factory=list)
 
 
@@ -75,6 +79,8 @@ class SourceWriter:
         bool (n_genes,): genes that the dataset reports.
     reserved
         Sorted fingerprints of cells that must stay out.
+    held_out
+        bool, one per cell of the file: held out for validation; chosen by content when left out.
     """
 
     def __init__(
@@ -84,10 +90,12 @@ class SourceWriter:
         options: CorpusOptions,
         is_measured: np.ndarray,
         reserved: np.ndarray | None = None,
+        held_out: np.ndarray | None = None,
     ):
         self.folder, self.record, self.options = folder, record, options
         self.is_measured = np.asarray(is_measured, dtype=bool)
         record.n_genes_measured = int(self.is_measured.sum())
+        self._held_out = held_out
         self._reserved = np.empty(0, dtype=np.uint64) if reserved is None else reserved
         self._others = [
             np.load(file, mmap_mode="r", allow_pickle=False)
@@ -149,9 +157,12 @@ class SourceWriter:
         _save_array(shard / "indptr.npy", np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]))
         _save_array(shard / "indices.npy", indices.astype(np.uint16 if len(self.is_measured) <= 2**16 else np.uint32))
         _save_array(shard / "data.npy", data.astype(_smallest_type(data)))
-        _save_array(shard / "file_rows.npy", np.concatenate([part[1] for part in parts]).astype(np.uint32))
+        file_rows = np.concatenate([part[1] for part in parts])
+        _save_array(shard / "file_rows.npy", file_rows.astype(np.uint32))
         # The split follows from a cell's content: it stays when datasets are added or the build is repeated.
         is_train = prints % np.uint64(_SPLIT) >= np.uint64(round(self.options.held_out_cells * _SPLIT))
+        if self._held_out is not None:
+            is_train = ~self._held_out[file_rows]
         if record.is_held_out:
             is_train[:] = False
         _save_array(shard / "train.npy", np.flatnonzero(is_train).astype(np.uint32))

@@ -6,7 +6,7 @@ import errno
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -111,6 +111,8 @@ def sole_writer(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
+        with suppress(OSError):  # while it is held, so that nobody else's goes; Windows keeps what is open
+            (folder / ".lock").unlink()
         lock.release()
 
 
@@ -125,6 +127,9 @@ def hold(path: Path, what: str) -> FileLock:
     lock = FileLock(path, thread_local=False)
     try:
         lock.acquire(blocking=False)
+        if not path.exists():  # whoever held it took the file away after it was opened here: it would keep nobody out
+            lock.release()
+            lock.acquire(blocking=False)
     except Timeout as error:
         raise JobError(
             f"Another run is writing {what} right now.",

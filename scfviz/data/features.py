@@ -48,7 +48,9 @@ TYPE_WORDS = (
 TYPE_COLUMN = re.compile(r"^(?:feature|probe|gene)[_. ]?types?$|^modality$|^assay$", re.IGNORECASE)
 MISSING = ("", "nan", "none", "na", "<na>", "unknown")
 PEAK_NAME = re.compile(
-    r"^(?:chr|GRCh38[_-]+chr|hg19[_-]+chr)?(?:\d{1,2}|[XYM]|MT|[GK]L?[\d.]+)[:_-]\d+[-_]\d+$", re.IGNORECASE
+    r"^(?:chr|GRCh38[_-]+chr|hg19[_-]+chr)?(?:\d{1,2}|[XYM]|MT|[GK]L?[\d.]+)[:_-]\d+[-_]\d+$"
+    r"|^[\w.-]+[_|:;-]chr(?:\d{1,2}|[XYM]|MT)[:_-]\d+[-_]\d+$|^chr(?:\d{1,2}|[XYM]|MT)[:_-]\d+[-_]\d+[_|:;-][\w.-]+$",
+    re.IGNORECASE,
 )
 NAMED_KINDS = {
     CONTROLS: re.compile(

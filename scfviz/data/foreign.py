@@ -6,6 +6,7 @@ import zipfile
 from pathlib import Path
 from typing import BinaryIO
 
+from scfviz.data.choices import listed
 from scfviz.data.formats import FORMATS, HDF5_SUFFIXES, is_dataset_file, is_hidden, shorten
 from scfviz.data.source import GZIP_MAGIC
 from scfviz.errors import DatasetError
@@ -28,6 +29,10 @@ FETCH = "The data itself was not fetched: run"
 ENDINGS = {
     ".cloupe": ("a Loupe Browser file", "Open filtered_feature_bc_matrix.h5 of the same run."),
     ".vloupe": ("a Loupe V(D)J Browser file", "Open filtered_feature_bc_matrix.h5 of the same run."),
+    ".sf": (
+        "Salmon's quantification of one sample (quant.sf)",
+        "Put the counts of all samples into one table, genes x samples (tximport).",
+    ),
     ".qs": ("an R object (.qs)", IN_R),
     ".h5seurat": ("a Seurat object (h5Seurat)", "In R: SeuratDisk::Convert(file, dest = 'h5ad')."),
 }
@@ -157,7 +162,7 @@ def refuse_tar(path: Path) -> None:
     names, is_all = list_tar(path)
     count = f"{len(names):,} files" if is_all else f"at least {len(names):,} files"
     raise DatasetError(
-        f"'{shorten(path.name)}' is an archive (tar) of {count}: {listed(names)}.",
+        f"'{shorten(path.name)}' is an archive (tar) of {count}: {listed(names, N_LISTED)}.",
         "A single file, or the folder of one dataset, is needed.",
         "Unpack it into a folder of its own (tar -xf) and open that folder, or one of the files. The files of several "
         "samples may stay together: one is then chosen.",
@@ -210,7 +215,7 @@ def zip_error(path: Path, names: list[str]) -> DatasetError:
         )
     if files and all(n.endswith(".npy") for n in files):
         return DatasetError(
-            f"'{name}' holds NumPy arrays ({listed(files)}) without the names of cells and genes.",
+            f"'{name}' holds NumPy arrays ({listed(files, N_LISTED)}) without the names of cells and genes.",
             needed,
             "Save them as .h5ad together with their names.",
         )
@@ -220,7 +225,8 @@ def zip_error(path: Path, names: list[str]) -> DatasetError:
         )
     inside = [n for n in files if is_dataset_file(n)]
     return DatasetError(
-        f"'{name}' is an archive (zip) with no matrix.mtx and no .zarr store in it; it holds: {listed(files)}.",
+        f"'{name}' is an archive (zip) with no matrix.mtx and no .zarr store in it; it holds: "
+        f"{listed(files, N_LISTED)}.",
         "matrix.mtx, barcodes.tsv and features.tsv (or genes.tsv) are needed, or a .zarr store.",
         f"Unpack it and open {'one of them' if len(inside) > 1 else inside[0]}." if inside else "Open the data itself.",
     )
@@ -244,9 +250,3 @@ def open_zip_names(path: Path) -> list[str]:
             "",
             "Copy or download it again.",
         ) from None
-
-
-def listed(names: list[str]) -> str:
-    """The first names, shortened."""
-    more = f" and {len(names) - N_LISTED:,} more" if len(names) > N_LISTED else ""
-    return (", ".join(shorten(n) for n in names[:N_LISTED]) or "nothing") + more

@@ -78,10 +78,12 @@ class GeneIndex:
     @cached_property
     def is_mitochondrial(self) -> np.ndarray:
         """bool (n_genes,): names that begin with MT-, as `sc.pp.calculate_qc_metrics` is usually told."""
-        both = zip(self.names, self.symbols, strict=True)
-        return np.array(
-            [any(text.upper().startswith(MITOCHONDRIAL_PREFIX) for text in pair) for pair in both], dtype=bool
+        begins = len(MITOCHONDRIAL_PREFIX)
+        by_name, by_symbol = (
+            np.array([text[:begins].upper() == MITOCHONDRIAL_PREFIX for text in texts], dtype=bool)
+            for texts in (self.names, self.symbols)
         )
+        return by_name | by_symbol
 
     @cached_property
     def _by_other(self) -> dict[str, list[int]]:

@@ -3,6 +3,8 @@
 import re
 from collections.abc import Sequence
 
+from scfviz.data.vocabulary import load_vocabulary
+
 ENSEMBL_ID = re.compile(r"ENS(?:MUS)?G\d{11}")
 # 10x, Drop-seq and Seurat write a genome before each name, with any separator: GRCh38_CD4, hg19-CD4, HUMAN_CD4.
 SEPARATORS = r"[^A-Za-z0-9]+"
@@ -15,6 +17,8 @@ MOUSE_PREFIX = re.compile(
     rf"^(?:GRCm3[89](?:\.p\d+)?|mm(?:9|10|39)|mouse|mus[_. ]musculus|m_?musculus|mmus){SEPARATORS}", re.IGNORECASE
 )
 CHROMOSOME_SUFFIX = re.compile(r"__chr\w+$", re.IGNORECASE)
+# DepMap writes the GeneID behind the symbol, A1BG (1), of which R makes A1BG..1.
+ENTREZ_SUFFIX = re.compile(r"^([A-Za-z][\w.-]*?)(?: \(\d+\)|\.\.\d+\.)$")
 REPEAT_SUFFIX = re.compile(r"^(.+?)(?:[-.]|__)(\d{1,2})$")
 # alevin-fry counts unspliced and ambiguous molecules as rows of their own: CD4, CD4-U, CD4-A.
 PART_SUFFIX = re.compile(r"^(.+)-([UA])$")
@@ -72,6 +76,8 @@ WORD = "|".join(sorted(MONTH_WORDS, key=len, reverse=True))
 BETWEEN = r"[-/. ]\s?"
 DAY_MONTH = re.compile(rf"^0?(\d{{1,2}}){BETWEEN}({WORD})\.?(?:{BETWEEN}\d{{2,4}})?$", re.IGNORECASE)
 MONTH_DAY = re.compile(rf"^({WORD})\.?{BETWEEN}0?(\d{{1,2}})$", re.IGNORECASE)
+NUMBERS_DATE = re.compile(r"^(\d{1,2})[/.](\d{1,2})[/.](?:\d{2}|\d{4})$")
+BYTES = re.compile(r"^b(['\"])(.*)\1$")  # what Python writes of a text that was not decoded
 ISO_DATE = re.compile(r"^\d{4}-(\d{2})-(\d{2})(?:[ T]00:00:00)?$")
 
 
@@ -79,14 +85,16 @@ def clean(name: str) -> str:
     """A name without quotes and without what files write around it; an Ensembl ID without anything else.
 
     Files hold `ENSG00000141510.18`, `GRCh38_TP53`, `HUMAN_TP53`, `TP53__chr17`, and pairs such as
-    `TP53_ENSG00000141510` and `TP53|7157`.
+    `TP53_ENSG00000141510`, `TP53|7157` and `TP53 (7157)`.
     """
-    name = HUMAN_PREFIX.sub("", name.strip("'\""))
+    name = HUMAN_PREFIX.sub("", BYTES.sub(r"\2", name).strip("'\""))
     found = ENSEMBL_ID.search(name) if "ENS" in name else None
     if found:
         return found.group()
     if "|" in name:
         name = next((part for part in name.split("|") if part and not part.isdigit()), name)
+    if name.endswith((")", ".")):
+        return ENTREZ_SUFFIX.sub(r"\1", name)
     return CHROMOSOME_SUFFIX.sub("", name) if "__" in name else name
 
 
@@ -96,6 +104,11 @@ def parse_date(name: str) -> tuple[str, int] | None:
         return MONTH_WORDS[match.group(2).lower()], int(match.group(1))
     if match := MONTH_DAY.match(name):
         return MONTH_WORDS[match.group(1).lower()], int(match.group(2))
+    if match := NUMBERS_DATE.match(name):  # month first or day first: only one of the two may be such a month
+        first, second = map(int, match.groups())
+        found = [(month, day) for month, day in ((first, second), (second, first)) if month in MONTH_NUMBERS]
+        if len(found) == 1:
+            return MONTH_NUMBERS[found[0][0]], found[0][1]
     if (match := ISO_DATE.match(name)) and int(match.group(1)) in MONTH_NUMBERS:
         return MONTH_NUMBERS[int(match.group(1))], int(match.group(2))
     return None
@@ -128,6 +141,9 @@ def describe_names(names: Sequence[str]) -> str:
     for start, what in OTHER_KINDS.items():
         if sum(name.startswith(start) for name in tested) > half:
             return what
+    symbols = load_vocabulary().by_symbol
+    if sum(name == name.lower() and name.upper() in symbols for name in tested) > half:
+        return "in small letters, as genes of fish and frogs are written; human symbols have capitals"
     if sum(name.removesuffix(".0").isdigit() for name in tested) > 0.9 * len(tested):
         return "" if is_row_number(tested) else "numbers, as NCBI (Entrez) GeneIDs are"
     return ""

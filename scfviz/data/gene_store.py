@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 VERSION = 2
 ENTRIES_PER_BLOCK = 4_000_000
+LARGEST_SMALL = 65_535  # fits two bytes
 _SPARE_BYTES = 512 * 2**20
 
 
@@ -157,7 +158,8 @@ def build_gene_store(
     progress: Callable[[float], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> GeneStore:
-    """Write the counts of a dataset by genes, in two passes over it, with memory for one block of cells.
+    """Write the counts of a dataset by genes, in one pass over it (two where nothing was counted before), with
+    memory for one block of cells.
 
     Parameters
     ----------
@@ -178,7 +180,7 @@ def build_gene_store(
     folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     work = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
-        _write(counts, work, _Watch(counts.n_obs, progress, should_stop))
+        _write(counts, work, _Watch(counts.n_obs * (1 + (counts.entries is None)), progress, should_stop))
         if folder.exists():
             folder.rename(work / "last")
         os.rename(work, folder)
@@ -190,20 +192,21 @@ def build_gene_store(
 
 
 class _Watch:
-    """Progress over two passes, and whether to stop."""
+    """Progress over all passes, and whether to stop."""
 
-    def __init__(self, n_obs: int, progress: Callable[[float], None] | None, should_stop: Callable[[], bool] | None):
-        self.n_obs, self.progress, self.should_stop, self.before = n_obs, progress, should_stop, 0
+    def __init__(self, n_cells: int, progress: Callable[[float], None] | None, should_stop: Callable[[], bool] | None):
+        self.n_cells, self.progress, self.should_stop, self.seen = n_cells, progress, should_stop, 0
 
-    def __call__(self, cells: int, passes: int) -> None:
+    def __call__(self, cells: int) -> None:
         if self.should_stop is not None and self.should_stop():
             raise Stopped
-        if self.progress is not None and self.n_obs:
-            self.progress((passes + cells / self.n_obs) / 2)
+        self.seen += cells
+        if self.progress is not None:
+            self.progress(self.seen / self.n_cells)
 
 
 def _write(counts: "AlignedCounts", work: Path, watch: _Watch) -> None:
-    per_gene, totals, dtype = _survey(counts, watch)
+    per_gene, totals, dtype = _survey(counts, watch) if counts.entries is None else _known(counts)
     indptr = np.concatenate([[0], np.cumsum(per_gene)]).astype(np.int64)
     n_entries = int(indptr[-1])
     needed = n_entries * (4 + dtype.itemsize)
@@ -224,7 +227,13 @@ def _write(counts: "AlignedCounts", work: Path, watch: _Watch) -> None:
         cells[places] = by_gene.indices + np.int32(start)
         values[places] = by_gene.data.astype(dtype)
         next_place += sizes
-        watch(start + block.shape[0], 1)
+        watch(block.shape[0])
+    if not np.array_equal(next_place, indptr[1:]):
+        raise DatasetError(
+            "The counts are no longer those that were checked.",
+            "A dataset must not change while it is read.",
+            "Open it again.",
+        )
     for array in (cells, values):
         if isinstance(array, np.memmap):
             array.flush()
@@ -236,6 +245,12 @@ def _write(counts: "AlignedCounts", work: Path, watch: _Watch) -> None:
     (work / "about.json").write_text(json.dumps(about), encoding="utf-8")
 
 
+def _known(counts: "AlignedCounts") -> tuple[np.ndarray, np.ndarray, np.dtype]:
+    """What `_survey` finds, from the check of all values."""
+    is_small = counts.counts_report.max_count <= LARGEST_SMALL
+    return counts.entries, counts.total_counts, np.dtype(np.uint16 if is_small else np.float32)
+
+
 def _survey(counts: "AlignedCounts", watch: _Watch) -> tuple[np.ndarray, np.ndarray, np.dtype]:
     """Entries per gene, counts per cell, and the smallest type that holds every count exactly."""
     per_gene, totals = np.zeros(counts.n_genes, np.int64), np.zeros(counts.n_obs)
@@ -245,9 +260,11 @@ def _survey(counts: "AlignedCounts", watch: _Watch) -> tuple[np.ndarray, np.ndar
         totals[start : start + block.shape[0]] = np.asarray(block.sum(axis=1, dtype=np.float64)).ravel()
         if is_small and block.nnz:
             is_small = bool(
-                block.data.min() >= 0 and block.data.max() <= 65_535 and (block.data == np.rint(block.data)).all()
+                block.data.min() >= 0
+                and block.data.max() <= LARGEST_SMALL
+                and (block.data == np.rint(block.data)).all()
             )
-        watch(start + block.shape[0], 0)
+        watch(block.shape[0])
     return per_gene, totals, np.dtype(np.uint16 if is_small else np.float32)
 
 

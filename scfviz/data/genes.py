@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -130,6 +130,8 @@ def match_genes(
         if not accept_few:
             raise
         refusal = error.with_traceback(None)
+    if refusal is None and report.n_measured < PANEL_GENES:
+        report = replace(report, notices=(*report.notices, panel_words(report)))
     return GeneMatch(target, is_gene, tuple(genes), report, is_foreign, refusal)
 
 
@@ -233,6 +235,21 @@ def few(texts: Sequence[str], n: int = 4) -> str:
     return ", ".join([*texts[:n], *(["..."] if len(texts) > n else [])])
 
 
+def panel_words(report: GeneReport) -> str:
+    """What few genes mean where the model can still read them."""
+    return (
+        f"Only {report.n_measured:,} of the model's {report.n_model:,} genes were measured (a targeted panel or a "
+        "selection of genes). The model sees each cell through these alone: depth and proportions refer to the "
+        "panel, and results are less certain than with all genes."
+    )
+
+
+def summed_words(n: int, genes: Sequence[str]) -> str:
+    """That rows were added to those of the same gene."""
+    rows = "1 row repeats a gene and is" if n == 1 else f"{n:,} rows repeat a gene and are"
+    return f"{rows} added to its counts (for example {', '.join(genes[:3])})."
+
+
 def write_notices(report: GeneReport, features: Features) -> Iterator[str]:
     """Plain sentences about everything that a reader of the report should know."""
     kind = "Ensembl IDs" if report.id_type == "ensembl" else "symbols"
@@ -255,10 +272,7 @@ def write_notices(report: GeneReport, features: Features) -> Iterator[str]:
         n_alias = report.n_alias - report.n_parts
         yield f"{n_alias:,} genes are known to the model under another name (previous symbols, aliases)."
     if report.summed:
-        yield (
-            f"{report.n_summed:,} rows repeat a gene and are added to its counts (for example "
-            f"{', '.join(report.summed[:3])})."
-        )
+        yield summed_words(report.n_summed, report.summed)
     if report.n_ambiguous:
         yield (
             f"{report.n_ambiguous:,} names are an alias of several genes, or of a gene that is in the file under its "
@@ -276,12 +290,6 @@ def write_notices(report: GeneReport, features: Features) -> Iterator[str]:
         yield f"{features.n_untyped:,} rows have no feature type; they are taken for genes where their names are genes."
     if report.n_foreign:
         yield f"{report.n_foreign:,} rows are genes of the mouse, beside those of human; they are left out."
-    if report.n_measured < PANEL_GENES:
-        yield (
-            f"Only {report.n_measured:,} of the model's {report.n_model:,} genes were measured (a targeted panel or a "
-            "selection of genes). The model sees each cell through these alone: depth and proportions refer to the "
-            "panel, and results are less certain than with all genes."
-        )
 
 
 def column_words(column: str) -> str:

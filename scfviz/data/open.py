@@ -15,7 +15,7 @@ import pandas as pd
 
 from scfviz.data.align import N_CELL_NAMES, AlignedCounts, align_genes, counts_coverage, watched, with_unique_names
 from scfviz.data.candidates import count_matrix, count_var
-from scfviz.data.check import CountsReport, Notice, check_and_match
+from scfviz.data.check import CountsReport, Notice, Reading, check_and_match
 from scfviz.data.features import Features
 from scfviz.data.gene_index import GeneIndex, is_ensembl
 from scfviz.data.genes import GeneMatch, GeneReport, as_text, match_genes
@@ -30,7 +30,7 @@ from scfviz.errors import GeneError
 if TYPE_CHECKING:
     from anndata import AnnData
 
-REPORT_VERSION = 3  # of kept reports: raise it when the same file would be judged otherwise
+REPORT_VERSION = 5  # of kept reports: raise it when the same file would be judged otherwise
 # Words in the titles of columns that speak to a reader, the likeliest first.
 NAME_WORDS = ("symbol", "feature_name", "gene_name", "gene_short_name", "name", "symb", "gene")
 MIN_DISTINCT = 0.5
@@ -48,6 +48,8 @@ class OpenDataset:
     counts
         Where the counts are ("X", "raw" or the name of a layer), or the report of the check if it is at hand; None
         finds out.
+    watch
+        Called with the share of the values that is checked, 0 to 1; may raise to end it.
 
     Attributes
     ----------
@@ -69,7 +71,14 @@ class OpenDataset:
         No row is a gene, or there is no such column.
     """
 
-    def __init__(self, adata: "AnnData", *, column: str | None = None, counts: CountsReport | str | None = None):
+    def __init__(
+        self,
+        adata: "AnnData",
+        *,
+        column: str | None = None,
+        counts: CountsReport | str | None = None,
+        watch: Callable[[float], None] | None = None,
+    ):
         self.adata, self.column = adata, column
 
         def match(var: pd.DataFrame, features: Features) -> GeneMatch:
@@ -79,7 +88,8 @@ class OpenDataset:
         if isinstance(counts, CountsReport):
             report, found = counts, match(count_var(adata, counts.location), counts.features)
         else:
-            report, found = check_and_match(adata, counts=counts, match=match)
+            reading = Reading(match, lambda var, found: weigh_genes(var, found, column), watch)
+            report, found = check_and_match(adata, counts=counts, reading=reading)
         var = count_var(adata, report.location)
         self._matched = found
         found = resolve_repeats(found, report.scan, var.index.to_numpy())
@@ -100,6 +110,9 @@ class OpenDataset:
             is_other_species=report.is_other_species,
             index=self.index,
         )
+        if self._has_sums():
+            self.counts.take_sums(report.scan.sums[:, :3], report.scan.n_summed)
+            self.counts.entries = report.scan.gene_cells[self.rows]
         self._aligned: dict[tuple[str, ...] | None, AlignedCounts] = {}
         self.refusal: GeneError | None = None
         try:
@@ -129,10 +142,18 @@ class OpenDataset:
         key = None if genes is None or tuple(genes) == self._matched.genes else tuple(genes)
         if key not in self._aligned:
             matched = self._matched if key is None else None  # naming the rows of a file takes a second
-            self._aligned[key] = align_genes(
+            aligned = self._aligned[key] = align_genes(
                 self.adata, genes=key, counts=self.counts_report, column=self.column, matched=matched
             )
+            if key is None and self._has_sums():
+                scan = self.counts_report.scan
+                aligned.take_sums(scan.sums[:, [2, 3, 2]], scan.n_expressed)
         return self._aligned[key]
+
+    def _has_sums(self) -> bool:
+        """Whether the check summed up each cell over exactly these genes, in numbers that know no rounding."""
+        genes, scan = self.gene_report, self.counts_report.scan
+        return scan.sums.size > 0 and self.counts_report.is_whole and not genes.n_identical and not genes.antibodies
 
 
 def open_dataset(
@@ -143,6 +164,7 @@ def open_dataset(
     counts: str | None = None,
     reports: Path | None = None,
     adata: "AnnData | None" = None,
+    watch: Callable[[float], None] | None = None,
 ) -> OpenDataset:
     """Read a file and find its counts and genes.
 
@@ -159,6 +181,8 @@ def open_dataset(
         once, whoever opens the file again. None keeps nothing.
     adata
         The file as `read_dataset` read it, if that was done already.
+    watch
+        Called with the share of the values that is checked, 0 to 1; may raise to end it.
 
     Raises
     ------
@@ -167,12 +191,12 @@ def open_dataset(
     """
     adata = read_dataset(path, folders=folders) if adata is None else adata
     if reports is None:
-        return OpenDataset(adata, column=column, counts=counts)
+        return OpenDataset(adata, column=column, counts=counts, watch=watch)
     # What the check says depends on how the genes are named, too.
     asked = f"{adata.shape}|{column or ''}|{counts or ''}|{Path(path).name}"
     kept = reports / f"{dataset_id(path)}-{zlib.crc32(asked.encode()):08x}-{REPORT_VERSION}.npz"
     report = read_report(kept, adata)
-    opened = OpenDataset(adata, column=column, counts=report or counts)
+    opened = OpenDataset(adata, column=column, counts=report or counts, watch=watch)
     if report is None:
         write_report(kept, opened.counts_report, path)
     return opened
@@ -239,6 +263,22 @@ def read_report(path: Path, adata: "AnnData") -> CountsReport | None:
 def _plain(value: np.generic) -> bool | int | float | str:
     """A number of numpy as one of Python."""
     return value.item()
+
+
+def weigh_genes(var: pd.DataFrame, match: GeneMatch, column: str | None) -> np.ndarray:
+    """What is summed up for each cell while all values are checked.
+
+    Returns
+    -------
+    float64 (n_vars, 4), 0 or 1: genes of the file; of these the mitochondrial ones; those that the model knows; and
+    the mitochondrial ones by the names of the model.
+    """
+    rows = np.flatnonzero(match.is_gene | match.is_foreign)
+    index = name_genes(var.iloc[rows], match, rows, column)
+    of_model = GeneIndex.of_model(match.genes).is_mitochondrial[match.target[rows]] & index.is_known
+    weights = np.zeros((len(var), 4))
+    weights[rows] = np.stack([np.ones(len(rows)), index.is_mitochondrial, index.is_known, of_model], axis=1)
+    return weights
 
 
 def name_genes(var: pd.DataFrame, match: GeneMatch, rows: np.ndarray, column: str | None = None) -> GeneIndex:

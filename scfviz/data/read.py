@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scfviz.data import source
-from scfviz.data.choices import CHOSEN, no_such_part
+from scfviz.data.choices import MATRIX, no_such_part
 from scfviz.data.foreign import HDF5_MAGIC, HEAD_BYTES, is_tar, open_zip_names, refuse_foreign, zip_error
 from scfviz.data.formats import (
     FORMATS,
@@ -40,7 +40,7 @@ def read_dataset(path: str | Path, *, folders: Sequence[Path] | None = None) -> 
     path
         A file, a .zarr folder or a folder with matrix.mtx. Where it holds several datasets, one is chosen behind the
         path: `cells.h5mu/rna` (a modality of MuData), `spatial.zarr/table` (a table of SpatialData), `GSE1/GSM2` (a
-        sample of a folder). So is the matrix with the counts of an .h5ad: `cells.h5ad/layers/NAME`.
+        sample of a folder). The matrix with the counts is chosen behind that: `cells.h5ad/layers/NAME`, `GSE1/GSM2/X`.
     folders
         The only folders that may be read, links followed; None allows any.
 
@@ -65,7 +65,7 @@ def read_dataset(path: str | Path, *, folders: Sequence[Path] | None = None) -> 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            kind, adata = open_by_content(on_disk, part, notes)
+            kind, adata, counts = open_part(on_disk, part, notes)
     except ScfvizError:
         source.refuse_changed(real, before)
         raise
@@ -92,9 +92,36 @@ def read_dataset(path: str | Path, *, folders: Sequence[Path] | None = None) -> 
     if kind != "table" and looks_transposed(adata):  # a table was turned by its reader where it had to be
         adata = transpose(adata, name)
         notes.append(TURNED)
-    chosen = {"counts": adata.uns.pop(CHOSEN)} if CHOSEN in adata.uns else {}
+    if counts:
+        kind = f"{kind}, counts in {counts}"
+    chosen = {"counts": counts.removeprefix("layers/")} if counts else {}
     adata.uns["scfviz_source"] = {"path": str(real), "format": kind, "notes": notes, **asdict(before), **chosen}
     return adata
+
+
+def open_part(path: Path, part: str, notes: list[str]) -> tuple[str, "AnnData", str]:
+    """(format, AnnData, the matrix of its counts where one is chosen) of a file or folder, or of a part of it.
+
+    Raises
+    ------
+    ChoiceError
+        There is no such part, or no such matrix in it.
+    """
+    chosen = MATRIX.fullmatch(part)
+    try:
+        return *open_by_content(path, part, notes), ""
+    except DatasetError:  # a sample may be called X; where none is, X is the matrix
+        if not chosen:
+            raise
+    inside, counts = chosen[1] or "", chosen[2]
+    notes.clear()
+    kind, adata = open_by_content(path, inside, notes)
+    places = [*(["X"] if adata.X is not None else []), *(["raw"] if adata.raw is not None else [])]
+    places += [f"layers/{key}" for key in adata.layers]
+    if counts not in places:
+        places = [f"{inside}/{place}".strip("/") for place in places]
+        raise no_such_part(path, part, places, "matrix")
+    return kind, adata, counts
 
 
 def open_by_content(path: Path, part: str, notes: list[str]) -> tuple[str, "AnnData"]:

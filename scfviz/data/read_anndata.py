@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import h5py
@@ -14,8 +13,6 @@ from anndata.abc import CSCDataset, CSRDataset
 from anndata.io import read_elem, sparse_dataset
 
 from scfviz.data import matrix as mx
-from scfviz.data.choices import CHOSEN, no_such_part
-from scfviz.data.formats import shorten
 from scfviz.data.sidecar import write_sidecar
 from scfviz.errors import DatasetError
 
@@ -27,25 +24,6 @@ if TYPE_CHECKING:
 
 MAX_EXTRA_BYTES = 64 * 2**20
 SPARSE = ("csr_matrix", "csc_matrix", "csr_array", "csc_array")
-
-
-def read_with_counts(root: "h5py.File", path: Path, part: str, kind: str, notes: list[str]) -> tuple[str, AnnData]:
-    """(format, AnnData) of a whole file; `part` is the matrix of its counts, as `cells.h5ad/layers/NAME` names it.
-
-    Raises
-    ------
-    ChoiceError
-        There is no such matrix.
-    """
-    adata = read_anndata_file(root, shorten(path.name), notes)
-    if not part:
-        return kind, adata
-    names = (["X"] if adata.X is not None else []) + (["raw"] if adata.raw is not None else [])
-    names += [f"layers/{key}" for key in adata.layers]
-    if part not in names:
-        raise no_such_part(path, part, names if part.startswith("layers/") else (), "matrix")
-    adata.uns[CHOSEN] = part.removeprefix("layers/")
-    return f"{kind}, counts in {part}", adata
 
 
 def read_anndata_file(root: "Group", name: str, notes: list[str]) -> AnnData:

@@ -50,10 +50,10 @@ def open_hdf5(path: Path, part: str, notes: list[str]) -> tuple[str, AnnData]:
     if "mod" in file:
         key = choices.choose_modality(file["mod"], part, path, notes)
         found = "MuData", read_anndata.read_anndata_file(file["mod"][key], f"{name}/{key}", notes)
-    elif "obs" in file and "var" in file:
-        found = read_anndata.read_with_counts(file, path, part, "h5ad", notes)
     elif part:
         raise choices.no_such_part(path, part)
+    elif "obs" in file and "var" in file:
+        found = "h5ad", read_anndata.read_anndata_file(file, name, notes)
     elif read_loom.is_loom(file):
         found = "loom", read_loom.read_loom(file, name, notes)
     elif genomes := read_10x.find_10x_groups(file):

@@ -150,7 +150,7 @@ def long_entries(
     """(cells, genes, values) chunks; names that are new get the next number."""
     width, delimiter = len(opening.body[0]), opening.delimiter
     rows, columns, values = [], [], []
-    with open_text(path) as stream:
+    with open_text(path, western=True) as stream:
         for number, line in filled_lines(stream, opening.first_line, delimiter):
             fields = split(line, delimiter) if '"' in line else line.rstrip("\r\n").split(delimiter)
             try:

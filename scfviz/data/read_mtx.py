@@ -1,6 +1,5 @@
 """Read Matrix Market matrices with their files of names, from a folder or a .zip, as many programs write them."""
 
-import gzip
 import io
 import itertools
 import os
@@ -22,13 +21,14 @@ from scfviz.data.assemble import assemble
 from scfviz.data.formats import DATASET_SUFFIXES, FORMATS, is_dataset_file, is_dataset_folder, is_hidden, shorten
 from scfviz.data.mtx_files import MtxSet, describe, find_sets
 from scfviz.data.name_files import Names, read_cells, read_genes
-from scfviz.data.source import GZIP_MAGIC
+from scfviz.data.source import unpack
 from scfviz.errors import ChoiceError, DatasetError
 
 MTX_NUMBERS = ("integer", "real", "unsigned-integer")
 LINES_PER_CHUNK = 2_000_000
 EDS = ("quants_mat.gz", "quants_mat.eds.gz")
-MAX_DEPTH, MAX_FILES = 3, 2_000
+MAX_DEPTH, MAX_FILES = 4, 2_000  # outs/per_sample_outs/SAMPLE/count/sample_filtered_feature_bc_matrix
+UNFILTERED = re.compile(r"(?:^|/)(?:raw(?:_feature_bc_matrix)?|\w*unfiltered)(?:/|$)", re.IGNORECASE)
 VELOCYTO = ("spliced", "unspliced", "ambiguous")  # the three columns of values of STARsolo's Velocyto/matrix.mtx
 USA = (("", "spliced"), ("-U", "unspliced"), ("-A", "ambiguous"))  # alevin-fry: three columns a gene
 SIDE_BY_SIDE = "Spliced, unspliced and ambiguous counts stand side by side in the matrix; they were read as layers."
@@ -230,12 +230,6 @@ def load(
     return assemble(chunks(), shape, notes)
 
 
-def unpack(handle: BinaryIO) -> io.BufferedIOBase:
-    """A stream of plain bytes, unpacked when it is gzip."""
-    buffered = io.BufferedReader(handle) if not hasattr(handle, "peek") else handle
-    return gzip.open(buffered, "rb") if buffered.peek(2)[:2] == GZIP_MAGIC else buffered
-
-
 def read_mtx_header(stream: BinaryIO, label: str) -> tuple[int, int, int]:
     """Rows, columns and entries from the head of a Matrix Market file; the stream is left at the first entry."""
     first = stream.readline(2**16).decode("ascii", "replace").lower().split()
@@ -327,6 +321,7 @@ def describe_below(path: Path) -> DatasetError:
             break
     # Folders and files that are surely datasets come before tables and archives, which may be anything.
     found = [f for f in found if f.lower().endswith(DATASET_SUFFIXES) or (path / f).is_dir()] or found
+    found.sort(key=lambda f: UNFILTERED.search(f) is not None)  # droplets without a cell are seldom meant
     if any((path / eds).exists() for eds in EDS):
         return DatasetError(
             f"The folder '{name}' holds the counts of salmon alevin in its own binary form (EDS), which is not read.",

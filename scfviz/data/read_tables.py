@@ -10,14 +10,26 @@ from anndata import AnnData
 
 from scfviz.data.assemble import assemble
 from scfviz.data.formats import shorten
+from scfviz.data.gene_names import is_row_number
 from scfviz.data.read_long import find_long, read_long
 from scfviz.data.source import open_text
-from scfviz.data.table_layout import Layout, filled_lines, lay_out, read_opening, split
+from scfviz.data.table_layout import (
+    A_CELL,
+    NAMES_OF_CELLS,
+    Layout,
+    filled_lines,
+    is_value,
+    lay_out,
+    looks_like,
+    read_opening,
+    split,
+)
 from scfviz.data.table_numbers import is_missing
 from scfviz.data.tables_of_genes import describes_genes
 from scfviz.errors import DatasetError
 
 VALUES_PER_CHUNK = 4_000_000
+SHEET_COLUMNS, SHEET_ROWS = (256, 16_384), (65_536, 1_048_576)  # of Excel, before 2007 and since
 
 
 def read_table(path: Path, notes: list[str]) -> AnnData:
@@ -51,16 +63,20 @@ def read_table(path: Path, notes: list[str]) -> AnnData:
         shown = ", ".join(f"'{shorten(label)}'" for label in list(layout.above)[:6])
         what = "cells" if layout.genes_are_rows else "genes"
         notes.append(f"Rows of text above the numbers say something about the {what} and were kept apart: {shown}.")
-    if layout.others:
-        shown = ", ".join(f"'{shorten(label)}'" for label in list(layout.others)[:6])
-        what = "genes" if layout.genes_are_rows else "cells"
-        notes.append(f"Columns about the {what} are no counts and were kept apart: {shown}.")
     row_names: list[str] = []
     texts: dict[str, list[str]] = {label: [] for label in layout.others}
     shape = (len(layout.columns), layout.n_rows) if layout.genes_are_rows else (layout.n_rows, len(layout.columns))
     X = assemble(table_entries(layout, row_names, texts), shape, notes)
+    texts = keep_apart(layout, row_names, texts, notes)
+    if layout.width in SHEET_COLUMNS or layout.n_rows + 1 in SHEET_ROWS:
+        notes.append(
+            f"The table is as large as a sheet of Excel can be ({layout.n_rows + 1:,} rows, {layout.width:,} columns): "
+            "what went beyond that may have been cut off."
+        )
     if len(layout.names) > 1 and any(set(name.split("_")) >= {"0"} for name in row_names):
         notes.append("Cell 0 of a field of view (CosMx) holds what was counted outside of cells: filter it out.")
+    if not layout.genes_are_rows:
+        row_names, texts = name_numbered_cells(row_names, texts, notes)
     rows = pd.DataFrame({k: typed(v) for k, v in texts.items()}, index=pd.Index(row_names, dtype=object))
     columns = pd.DataFrame({k: typed(v) for k, v in layout.above.items()}, index=pd.Index(layout.columns, dtype=object))
     return AnnData(X, obs=columns, var=rows) if layout.genes_are_rows else AnnData(X, obs=rows, var=columns)
@@ -79,6 +95,55 @@ def without_gene_columns(layout: Layout) -> Layout:
     return replace(layout, others=others, columns=[c for c, _ in left], kept=[i for _, i in left], above=above)
 
 
+def keep_apart(
+    layout: Layout, row_names: list[str], texts: dict[str, list[str]], notes: list[str]
+) -> dict[str, list[str]]:
+    """The columns that are no counts, without those that hold nothing; both are noted.
+
+    Raises
+    ------
+    DatasetError
+        It is a cell of which the first genes have no value.
+    """
+    empty = [label for label, values in texts.items() if all(map(is_missing, values))]
+    about = {label: values for label, values in texts.items() if label not in empty}
+    for label, values in about.items() if layout.genes_are_rows else ():
+        blank = next((i for i, value in enumerate(values) if is_missing(value)), None)
+        if blank is None or describes_genes([label])[0]:
+            continue
+        if all(is_missing(value) or is_value(value, layout.numbers) for value in values):
+            raise missing_value(f"'{layout.name}' ({shorten(row_names[blank])})", label)
+    for labels, said in (
+        (about, f"about the {'genes' if layout.genes_are_rows else 'cells'} are no counts and were kept apart"),
+        (empty, "without a single value were left out"),
+    ):
+        if labels:
+            notes.append(f"Columns {said}: {', '.join(repr(shorten(label)) for label in list(labels)[:6])}.")
+    return about
+
+
+def name_numbered_cells(
+    row_names: list[str], texts: dict[str, list[str]], notes: list[str]
+) -> tuple[list[str], dict[str, list[str]]]:
+    """(names of the cells, columns beside them): where rows are only numbered, a column may name them."""
+    if is_row_number(row_names):
+        for label, values in texts.items():
+            is_named = NAMES_OF_CELLS.search(label) is not None or looks_like(A_CELL, values)
+            if is_named and len(set(values)) == len(values):
+                notes.append(f"The rows are numbered; the cells are named by the column '{shorten(label)}'.")
+                return values, {other: v for other, v in texts.items() if other != label}
+    return row_names, texts
+
+
+def missing_value(where: str, column: str) -> DatasetError:
+    """The error for a count that is not there."""
+    return DatasetError(
+        f"{where} has no value in the column '{shorten(column)}'.",
+        "Every cell and gene needs a count; write 0 where nothing was counted.",
+        "Fill or remove missing values.",
+    )
+
+
 def typed(values: list[str]) -> np.ndarray:
     """A column of text, as numbers where all are."""
     try:
@@ -92,7 +157,7 @@ def table_entries(
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """(cells, genes, values) chunks of the body; names of rows and columns of text are collected on the way."""
     held, block = [], max(1, VALUES_PER_CHUNK // max(1, len(layout.columns)))
-    with open_text(layout.path) as stream:
+    with open_text(layout.path, western=True) as stream:
         for number, line in filled_lines(stream, layout.first_line, layout.delimiter):
             fields = fields_of(line, number, layout)
             name = "_".join(fields[i].strip() for i in layout.names) or f"cell{len(row_names) + 1}"
@@ -144,11 +209,7 @@ def numbers_of(fields: list[str], name: str, number: int, layout: Layout) -> np.
     for i, text in enumerate(kept):
         where = f"Line {number:,} of '{layout.name}' ({shorten(name)})"
         if is_missing(text):
-            raise DatasetError(
-                f"{where} has no value in the column '{layout.columns[i]}'.",
-                "Every cell and gene needs a count; write 0 where nothing was counted.",
-                "Fill or remove missing values.",
-            )
+            raise missing_value(where, layout.columns[i])
         try:
             values[i] = numbers.value(text)
         except ValueError:

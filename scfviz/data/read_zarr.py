@@ -101,6 +101,8 @@ def open_root(root: "zarr.Group", path: Path, part: str, notes: list[str]) -> tu
             f"'{name}' is a .zarr store of {'images (OME-Zarr)' if is_image else 'another kind'}, without AnnData's "
             f"tables obs and var (it holds: {', '.join(keys[:6]) or 'nothing'}).",
             "A store written by anndata, mudata or spatialdata is needed.",
-            "Save the counts as .h5ad or .zarr with anndata.",
+            "Open cell_feature_matrix.h5 of the same run."
+            if keys == ["cell_features"]  # of Xenium
+            else "Save the counts as .h5ad or .zarr with anndata.",
         )
     return "zarr", read_anndata_file(root, name, notes)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from scfviz.data.genes import GeneMatch
+from scfviz.data.genes import GeneMatch, summed_words
 from scfviz.data.scan import Scan
 
 # An antibody is counted in nearly every cell, many times more often than the messages of its gene.
@@ -121,12 +121,10 @@ def resolve_repeats(match: GeneMatch, found: Scan, names: np.ndarray) -> GeneMat
     summed = [match.genes[i] for i in np.flatnonzero(is_summed)]
     n_summed = report.n_summed - left
     for notice in report.notices:
-        if "repeat a gene and are added" not in notice:
+        if notice != summed_words(report.n_summed, report.summed):
             notices.append(notice)
         elif n_summed:
-            notices.append(
-                f"{n_summed:,} rows repeat a gene and are added to its counts (for example {', '.join(summed[:3])})."
-            )
+            notices.append(summed_words(n_summed, summed))
     if n := len(repeats.identical):
         notices.append(
             f"{n:,} rows repeat a gene with the very same counts (for example {shown(names, repeats.identical)}); each "

@@ -3,19 +3,31 @@
 import codecs
 import gzip
 import hashlib
+import io
 import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO, TextIO
+
+import numpy as np
 
 from scfviz.data.formats import ZARR_METADATA, is_matrix_file, shorten
 from scfviz.errors import DatasetError
 
 SETTLED_NS = 2_000_000_000  # two changes within one tick of a clock look the same
 GZIP_MAGIC = b"\x1f\x8b"
+MAX_PACKED = 3
+SAMPLE_BYTES, SAMPLE_LETTERS, MIN_ZEROS = 2**20, 4096, 0.8
+BYTE_ORDER_MARKS = (  # those of 32 bits begin like those of 16
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+    (codecs.BOM_UTF8, "utf-8-sig"),
+)
 
 
 @dataclass(frozen=True)
@@ -29,10 +41,12 @@ class Fingerprint:
 def split_part(path: Path) -> tuple[Path, str]:
     """(what lies on disk, what is chosen inside it, "" where nothing is).
 
-    `cells.h5mu/rna` is the modality rna of a MuData file, `GSE1/GSM2` the sample GSM2 of a folder of several.
+    `cells.h5mu/rna` is the modality rna of a MuData file, `GSE1/GSM2` the sample GSM2 of a folder of several. What lies
+    in a .zarr store is a part of it, although it is a folder of its own.
     """
     if path.exists():
-        return path, ""
+        store = next((above for above in reversed(path.parents) if is_zarr(above)), None)
+        return (path, "") if store is None else (store, path.relative_to(store).as_posix())
     for above in path.parents:
         if above.exists():
             is_whole = above.is_file() or is_zarr(above) or any(is_matrix_file(name) for name in os.listdir(above))
@@ -59,6 +73,7 @@ def resolve_source(path: str | Path, folders: Sequence[Path] | None = None) -> P
         # A path outside is refused before it is said to be missing: existence is nobody's business there.
         refuse_outside(real, given, folders)
         on_disk = split_part(real)[0]
+        refuse_outside(on_disk, given, folders)
         is_there = on_disk.exists()
     except (OSError, RuntimeError, ValueError):  # an unknown user's home, a name that no file can have
         raise missing from None
@@ -222,14 +237,40 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
-def open_text(path: Path) -> TextIO:
-    """A text file for reading, unpacked on the way when it is a gzip file.
+def open_text(path: Path, *, western: bool = False) -> TextIO:
+    """A text file for reading, unpacked on the way when it is a gzip file, also one that was packed twice.
 
-    The text is UTF-8, or UTF-16 where the file says so; bytes that are neither become replacement characters.
+    The text is UTF-8, or UTF-16 or UTF-32 where the file says so or its zeros do. Other bytes become replacement
+    characters, with `western` the letters that Windows writes in the West.
     """
-    with open(path, "rb") as handle:
-        packed = handle.read(2) == GZIP_MAGIC
-    opener = gzip.open if packed else open
-    with opener(path, "rb") as handle:
-        encoding = "utf-16" if handle.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
-    return opener(path, "rt", encoding=encoding, errors="replace", newline="")
+    with unpack(open(path, "rb")) as stream:
+        encoding = encoding_of(stream.read(SAMPLE_BYTES))
+    if encoding == "cp1252" and not western:
+        encoding = "utf-8"
+    return io.TextIOWrapper(unpack(open(path, "rb")), encoding=encoding, errors="replace", newline="")
+
+
+def unpack(handle: BinaryIO) -> io.BufferedIOBase:
+    """A stream of plain bytes, unpacked when it is gzip, also when it was packed twice."""
+    stream = handle if hasattr(handle, "peek") else io.BufferedReader(handle)
+    for _ in range(MAX_PACKED):
+        if stream.peek(2)[:2] != GZIP_MAGIC:
+            break
+        stream = gzip.open(stream, "rb")
+    return stream
+
+
+def encoding_of(sample: bytes) -> str:
+    """How a text is written, from its beginning."""
+    for mark, encoding in BYTE_ORDER_MARKS:
+        if sample.startswith(mark):
+            return encoding
+    few = sample[:SAMPLE_LETTERS]
+    first, second = (np.mean(np.frombuffer(few[i::2] or b"x", np.uint8) == 0) for i in (0, 1))
+    if max(first, second) > MIN_ZEROS and min(first, second) < 1 - MIN_ZEROS:  # Latin letters in 16 bits
+        return "utf-16-be" if first > second else "utf-16-le"
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(sample)
+    except UnicodeDecodeError:
+        return "utf-8" if b"\0" in sample else "cp1252"  # what holds zeros is no text at all
+    return "utf-8"

@@ -11,7 +11,7 @@ from scfviz.data.formats import shorten
 from scfviz.data.gene_names import describe_names
 from scfviz.data.genes import share_known
 from scfviz.data.source import open_text
-from scfviz.data.table_numbers import Evidence, Numbers, is_missing
+from scfviz.data.table_numbers import SPACES, Evidence, Numbers, is_missing
 from scfviz.errors import DatasetError, GeneError
 
 MAX_ABOVE = 30
@@ -19,6 +19,7 @@ MAX_LINE = 2**28
 SAMPLE_LETTERS = 2_000_000
 SEPARATOR = re.compile(r'"?sep=(.)"?', re.IGNORECASE)  # a first line that Excel writes
 N_SAMPLE_LINES, N_TYPED_LINES = 300, 30
+MARK = re.compile(rf"[,.](?=\d)|(?<=\d)[{SPACES}](?=\d{{3}})")  # of decimals or of thousands
 # Below these shares, names are those of genes by chance (S1, S2, ...), or none is.
 FEW_KNOWN, NONE_KNOWN = 0.2, 0.02
 GCT = ("#1.2", "#1.3")
@@ -148,7 +149,7 @@ def lay_out(path: Path, opening: Opening, notes: list[str]) -> Layout:
 def read_opening(path: Path) -> Opening:
     """The first lines of a table: comments are passed over, unless the last of them is the header."""
     lines, n_letters = [], 0
-    with open_text(path) as stream:
+    with open_text(path, western=True) as stream:
         for line in filled_lines(stream):
             lines.append(line)
             n_letters += len(line[1])
@@ -234,10 +235,10 @@ def fit_header(header: list[str], body: list[list[str]]) -> list[str]:
 
 
 def find_delimiter(line: str, name: str) -> str:
-    """Tab, comma, semicolon or space, from a line."""
+    """Tab, comma, semicolon, bar or space, from a line."""
     bare = re.sub(r'"[^"]*"', "", line)
-    counts = {d: bare.count(d) for d in "\t,; "}
-    best = max(counts, key=lambda d: (counts[d] if d != " " else 0, counts[d]))
+    counts = {d: bare.count(d) for d in "\t,;| "}
+    best = max(counts, key=lambda d: (counts[d] if d not in "| " else 0, counts[d]))  # names hold bars and spaces, too
     # Between semicolons commas are decimal marks; between tabs, too.
     best = next((d for d in "\t;" if counts[d] and counts[d] >= counts[best] / 2), best)
     if counts[best] == 0:
@@ -257,7 +258,7 @@ def split(line: str, delimiter: str) -> list[str]:
 def is_number(text: str) -> bool:
     """Whether a field is a number, whatever its marks."""
     try:
-        float(re.sub(r"[,.](?=\d)", "", text))
+        float(MARK.sub("", text))
     except ValueError:
         return False
     return True
@@ -294,7 +295,7 @@ def fields_of_names(header: list[str], body: list[list[str]]) -> tuple[int, ...]
 def survey(path: Path, opening: Opening, names: tuple[int, ...], notes: list[str]) -> tuple[int, Numbers]:
     """(lines of the body, how its numbers are written), from one pass over the file."""
     evidence, n_rows, delimiter = Evidence(), 0, opening.delimiter
-    with open_text(path) as stream:
+    with open_text(path, western=True) as stream:
         for _, line in filled_lines(stream, opening.first_line, delimiter):
             n_rows += 1
             if evidence.is_decided:

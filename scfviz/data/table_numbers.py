@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from scfviz.errors import DatasetError
 
-SPACES = " \u00a0\u202f\u2009'\u2019"  # marks between groups that mean nothing else
+SPACES = " \u00a0\u202f\u2007\u2009'\u2019"  # marks between groups that mean nothing else
 MISSING = ("", "na", "nan", "null", "none", "n/a", "<na>", "-")
 GROUPED = {mark: re.compile(rf"[-+]?[1-9]\d{{0,2}}(?:\{mark}\d{{3}})+") for mark in ",."}
 FRACTION = {mark: re.compile(rf"[-+]?\d*\{mark}\d+(?:[eE][-+]?\d+)?") for mark in ",."}

@@ -32,6 +32,15 @@ ANNOTATION = re.compile(
     )$""",
     re.IGNORECASE | re.VERBOSE,
 )
+# What programs say about each gene (or transcript) of one sample: kallisto, Salmon, RSEM, StringTie, Cufflinks.
+QUANTITY = re.compile(
+    r"(?:est|expected|num|effective|posterior[_. ]mean)[_. ]?(?:counts?|reads?)|numreads|eff(?:ective)?[_. ]?length"
+    r"|iso_?pct|(?:pme[_. ])?(?:tpm|fpkm|rpkm|cpm)(?:[_. ](?:conf[_. ](?:lo|hi)|lo|hi))?|coverage"
+    r"|(?:raw|read|gene|umi)?[_. ]?counts?",
+    re.IGNORECASE,
+)
+# STAR's ReadsPerGene.out.tab: one sample, counted without regard to strands, in sense, in antisense.
+STAR_ROWS, STAR_COLUMNS = {"N_unmapped", "N_noFeature", "N_ambiguous"}, 3
 MAX_COLUMNS = 40
 MIN_GENES = 20
 # In a long table each gene has a row for every cell that has it.
@@ -50,7 +59,8 @@ def refuse_gene_table(adata: "AnnData", name: str) -> None:
     Raises
     ------
     DatasetError
-        All rows are named like annotation, or number the genes; or it is a long table that has lost its cells.
+        All rows are named like annotation, or number the genes; they are the units of one sample; or it is a long table
+        that has lost its cells.
     """
     if adata.n_obs > MAX_COLUMNS or adata.n_vars < MIN_GENES:
         return
@@ -62,6 +72,22 @@ def refuse_gene_table(adata: "AnnData", name: str) -> None:
             f"holds {shown}.",
             "Counts of cells are needed: one column or row per cell.",
             "Open the table of counts itself.",
+        )
+    is_quantity = np.array([QUANTITY.fullmatch(c) is not None for c in columns])
+    if adata.n_obs > 1 and (is_quantity | describes_genes(columns)).all():
+        shown = ", ".join(f"'{c}'" for c in columns[:6])
+        raise DatasetError(
+            f"{name[0].upper() + name[1:]} holds one sample: its columns ({shown}) are counts of its genes in several "
+            "units, and what they were computed from. They are no cells.",
+            "Counts of cells or samples are needed: one column or row for each.",
+            "Put the counts of all samples into one table, genes x samples (tximport, or paste their columns).",
+        )
+    if adata.n_obs == STAR_COLUMNS and set(map(str, adata.var_names)) >= STAR_ROWS:
+        raise DatasetError(
+            f"{name[0].upper() + name[1:]} holds one sample, counted by STAR in three ways (without regard to strands, "
+            "in sense, in antisense): its three columns are no cells.",
+            "Counts of cells or samples are needed: one column or row for each.",
+            "Take the column that fits the library from the files of all samples, and put them into one table.",
         )
     if adata.n_obs <= MAX_COLUMNS_OF_LONG:
         n_distinct = len(set(map(str, adata.var_names)))

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 KINDS = ("counts", "tpm", "log")
 LARGEST_LOG = 50.0  # no logarithm of an expression value is as large, to whatever base
-BULK_GENES = 12_000  # a cell expresses fewer of the model's genes, a bulk sample more
 
 
 @dataclass(frozen=True)
@@ -124,17 +123,6 @@ def kind_of(values: sp.csr_matrix) -> str:
     if (values.data == np.rint(values.data)).all():
         return "counts"
     return "tpm" if values.data.max() > LARGEST_LOG else "log"
-
-
-def bulk_note(n_expressed: np.ndarray) -> list[str]:
-    """A sentence where cells have as many genes as only bulk samples have."""
-    median = float(np.median(n_expressed)) if len(n_expressed) else 0.0
-    if median < BULK_GENES:
-        return []
-    return [
-        f"Half of the cells have {median:,.0f} genes or more, as only bulk samples have; they were taken for cells. "
-        "Add --bulk if they are samples."
-    ]
 
 
 def _refuse_impossible(values: sp.csr_matrix) -> None:

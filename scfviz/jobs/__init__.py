@@ -11,6 +11,7 @@ from scfviz.jobs.queue import (
     start_worker,
     status,
     submit,
+    warm_worker,
 )
 from scfviz.jobs.workspace import Workspace
 
@@ -26,4 +27,5 @@ __all__ = [
     "start_worker",
     "status",
     "submit",
+    "warm_worker",
 ]

@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from scfviz.errors import OptionError
 
 JOB_ID = re.compile(r"[0-9a-f]{16}")
+ADAPTED = ("result", "checkpoint")  # where the job `adapt` leaves its checkpoint, in its folder
 Report = Callable[[float, str], None]
 ShouldStop = Callable[[], bool]
 
@@ -20,6 +22,17 @@ def named_data(options: dict[str, Any], *names: str, jobs: tuple[str, ...] = ())
 
     paths = [path for name in names for path in given(name)]
     return (*paths, *(f"job:{job_id}" for name in jobs for job_id in given(name)))
+
+
+def checkpoint_job(options: dict[str, Any]) -> tuple[str, ...]:
+    """The job that made the checkpoint, as `datasets` of a kind names it; other checkpoints are everyone's.
+
+    What was learned from somebody's cells is as private as they are.
+    """
+    parts = Path(options.get("checkpoint") or "").parts
+    if len(parts) > 3 and parts[-4] == "jobs" and JOB_ID.fullmatch(parts[-3]) and parts[-2:] == ADAPTED:
+        return (f"job:{parts[-3]}",)
+    return ()
 
 
 def fill_options(given: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +47,7 @@ from scfviz.jobs.options import JOB_ID
 from scfviz.jobs.workspace import Workspace, read_json, write_json
 
 State = Literal["queued", "running", "done", "failed", "cancelled", "interrupted"]
+IDLE_SECONDS = 20.0  # a worker waits so long for another job
 UNFINISHED = ("failed", "cancelled", "interrupted")
 PACKAGE_PARENT = Path(__file__).resolve().parents[2]
 
@@ -296,7 +297,14 @@ def start_worker(workspace: Workspace) -> None:
                 _start_worker(workspace, lane)
 
 
-def _start_worker(workspace: Workspace, lane: str) -> None:
+def warm_worker(workspace: Workspace, lane: str, modules: Sequence[str]) -> None:
+    """Start the worker of a lane before there is a job for it, and let it import what that one will need."""
+    with queue_lock(workspace):
+        if not worker_is_alive(workspace, lane):
+            _start_worker(workspace, lane, modules)
+
+
+def _start_worker(workspace: Workspace, lane: str, modules: Sequence[str] = ()) -> None:
     environment = dict(os.environ)
     # the worker must find the same scfviz, also where it runs from a folder and is not installed
     paths = [str(PACKAGE_PARENT), environment.get("PYTHONPATH", "")]
@@ -306,7 +314,7 @@ def _start_worker(workspace: Workspace, lane: str) -> None:
         new_session = {"creationflags": subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP}
     with open(workspace.jobs / "worker.log", "ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "scfviz.jobs.worker", str(workspace.root), lane],
+            [sys.executable, "-m", "scfviz.jobs.worker", str(workspace.root), lane, str(IDLE_SECONDS), *modules],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -1,9 +1,10 @@
 """The worker: one process per workspace and lane that works through the waiting jobs, one at a time.
 
-Started by `queue.start_worker` as `python -m scfviz.jobs.worker <workspace> <lane> [idle seconds]`.
+Started by `queue.start_worker` as `python -m scfviz.jobs.worker <workspace> <lane> [idle seconds [module ...]]`.
 """
 
 import errno
+import importlib
 import logging
 import os
 import shutil
@@ -11,7 +12,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,10 @@ from scfviz.errors import JobError, ScfvizError, Stopped
 from scfviz.jobs.cores import SharedCores
 from scfviz.jobs.inputs import refuse_changed_inputs
 from scfviz.jobs.kinds import LANES, get_kind
-from scfviz.jobs.queue import is_in, queue_lock, queued_jobs, start_worker, worker_lock, write_status
+from scfviz.jobs.queue import IDLE_SECONDS, is_in, queue_lock, queued_jobs, start_worker, worker_lock, write_status
 from scfviz.jobs.workspace import Workspace, read_json
 from scfviz.threads import prepare_threads
 
-IDLE_SECONDS = 20.0
 HEARTBEAT_SECONDS = 0.5
 # A long library call doesn't look at the cancel flag. After this time the worker ends itself in the middle of
 # it: whatever is on disk was renamed into place as a whole.
@@ -126,12 +126,16 @@ class Worker:
     idle_seconds
         How long to wait for another job before leaving; meanwhile torch and scanpy are loaded, so the next
         job starts at once.
+    modules
+        What to import before the first look for a job.
     """
 
-    def __init__(self, workspace: Workspace, lane: str, idle_seconds: float = IDLE_SECONDS):
+    def __init__(
+        self, workspace: Workspace, lane: str, idle_seconds: float = IDLE_SECONDS, modules: Sequence[str] = ()
+    ):
         if lane not in LANES:
             raise ValueError(f"'{lane}' is no lane; there are: {', '.join(LANES)}")
-        self.workspace, self.lane, self.idle_seconds = workspace, lane, idle_seconds
+        self.workspace, self.lane, self.idle_seconds, self.modules = workspace, lane, idle_seconds, modules
         self._lock = worker_lock(workspace, lane)
 
     def work(self) -> None:
@@ -141,6 +145,8 @@ class Worker:
         except Timeout:
             return
         self._tidy()
+        for name in self.modules:
+            importlib.import_module(name)
         idle_since = time.monotonic()
         while True:
             with queue_lock(self.workspace):
@@ -252,10 +258,13 @@ def _be_considerate(lane: str) -> None:
 
 
 def main(argv: list[str]) -> int:
-    """Work for the workspace `argv[0]` in the lane `argv[1]`, and leave after `argv[2]` idle seconds."""
+    """Work for the workspace `argv[0]` in the lane `argv[1]`, and leave after `argv[2]` idle seconds.
+
+    The modules `argv[3:]` are imported first.
+    """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", stream=sys.stderr)
     _be_considerate(argv[1])
-    Worker(Workspace(argv[0]), argv[1], *map(float, argv[2:3])).work()
+    Worker(Workspace(argv[0]), argv[1], *map(float, argv[2:3]), modules=argv[3:]).work()
     return 0
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from scfviz.model.scfoundation import ScFoundation
 
 FORMAT = 1
-_SHIPPED = Path(__file__).resolve().parents[2] / "assets" / "checkpoints" / "scfviz-small"
+SHIPPED = Path(__file__).resolve().parents[2] / "assets" / "checkpoints" / "scfviz-small"
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def load_checkpoint(folder: Path | str | None = None) -> "ScFoundation":
     from scfviz.model.scfoundation import ScFoundation
 
     info = checkpoint_info(folder if folder is not None else default_checkpoint())
-    genes = _read_genes(info.folder)
+    genes = read_genes(info.folder)
     if len(genes) != info.config.n_genes:
         raise CheckpointError(
             f"'{info.folder}' lists {len(genes):,} genes, its configuration says {info.config.n_genes:,}.",
@@ -228,7 +228,7 @@ def save_checkpoint(
 
 def default_checkpoint() -> Path:
     """The checkpoint that is used unless told otherwise: `SCFVIZ_CHECKPOINT`, else the one that ships with scfviz."""
-    return Path(os.environ.get("SCFVIZ_CHECKPOINT") or _SHIPPED)
+    return Path(os.environ.get("SCFVIZ_CHECKPOINT") or SHIPPED)
 
 
 def _replace_folder(staging: Path, folder: Path) -> None:
@@ -241,7 +241,14 @@ def _replace_folder(staging: Path, folder: Path) -> None:
         os.replace(staging, folder)
 
 
-def _read_genes(folder: Path) -> list[str]:
+def read_genes(folder: Path) -> list[str]:
+    """Symbols of a checkpoint's genes, in its order.
+
+    Raises
+    ------
+    CheckpointError
+        The list cannot be read.
+    """
     try:
         lines = (folder / GENES).read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError) as error:

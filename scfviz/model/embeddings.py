@@ -20,7 +20,8 @@ class ValueEmbedding(nn.Module):
         self.alpha = alpha
         self.to_bins = nn.Linear(1, n_bins)
         self.mix = nn.Linear(n_bins, n_bins)
-        self.bins = nn.Embedding(n_bins, width)
+        # given its numbers: a layer that draws them itself loads torch's compiler, a second of each start
+        self.bins = nn.Embedding.from_pretrained(torch.randn(n_bins, width), freeze=False)
         self.masked = nn.Parameter(torch.randn(width))
         self.padded = nn.Parameter(torch.randn(width))  # only for weights in the official layout; no token is padded
 

@@ -229,12 +229,20 @@ class InferenceRun:
         if progress is not None:
             progress(self.source.n_obs, self.source.n_obs)
 
-    def decode(self, cells: PreparedCells) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Gene context embeddings (n_genes, decoder width) and encoder output of one cell after the other."""
+    def decode(
+        self, cells: PreparedCells, wanted_K: torch.Tensor | None = None
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Gene context embeddings (n_genes, decoder width) and encoder output of one cell after the other.
+
+        Parameters
+        ----------
+        wanted_K
+            Positions of the genes that are asked for, on the run's device; all when left out.
+        """
         tokens = tokenise(cells, self.config).to(self.device)
         hidden_ND = self.prepared.encode(tokens)
         for hidden_LD, ids_L in zip(hidden_ND.split(tokens.lengths), tokens.ids_N.split(tokens.lengths), strict=True):
-            yield self.prepared.decode(hidden_LD, ids_L), hidden_LD
+            yield self.prepared.decode(hidden_LD, ids_L, wanted_K), hidden_LD
 
     def decode_as_one_batch(self, model: ScFoundation) -> np.ndarray:
         """Gene context embeddings (n_obs, n_genes, decoder width) of cells that depend on each other; fp32, CPU."""

@@ -27,7 +27,7 @@ _SCORES_PER_CHUNK = 2_000_000  # they stay in the cache
 
 
 def choose_device(device: str) -> torch.device:
-    """The device for a name; `auto` takes an accelerator where there is one.
+    """The device for a name (`cuda:1` is the second GPU); `auto` takes an accelerator where there is one.
 
     Raises
     ------
@@ -41,6 +41,8 @@ def choose_device(device: str) -> torch.device:
         found.insert(0, "cuda")
     if device == "auto":
         return torch.device(found[0])
+    if device.startswith("cuda:") and torch.cuda.is_available():
+        found += [f"cuda:{i}" for i in range(torch.cuda.device_count())]
     if device not in found:
         raise OptionError(
             f"The device '{device}' cannot be used here.",
@@ -100,9 +102,11 @@ class PreparedModel:
             x_ND = layer(x_ND, tokens.lengths)
         return self._encoder_norm(x_ND.float())
 
-    def decode(self, hidden_LD: torch.Tensor, ids_L: torch.Tensor) -> torch.Tensor:
-        """Gene context embeddings of one cell; float32 of shape (n_genes, decoder width)."""
-        return self._decoder(hidden_LD, ids_L)
+    def decode(
+        self, hidden_LD: torch.Tensor, ids_L: torch.Tensor, wanted_K: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Gene context embeddings of one cell; float32 of shape (n_genes, decoder width), or of the wanted genes."""
+        return self._decoder(hidden_LD, ids_L, wanted_K)
 
     def to_expression(self, values_GE: torch.Tensor, hidden_LD: torch.Tensor) -> torch.Tensor:
         """Predicted ln(1 + counts per 10,000) of one cell from what `decode` and `encode` gave; float32 (n_genes,)."""

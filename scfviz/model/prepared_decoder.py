@@ -75,7 +75,9 @@ class PreparedDecoder:
             self._unseen_RE = self._to_decoder(zero + self._identity_RD)
             self._prepare_first_layer()
 
-    def __call__(self, hidden_LD: torch.Tensor, ids_L: torch.Tensor) -> torch.Tensor:
+    def __call__(
+        self, hidden_LD: torch.Tensor, ids_L: torch.Tensor, wanted_K: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Decode one cell.
 
         Parameters
@@ -84,11 +86,13 @@ class PreparedDecoder:
             float32, the encoder's rows.
         ids_L
             Their genes, T and S last.
+        wanted_K
+            Rows that are asked for, all when left out: the last layer computes no others.
 
         Returns
         -------
         Tensor
-            float32 of shape (n_genes, decoder width).
+            float32 of shape (n_genes, decoder width), or (n_wanted, decoder width).
         """
         x_RE = self._unseen_RE.clone()
         x_RE[ids_L] = self._to_decoder(hidden_LD + self._identity_RD[ids_L])
@@ -97,6 +101,10 @@ class PreparedDecoder:
         for number, layer in enumerate(self._layers):
             context = sums.finished()
             following = self._layers[number + 1] if number + 1 < len(self._layers) else None
+            if following is None and wanted_K is not None:
+                x_KE, q_KI = x_RE[wanted_K], q_RI[wanted_K]
+                layer.update(x_KE, q_KI, context)
+                return self._norm(self._decoder_norm(x_KE))
             sums = None
             for block in blocks:
                 layer.update(x_RE[block], q_RI[block], context)

@@ -36,7 +36,8 @@ class ScFoundation(nn.Module):
         self.config = config
         self.genes = tuple(genes)
         self.value_embedding = ValueEmbedding(config.n_bins, config.encoder_width, config.bin_alpha)
-        self.gene_embedding = nn.Embedding(config.n_genes + 3, config.encoder_width)
+        drawn = torch.randn(config.n_genes + 3, config.encoder_width)  # see `ValueEmbedding`
+        self.gene_embedding = nn.Embedding.from_pretrained(drawn, freeze=False)
         self.encoder = nn.ModuleList(
             EncoderLayer(config.encoder_width, config.encoder_heads, config.dropout)
             for _ in range(config.encoder_layers)

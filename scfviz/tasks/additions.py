@@ -28,7 +28,7 @@ def additions(task: Task, result: Result, n_obs: int) -> dict[str, dict[str, Any
     place[result.kept] = np.arange(len(result.kept))
     told = {task.name: json.dumps(about(task, result))}
     parts: dict[str, dict[str, Any]] = {"obs": {}, "obsm": {}, "layers": {}, "uns": told}
-    for entry in task.writes:
+    for entry in task.written_in(result.cells):
         if not entry.key:
             continue
         if entry.part == "obs" and entry.name in result.cells:
@@ -46,7 +46,9 @@ def additions(task: Task, result: Result, n_obs: int) -> dict[str, dict[str, Any
 def about(task: Task, result: Result) -> dict[str, Any]:
     """How a result was made, as it is kept in files."""
     given = result.report if isinstance(result.report, Mapping) else {}
-    keys = {entry.key: {"title": entry.title, "unit": entry.unit} for entry in task.writes if entry.key}
+    keys = {
+        entry.key: {"title": entry.title, "unit": entry.unit} for entry in task.written_in(result.cells) if entry.key
+    }
     found = {name: given.get(name) for name in _ABOUT}
     # paths say nothing elsewhere, and may say too much
     options = {name: value for name, value in (found["options"] or {}).items() if name not in _paths(task)}

@@ -60,6 +60,7 @@ _MAPPING = Task(
         Written("obs", "mapped_probability", "mapped_probability", "Probability of the nearest label"),
         Written("obs", "mapped_distance", "mapped_distance", "Distance to the reference", "times its own"),
         Written("obs", "mapped_p_value", "mapped_p_value", "Share of the reference that lies as far"),
+        Written("obs", "mapped_likeness", "mapped_likeness", "Likeness of its cluster to the neighbours", "0 to 1"),
         Written("obs", "mapped_mixing", "mapped_mixing", "Mixing with the reference, or of batches", "0 to 1"),
         Written("obs", "mapped_cluster", "mapped_cluster", "Clusters of the mapped cells"),
         Written("obsm", "X_umap_reference", "umap_mapping", "On the reference's map", is_map=True),
@@ -71,12 +72,12 @@ _MAPPING = Task(
     icon=":material/add_location_alt:",
     memory="scfviz.tasks.mapping.run:memory",
     functions=(
-        "scfviz.tasks.mapping.compute:map_cells",
+        "scfviz.tasks.mapping.cells:map_cells",
         "scfviz.tasks.mapping.integrate:integrate_batches",
     ),
     command="map",
     page="mapping",
-    screen="scfviz.ui.tasks.mapping",
+    screen="scfviz.ui.tasks.mapping.screen",
     reporting="scfviz.tasks.mapping.reporting",
 )
 
@@ -117,10 +118,10 @@ _ENHANCEMENT = Task(
     baseline="the counts themselves, gene and cluster means, smoothing over neighbours, low rank",
     icon=":material/auto_fix_high:",
     memory="scfviz.tasks.enhancement.run:memory",
-    functions=("scfviz.tasks.enhancement.compute:enhance_counts",),
+    functions=("scfviz.tasks.enhancement.prediction:enhance_counts",),
     command="enhance",
     page="enhancement",
-    screen="scfviz.ui.tasks.enhancement",
+    screen="scfviz.ui.tasks.enhancement.screen",
     reporting="scfviz.tasks.enhancement.reporting",
 )
 
@@ -131,13 +132,14 @@ _ANNOTATION = Task(
     question="What type is each cell? Learned from labelled cells, with how certain that is, and what is like none.",
     options="scfviz.tasks.annotation.options:AnnotationOptions",
     run="scfviz.tasks.annotation.run:run",
-    version=1,
+    version=3,
     writes=(
         Written("obs", "cell_type", "annotated_type", "Annotated type"),
         Written(
             "obs", "cell_type_confidence", "annotated_confidence", "Confidence of the annotated type", "probability"
         ),
         Written("obs", "cell_type_set", "annotated_set", "Possible types"),
+        Written("obs", "cell_type_certain", "annotated_certain", "What is certain of the type"),
         Written("obs", "cell_type_runner_up", "annotated_runner_up", "Second likeliest type"),
         Written("obs", "cell_type_credibility", "annotated_credibility", "Likeness to the reference", "p-value"),
         Written("obs", "cell_type_cluster", "annotated_cluster", "Clusters of the annotation"),
@@ -154,10 +156,186 @@ _ANNOTATION = Task(
     command="annotate",
     add_command="scfviz.commands.annotation:add_annotate",
     page="annotation",
-    screen="scfviz.ui.tasks.annotation",
+    screen="scfviz.ui.tasks.annotation.screen",
+    reporting="scfviz.tasks.annotation.reporting",
 )
 
-TASKS: dict[str, Task] = {task.name: task for task in (_EMBEDDING, _QUICK_MAP, _ENHANCEMENT, _ANNOTATION, _MAPPING)}
+_PERTURBATION = Task(
+    name="perturbation",
+    title="Perturbation",
+    verb="Learn what perturbations do",
+    question="What happens in these cells when a gene is switched off or on, and how far can a prediction be trusted?",
+    options="scfviz.tasks.perturbation.options:PerturbationOptions",
+    run="scfviz.tasks.perturbation.run:run",
+    version=1,
+    writes=(
+        Written("obs", "perturbation_condition", "perturbation_condition", "Perturbation"),
+        Written("obs", "perturbation_responded", "perturbation_responded", "Responded to it", "probability"),
+    ),
+    baseline="no change, the mean of the measured perturbations, the sum of single effects, nearest by Gene Ontology",
+    icon=":material/switch_access_shortcut:",
+    needs_model=False,
+    memory="scfviz.tasks.perturbation.run:memory",
+    functions=(
+        "scfviz.data.perturbations:read_design",
+        "scfviz.data.guides:assign_guides",
+        "scfviz.tasks.perturbation.compute:fit_perturbations",
+        "scfviz.tasks.perturbation.fit:predict_perturbation",
+        "scfviz.tasks.perturbation.predictor:read_predictor",
+        "scfviz.tasks.perturbation.predictor:save_predictor",
+    ),
+    command="perturb",
+    add_command="scfviz.commands.perturbation:add_perturb",
+    page="perturbation",
+    screen="scfviz.ui.tasks.perturbation.screen",
+    reporting="scfviz.tasks.perturbation.reporting",
+)
+
+_GENE_MODULES = Task(
+    name="gene_modules",
+    title="Gene modules",
+    verb="Find gene modules",
+    question="Which genes go together in these cells, what do they mean, and which regulators go with them?",
+    options="scfviz.tasks.gene_modules.options:GeneModulesOptions",
+    run="scfviz.tasks.gene_modules.run:run",
+    version=4,
+    writes=(
+        Written("obs", "gene_module_group", "gene_module_group", "Groups of the gene modules"),
+        *(
+            Written(
+                "obs", f"gene_module_{number}", f"gene_module_{number}", f"Score of gene module {number}", _LOG_UNIT
+            )
+            for number in range(1, 13)
+        ),
+        Written("obsm", "X_gene_modules", "module_scores", "Scores of gene modules"),
+        Written("obsm", "X_regulators", "regulator_activity", "Activity of transcription factors"),
+    ),
+    baseline="co-expression over metacells (Pearson correlation)",
+    icon=":material/hub:",
+    memory="scfviz.tasks.gene_modules.run:memory",
+    functions=(
+        "scfviz.tasks.gene_modules.compute:find_gene_modules",
+        "scfviz.tasks.gene_modules.compute:infer_network",
+        "scfviz.tasks.gene_modules.prior:read_prior",
+    ),
+    command="modules",
+    add_command="scfviz.commands.gene_modules:add_modules",
+    page="gene_modules",
+    screen="scfviz.ui.tasks.gene_modules.screen",
+    reporting="scfviz.tasks.gene_modules.reporting",
+)
+
+_IN_SILICO = Task(
+    name="in_silico",
+    title="In-silico perturbation",
+    verb="Change a gene in silico",
+    question="What does the model make of my cells when one gene's counts are changed? Exploration, not a prediction.",
+    options="scfviz.tasks.perturbation.options:InSilicoOptions",
+    run="scfviz.tasks.perturbation.insilico:run",
+    version=1,
+    writes=(Written("obs", "in_silico_shift", "in_silico_shift", "Shift in silico", "distances to the nearest cell"),),
+    baseline="the same cells unchanged",
+    memory="scfviz.tasks.perturbation.insilico:memory",
+    functions=("scfviz.tasks.perturbation.insilico:perturb_in_silico",),
+    screen="scfviz.ui.tasks.perturbation.in_silico",
+)
+
+_RESPONSE = Task(
+    name="response",
+    title="Response of cell types",
+    verb="Predict each type's response",
+    question="What does a treatment do to a cell type in which it was not measured? Predicted from the other types.",
+    options="scfviz.tasks.response.options:ResponseOptions",
+    run="scfviz.tasks.response.run:run",
+    version=1,
+    writes=(Written("obs", "", "response_group", "Cell type and treatment"),),
+    baseline="the mean shift of the other cell types, each gene by its own level, the nearest types by expression",
+    memory="scfviz.tasks.response.run:memory",
+    functions=(
+        "scfviz.tasks.response.measure:measure_responses",
+        "scfviz.tasks.response.learn:learn_responses",
+        "scfviz.tasks.response.learn:predict_response",
+    ),
+    screen="scfviz.ui.tasks.perturbation.treatment",
+    reporting="scfviz.tasks.response.reporting",
+)
+
+_DRUG_SENSITIVITY = Task(
+    name="drug_sensitivity",
+    title="Drug sensitivity of cells",
+    verb="Predict the sensitivity of the cells",
+    question="Which of these tumour cells would a drug hit, which would survive it, and how far is that known?",
+    options="scfviz.tasks.drug_sensitivity.options:SensitivityOptions",
+    run="scfviz.tasks.drug_sensitivity.run:run",
+    version=1,
+    writes=(
+        Written("obs", "sensitivity_", "sensitivity_", "Sensitivity:", "probability", is_prefix=True),
+        Written("obs", "sensitivity_cluster", "sensitivity_cluster", "Clusters of the drug sensitivity"),
+        Written("obs", "sensitivity_mean", "sensitivity_mean", "Mean sensitivity over all drugs", "probability"),
+        Written("obs", "", "sensitivity_depth", "Counts on genes that tell sensitivity", "counts"),
+        Written("obs", "", "sensitivity_s_phase", "Expression of genes of the S phase", _LOG_UNIT),
+        Written("obs", "", "sensitivity_g2m_phase", "Expression of genes of the G2/M phase", _LOG_UNIT),
+        Written("obsm", "X_umap_sensitivity", "umap_sensitivity", "Map of the drug sensitivity", is_map=True),
+    ),
+    baseline="ridge regression of bulk lines on each cell alone; read depth and cell cycle",
+    icon=":material/medication:",
+    needs_model=False,
+    memory="scfviz.tasks.drug_sensitivity.run:memory",
+    functions=(
+        "scfviz.tasks.drug_sensitivity.compute:predict_sensitivity",
+        "scfviz.tasks.drug_sensitivity.predictor:read_predictor",
+    ),
+    screen="scfviz.ui.tasks.drug_response.cells",
+    reporting="scfviz.tasks.drug_sensitivity.reporting",
+)
+
+_DRUG_RESPONSE = Task(
+    name="drug_response",
+    title="Drug response",
+    verb="Predict drug responses",
+    question="Which drugs act on these tumours, lines or cells, how sure is that, and what is it worth?",
+    options="scfviz.tasks.drug_response.options:DrugResponseOptions",
+    run="scfviz.tasks.drug_response.run:run",
+    version=1,
+    writes=(
+        Written("obs", "drug_general", "drug_general", "General sensitivity to drugs", "ln(uM)"),
+        Written("obs", "", "drug_general_percentile", "General sensitivity among training lines", "percentile"),
+        Written("obs", "", "drug_distance_percentile", "Distance from the training lines", "percentile"),
+    ),
+    baseline="the mean of the drug, and that with the general sensitivity of the line",
+    icon=":material/medication:",
+    needs_model=False,
+    functions=(
+        "scfviz.tasks.drug_response.compute:predict_ic50",
+        "scfviz.tasks.drug_response.compute:predict_new_drug",
+        "scfviz.tasks.drug_response.compute:responses_table",
+        "scfviz.tasks.drug_response.fit:fit_drug_response",
+        "scfviz.tasks.drug_response.samples:open_samples",
+        "scfviz.tasks.drug_response.store:read_drug_predictor",
+        "scfviz.tasks.drug_response.store:save_drug_predictor",
+    ),
+    command="drugs",
+    add_command="scfviz.commands.drugs:add_drugs",
+    page="drug_response",
+    screen="scfviz.ui.tasks.drug_response.screen",
+)
+
+TASKS: dict[str, Task] = {
+    task.name: task
+    for task in (
+        _EMBEDDING,
+        _QUICK_MAP,
+        _ENHANCEMENT,
+        _ANNOTATION,
+        _MAPPING,
+        _GENE_MODULES,
+        _PERTURBATION,
+        _RESPONSE,
+        _IN_SILICO,
+        _DRUG_SENSITIVITY,
+        _DRUG_RESPONSE,
+    )
+}
 
 
 def get_task(name: str) -> Task:

@@ -88,7 +88,7 @@ def section(answered: Answered) -> Section:
     numbers = {name: value for name, value in result.scores.items() if isinstance(value, int | float)}
     if numbers:
         blocks.append(Pairs({_words(name): f"{value:,.4g}" for name, value in numbers.items()}, "Scores"))
-    for entry in task.writes:
+    for entry in task.written_in(result.cells):
         if entry.part == "obs" and entry.name in result.cells:
             column = result.cells[entry.name]
             title = f"{entry.title} ({entry.unit})" if entry.unit else entry.title
@@ -106,7 +106,7 @@ def script(answered: Answered) -> Cell:
         f"{name} = scfviz.run_task({name!r}, dataset=DATASET{given})",
         f"check({f'cells of {name}'!r}, len({name}.kept), {len(result.kept)})",
     ]
-    for entry in task.writes:
+    for entry in task.written_in(result.cells):
         if entry.part != "obs" or entry.name not in result.cells:
             continue
         column, found = result.cells[entry.name], f"{name}.cells[{entry.name!r}]"

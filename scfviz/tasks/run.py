@@ -1,7 +1,7 @@
 """Run any registered task: open its cells, check that they fit, compute, say how it was made."""
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from scfviz.model.checkpoint import CheckpointInfo
     from scfviz.model.infer import CellEmbedding
     from scfviz.model.scfoundation import ScFoundation
+    from scfviz.tasks.embedding.in_file import FileEmbedding
 
 OPENING = "Reading and checking the dataset"
 
@@ -41,6 +42,8 @@ class OpenedCells:
         Their depth, genes and mitochondrial share over all genes of the file, see `qc_metrics`.
     all_genes
         Counts of the kept cells over all genes of the file.
+    uns
+        What the file says about itself beside its tables.
     n_vars, var_place
         Rows of the file's table of genes (`adata.var`), and in it the row of each row of the table that belongs to the
         counts, int64, -1 where there is none: the counts may be those of `raw`. None: it is the same table.
@@ -55,6 +58,7 @@ class OpenedCells:
     all_genes: "AlignedCounts | None" = None
     n_vars: int = 0
     var_place: np.ndarray | None = None
+    uns: Mapping[str, Any] = field(default_factory=dict)
 
     def layer_genes(self, genes: np.ndarray) -> "pd.DataFrame":
         """The table that belongs to an array of a layer, see `scfviz.tasks.result`.
@@ -130,14 +134,16 @@ def compute(
         Folder in which results of checks are kept, see `open_dataset`.
     """
     with steps.step(0.0, OPENING):
-        cells = open_cells(task, options, reports)
+        cells = open_cells(task, options, reports, steps.watch)
         check_size(cells.aligned.n_obs)
     found: Result = load(task.run)(cells, options, steps)
     about = _describe(task, options, cells) | dict(found.report)
     return replace(found, kept=cells.kept, report=about | {"seconds": steps.seconds})
 
 
-def open_cells(task: Task, options: TaskOptions, reports: Path | None = None) -> OpenedCells:
+def open_cells(
+    task: Task, options: TaskOptions, reports: Path | None = None, watch: Callable[[float], None] | None = None
+) -> OpenedCells:
     """Open the dataset, align its genes and leave out what the filters remove.
 
     Filters are on all genes of the file; the model's genes matter to tasks that need a model, and to them alone.
@@ -153,7 +159,8 @@ def open_cells(task: Task, options: TaskOptions, reports: Path | None = None) ->
     from scfviz.data.qc import choose_cells, qc_metrics
 
     # a broken file is found before torch is loaded
-    opened = open_dataset(options.dataset, column=options.gene_column, counts=options.counts, reports=reports)
+    how = {"column": options.gene_column, "counts": options.counts, "reports": reports, "watch": watch}
+    opened = open_dataset(options.dataset, **how)
     model = info = None
     if task.needs_model and isinstance(options, ModelOptions):
         from scfviz.model.checkpoint import checkpoint_info, load_checkpoint
@@ -173,6 +180,7 @@ def open_cells(task: Task, options: TaskOptions, reports: Path | None = None) ->
         opened.counts.subset(kept),
         opened.adata.n_vars,
         _var_place(opened.adata, opened.counts_report.location),
+        opened.adata.uns,
     )
 
 
@@ -218,6 +226,67 @@ def embed_part(
         progress=steps.progress(*shares),
         should_stop=steps.should_stop,
     )
+
+
+def embedding_in_file(
+    path: str,
+    rows: np.ndarray,
+    counts: "AlignedCounts",
+    cells: OpenedCells,
+    options: ModelOptions,
+    steps: Steps,
+    name: str,
+) -> "FileEmbedding":
+    """The embedding that the file at `path` holds of its `rows`, whose `counts` are given; see `in_file`.
+
+    `name` is what the dataset is to the task: the file of a reference and of a query must not be one.
+    """
+    from scfviz.tasks.embedding.in_file import read_embedding
+
+    return read_embedding(
+        path,
+        rows,
+        counts,
+        cells.model,
+        cells.checkpoint,
+        steps.work / f"{name}_from_file.npy",
+        device=options.device,
+        should_stop=steps.should_stop,
+    )
+
+
+def embed_rows(
+    counts: "AlignedCounts",
+    rows: np.ndarray,
+    path: str,
+    gene_column: str | None,
+    cells: OpenedCells,
+    options: ModelOptions,
+    steps: Steps,
+    name: str,
+    shares: tuple[float, float],
+) -> np.ndarray:
+    """The embedding (n, D) of rows of a file with all that it measures: a kept one, the file's own, or a new one.
+
+    Parameters
+    ----------
+    counts
+        Of these rows, in their order.
+    rows
+        int (n,): places in the file.
+    path, gene_column
+        Of the file.
+    """
+    about = {"checkpoint": cells.checkpoint.hash, "gene_column": gene_column}
+    about |= {"counts": options.counts, "precision": options.precision, "device": options.device}
+    found = steps.find_embedding(path, about)
+    if found is not None:
+        kept, values = found
+        place = np.minimum(np.searchsorted(kept, rows), len(kept) - 1)
+        if (kept[place] == rows).all():
+            return values[place] if len(rows) < len(kept) or (place != np.arange(len(kept))).any() else values
+    in_file = embedding_in_file(path, rows, counts, cells, options, steps, name).values
+    return embed_part(counts, cells, options, steps, name, shares).values if in_file is None else in_file
 
 
 def _describe(task: Task, options: TaskOptions, cells: OpenedCells) -> dict[str, Any]:

@@ -6,7 +6,7 @@ A line holds names of modules as text, so that reading the table of tasks import
 import dataclasses
 import importlib
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import UnionType
@@ -117,6 +117,8 @@ class Written:
         As people read them.
     is_map
         Two numbers per cell that can be drawn as a map.
+    is_prefix
+        Every column of the result that begins with `name` and has no entry of its own, under its own name.
     """
 
     part: Part
@@ -125,6 +127,7 @@ class Written:
     title: str
     unit: str = ""
     is_map: bool = False
+    is_prefix: bool = False
 
 
 @dataclass(frozen=True)
@@ -189,6 +192,21 @@ class Task:
     page: str | None = None
     screen: str | None = None
     reporting: str | None = None
+
+    def written_in(self, columns: Iterable[str]) -> tuple[Written, ...]:
+        """What it writes, with an entry for every column that a prefix stands for."""
+        named, found = {entry.name for entry in self.writes}, []
+        for entry in self.writes:
+            rest = [str(name) for name in columns if entry.is_prefix and str(name).startswith(entry.name)]
+            found += [entry] if not entry.is_prefix else []
+            found += [
+                dataclasses.replace(
+                    entry, key=name, name=name, title=f"{entry.title} {name[len(entry.name) :]}", is_prefix=False
+                )
+                for name in rest
+                if name not in named
+            ]
+        return tuple(found)
 
     @property
     def options_type(self) -> type[TaskOptions]:

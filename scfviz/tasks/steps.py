@@ -2,12 +2,15 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from scfviz.errors import Stopped
+
+READING = 0.02  # share of a run that reading its file counts as
 
 
 class Steps:
@@ -22,6 +25,8 @@ class Steps:
         Called with the share of the work done, 0 to 1, and with what is being done.
     should_stop
         Asked at every stage.
+    find_embedding
+        Embeddings that are kept from earlier computations, see `scfviz.jobs.embeddings.find_embedding`.
     """
 
     def __init__(
@@ -29,8 +34,12 @@ class Steps:
         work: Path,
         report: Callable[[float, str], None] = lambda share, stage: None,
         should_stop: Callable[[], bool] = lambda: False,
+        find_embedding: Callable[[str, Mapping[str, Any]], tuple[np.ndarray, np.ndarray] | None] = lambda path, of: (
+            None
+        ),
     ):
         self.work, self._report, self.should_stop = work, report, should_stop
+        self.find_embedding = find_embedding
         self.seconds: dict[str, float] = {}
         self._stage, self._start = "", 0.0
 
@@ -62,6 +71,12 @@ class Steps:
             self._report(first + (last - first) * done / max(total, 1), stage)
 
         return progress
+
+    def watch(self, share: float) -> None:
+        """Report how much of a file is read, 0 to 1, before the work itself begins; Stopped as of `step`."""
+        if self.should_stop():
+            raise Stopped
+        self._report(READING * share, self._stage)
 
     def keep(self, name: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
         """The array of an earlier run where there is one, else a new one, written as a whole."""

@@ -1,78 +1,23 @@
-"""`scfviz adapt`: go on with pretraining on one's own unlabelled cells, with all weights or with low-rank adapters.
-
-The adapters are sixty lines here instead of a dependency: all they need is one wrapped linear layer, and they leave an
-ordinary checkpoint.
-"""
+"""`scfviz adapt`: go on with pretraining on one's own unlabelled cells, with all weights or with low-rank adapters."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-
-import torch
-from torch import nn
+from typing import Any
 
 from scfviz.data.corpus import build_corpus
-from scfviz.errors import OptionError
-from scfviz.model.checkpoint import checkpoint_info, default_checkpoint
+from scfviz.data.corpus_reader import Corpus
+from scfviz.data.corpus_writer import CorpusOptions
+from scfviz.model.checkpoint import checkpoint_info, default_checkpoint, load_checkpoint, read_genes
 from scfviz.model.scfoundation import ScFoundation
-from scfviz.training.pretrain import PretrainOptions, pretrain
+from scfviz.training.adapters import ADAPTER, add_adapters, merge_adapters, save_adapter
+from scfviz.training.judge import Verdict, judge
+from scfviz.training.options import MaskingOptions, masking_of
+from scfviz.training.pretrain import CHECKPOINT, PretrainOptions, pretrain
 from scfviz.training.run import Progress, ShouldStop
 
 CORPUS = "corpus"
-_ADAPTED = ("qkv", "out", "expand", "contract", "q", "k", "v")
-
-
-class LowRankLinear(nn.Module):
-    """A frozen linear layer plus a learned product of two thin matrices, which starts at zero.
-
-    Source: Hu et al. 2021, arXiv:2106.09685.
-    """
-
-    def __init__(self, base: nn.Linear, rank: int):
-        super().__init__()
-        self.base = base.requires_grad_(False)
-        self.down = nn.Parameter(torch.randn(rank, base.in_features) / base.in_features**0.5)
-        self.up = nn.Parameter(torch.zeros(base.out_features, rank))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map (..., in) to (..., out)."""
-        return self.base(x) + nn.functional.linear(nn.functional.linear(x, self.down), self.up)
-
-    def merged(self) -> nn.Linear:
-        """One linear layer that computes the same."""
-        with torch.no_grad():
-            self.base.weight += self.up @ self.down
-        return self.base
-
-
-def add_adapters(model: ScFoundation, rank: int) -> ScFoundation:
-    """Freeze a model and put low-rank adapters beside the linear layers of encoder and decoder, in place.
-
-    Raises
-    ------
-    OptionError
-        The rank is below 1 or above the width of the decoder.
-    """
-    largest = min(model.config.encoder_width, model.config.decoder_width)
-    if not 1 <= rank <= largest:
-        raise OptionError(
-            f"The rank of the adapters is {rank}.", f"It must be from 1 to {largest} for this model.", "Often 4 to 16."
-        )
-    model.requires_grad_(False)
-    for layer in [*model.encoder, *model.decoder]:
-        for name in _ADAPTED:
-            if isinstance(found := getattr(layer, name, None), nn.Linear):
-                setattr(layer, name, LowRankLinear(found, rank))
-    return model
-
-
-def merge_adapters(model: ScFoundation) -> ScFoundation:
-    """Fold the adapters into the weights, in place: an ordinary model is left."""
-    for layer in [*model.encoder, *model.decoder]:
-        for name in _ADAPTED:
-            if isinstance(found := getattr(layer, name, None), LowRankLinear):
-                setattr(layer, name, found.merged())
-    return model.requires_grad_(True)
+HELD_OUT = 0.25  # of the cells, or of the donors: one half chooses the weights, the other judges them
 
 
 def adapt(
@@ -82,6 +27,7 @@ def adapt(
     *,
     checkpoint: Path | str | None = None,
     rank: int | None = None,
+    hold_out_by: str | None = None,
     resume: bool = False,
     report: Callable[[str], None] | None = None,
     progress: Progress | None = None,
@@ -89,18 +35,22 @@ def adapt(
 ) -> Path:
     """Continue pretraining on one's own cells.
 
+    A quarter of the cells is held out: the best weights are chosen on half of them, the others are for `judge_adapted`.
+
     Parameters
     ----------
     files
         Dataset files; no labels are needed.
     out
-        Receives the corpus, the state, the log and the new checkpoint folder.
+        Receives the corpus, the state, the log, the new checkpoint folder and, with `rank`, the adapter by itself.
     options
-        As for `pretrain`; `start_from` is set here.
+        As for `pretrain`; `start_from` is set here, and the objective is the checkpoint's own unless another is given.
     checkpoint
         Where to start: a checkpoint folder, imported official weights included. The one that ships when left out.
     rank
         Train low-rank adapters of this rank and merge them at the end; all weights when `None`.
+    hold_out_by
+        Column of the cells, for example the donor, whose values are held out whole; single cells when left out.
     progress, should_stop
         See `pretrain`.
 
@@ -117,16 +67,42 @@ def adapt(
     folder = Path(checkpoint) if checkpoint is not None else default_checkpoint()
     info = checkpoint_info(folder)
     corpus = Path(out) / CORPUS
-    build_corpus(files, corpus, report=report)
+    masking = masking_of(info.training) if options.masking == MaskingOptions() else options.masking
+    rules = CorpusOptions(held_out_cells=HELD_OUT, held_out_datasets=0.0, hold_out_by=hold_out_by)
+    build_corpus(files, corpus, report=report, options=rules, genes=read_genes(folder))
+    n_choosing = min(options.validation_cells, Corpus(corpus).n_cells("held-out cells") // 2)
+    about = {"name": options.name, "base": info.name, "base_hash": info.hash, "licence": info.licence, "rank": rank}
+
+    def finish(model: ScFoundation) -> ScFoundation:
+        save_adapter(model, Path(out) / ADAPTER, about)
+        return merge_adapters(model)
+
     return pretrain(
         corpus,
         out,
         info.config,
-        replace(options, start_from=folder),
+        replace(
+            options,
+            start_from=folder,
+            masking=masking,
+            training=replace(options.training, keep_best=True),
+            validation_cells=n_choosing,
+        ),
         resume=resume,
         report=report,
         progress=progress,
         should_stop=should_stop,
         prepare=None if rank is None else lambda model: add_adapters(model, rank),
-        finish=None if rank is None else merge_adapters,
+        finish=None if rank is None else finish,
     )
+
+
+def judge_adapted(
+    out: Path | str, cache_dir: Path | str, *, checkpoint: Path | str | None = None, **options: Any
+) -> Verdict:
+    """What came of `adapt` in `out`, which started from `checkpoint`; `options` as for `judge`."""
+    folder = Path(checkpoint) if checkpoint is not None else default_checkpoint()
+    models = load_checkpoint(folder), load_checkpoint(Path(out) / CHECKPOINT)
+    masking = masking_of(checkpoint_info(folder).training)
+    seed = checkpoint_info(Path(out) / CHECKPOINT).training["optimiser"]["seed"]
+    return judge(*models, Corpus(Path(out) / CORPUS), cache_dir, masking=masking, seed=seed, **options)

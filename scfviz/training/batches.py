@@ -274,9 +274,23 @@ def _leave_interrupts_to_the_trainer(_worker: int) -> None:
 
 
 def held_out_cells(
-    corpus: Corpus, split: Split, n_cells: int, masking: MaskingOptions, options: BatchOptions, seed: int
+    corpus: Corpus,
+    split: Split,
+    n_cells: int,
+    masking: MaskingOptions,
+    options: BatchOptions,
+    seed: int,
+    *,
+    skipped: int = 0,
 ) -> list[TrainingBatch]:
     """Validation batches: the same cells, thinned and masked in the same way, at every call.
+
+    Parameters
+    ----------
+    seed
+        Orders, thins and masks the cells.
+    skipped
+        Cells of that order that come first and are left out.
 
     Returns
     -------
@@ -284,7 +298,8 @@ def held_out_cells(
         Batches of a few cells, with all visible genes and the decoder on all genes.
     """
     total, n_genes = corpus.n_cells(split), len(corpus.genes)
-    chosen = shuffled(np.arange(min(n_cells, total)), total, hash_seed(seed, 0)) if total else np.empty(0, np.int64)
+    places = np.arange(min(skipped, total), min(skipped + n_cells, total))
+    chosen = shuffled(places, total, hash_seed(seed, 0)) if total else np.empty(0, np.int64)
     whole = replace(options, decoder_rows=0, max_genes=0, long_cells=0.0)
     batches = []
     for start in range(0, len(chosen), HELD_OUT_BATCH):

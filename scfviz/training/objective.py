@@ -37,6 +37,12 @@ class Objective(nn.Module):
         Tensor
             float32 of shape (2,): over masked expressed and over masked zero entries.
         """
+        errors = self.errors(batch)
+        expressed = torch.where(batch.is_expressed, errors, 0.0).sum()
+        return torch.stack([expressed, errors.sum() - expressed])
+
+    def errors(self, batch: TrainingBatch) -> torch.Tensor:
+        """Squared error of each masked entry, float32 (M,)."""
         model = self.model
         hidden_ND = self.encode(batch)
         predicted = model.to_expression(self.features(batch, hidden_ND)).squeeze(-1)
@@ -45,9 +51,7 @@ class Objective(nn.Module):
             cells_M = batch.loss_rows // batch.ids_BR.shape[1]
             identity_MD = model.gene_embedding(batch.ids_BR.flatten()[batch.loss_rows])
             predicted = predicted + (vectors_BD[cells_M] * identity_MD).sum(-1)
-        errors = (predicted.float() - batch.targets).square()
-        expressed = torch.where(batch.is_expressed, errors, 0.0).sum()
-        return torch.stack([expressed, errors.sum() - expressed])
+        return (predicted.float() - batch.targets).square()
 
     def encode(self, batch: TrainingBatch) -> torch.Tensor:
         """The encoder's output, (N, encoder width)."""

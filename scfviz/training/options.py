@@ -1,7 +1,8 @@
 """Every number of a training run. Nothing here needs torch."""
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal
 
 from scfviz.errors import OptionError
 
@@ -51,6 +52,16 @@ class MaskingOptions:
                 "They are shares of the same entries.",
                 "For example 0.8 and 0.1; the rest is left as it is.",
             )
+
+
+def masking_of(training: Mapping[str, Any]) -> MaskingOptions:
+    """The objective that a checkpoint was trained with, from its record; the published one where none is recorded.
+
+    With another one, a model is judged by what it never had to do: one that saw no random values trusts those it sees.
+    """
+    known = {field.name for field in fields(MaskingOptions)}
+    stored = training.get("objective") or {}
+    return MaskingOptions(**{name: value for name, value in stored.items() if name in known})
 
 
 @dataclass(frozen=True)
@@ -113,6 +124,8 @@ class TrainingOptions:
         Steps; validations are rounded up to multiples of logged steps.
     patience
         Stop after this many validations without a better result; `None` never.
+    keep_best
+        Export the weights of the best validation instead of the last ones.
     """
 
     steps: int
@@ -131,6 +144,7 @@ class TrainingOptions:
     validate_every: int = 200
     save_every: int = 50
     patience: int | None = None
+    keep_best: bool = False
 
     def rate_at(self, step: int) -> float:
         """Learning rate of a step, counted from 0."""

@@ -204,6 +204,7 @@ def pretrain(
     )
     if writer is not None:
         writer.close()
+    ranks.leave()
     return out / CHECKPOINT
 
 

@@ -102,13 +102,15 @@ def run_training(
                     _to_tensorboard(tensorboard, row)
                     say(_line(row, options.steps))
                 last_cells, last_time = trainer.seen["cells"], time.monotonic()
+            # before the state: a run that is killed in between exports again
+            is_kept = not options.keep_best or trainer.best == float("inf") or (is_due and trainer.waited == 0)
+            if is_kept and (done or stopping or is_due):
+                with trainer.averaged_weights():
+                    export(trainer, log)
             if done or stopping or trainer.step % options.save_every == 0:
                 state = {**trainer.state(), "window": window, "identity": identity}
                 if ranks.rank == 0:
                     write_state(folder, state)
-            if done or stopping or is_due:
-                with trainer.averaged_weights():
-                    export(trainer, log)
             if done or stopping:
                 break
     if stop.asked and not done:

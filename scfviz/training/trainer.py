@@ -51,6 +51,12 @@ class Ranks:
             dist.init_process_group("nccl" if found.type == "cuda" else "gloo")
         return cls(dist.get_rank(), dist.get_world_size(), found)
 
+    def leave(self) -> None:
+        """Leave the group together, before any process ends: one that ended first took others down with it."""
+        if self.n_ranks > 1 and dist.is_initialized():
+            dist.barrier()
+            dist.destroy_process_group()
+
     def sum(self, values: Sequence[float]) -> list[float]:
         """Add numbers over all ranks."""
         total = torch.tensor(list(values), dtype=torch.float64, device=self.device)

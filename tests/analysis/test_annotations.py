@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from effort import sorts
 
 from scfviz.analysis.labels.labels import MAX_CHANGES, read_annotation, save_annotation, start_annotation
 from scfviz.analysis.labels.tables import import_labels, labels_to_csv
@@ -219,17 +220,16 @@ def test_a_column_that_is_not_there_is_refused(labelled):
 
 
 def test_many_cells_are_labelled_and_exported_quickly():
-    import time
-
     n = 100_000
     cells = pd.Index([f"CELL{i}" for i in range(n)])
-    start = time.process_time()
-    annotation = start_annotation("a", pd.DataFrame(index=cells)).assign(np.arange(n) % 2 == 0, "even")
-    back, report = import_labels(
-        start_annotation("b", pd.DataFrame(index=cells)), cells, labels_to_csv(annotation, cells).encode()
-    )
-    assert report.n_matched == n and back.counts() == {"even": n // 2}
-    assert time.process_time() - start < 8
+
+    def there_and_back():
+        annotation = start_annotation("a", pd.DataFrame(index=cells)).assign(np.arange(n) % 2 == 0, "even")
+        text = labels_to_csv(annotation, cells).encode()
+        back, report = import_labels(start_annotation("b", pd.DataFrame(index=cells)), cells, text)
+        assert report.n_matched == n and back.counts() == {"even": n // 2}
+
+    assert sorts(there_and_back) < 10
 
 
 def test_a_label_keeps_its_colour_whatever_happens_to_others(tmp_path):

@@ -2,11 +2,11 @@
 
 import builtins
 import os
-import time
 
 import numpy as np
 import pandas as pd
 import pytest
+from effort import sorts
 
 from scfviz.analysis.selection import grammar
 from scfviz.analysis.selection.grammar import QueryError, parse_query, query_names, quote_column, quote_text
@@ -165,10 +165,12 @@ def test_hostile_text_ends_in_an_error_quickly(text, monkeypatch):
     monkeypatch.setattr(os, "system", refuse)
     monkeypatch.setattr(pd.DataFrame, "query", refuse)
     monkeypatch.setattr(pd.DataFrame, "eval", refuse)
-    start = time.process_time()
-    with pytest.raises(OptionError):
-        evaluate_query(text, OBS, read_gene)
-    assert time.process_time() - start < 1
+
+    def ask():
+        with pytest.raises(OptionError):
+            evaluate_query(text, OBS, read_gene)
+
+    assert sorts(ask, repeats=1) < 4
 
 
 def test_any_text_is_read_or_refused_with_a_query_error():
@@ -240,9 +242,8 @@ def test_a_million_cells_take_no_time():
     obs = pd.DataFrame(
         {"t": pd.Categorical.from_codes(np.arange(n) % 30, [str(i) for i in range(30)]), "n": np.arange(n)}
     )
-    start = time.process_time()
     assert evaluate_query('t in ["1", "2"] and n > 10 or t == "3"', obs).sum() > 0
-    assert time.process_time() - start < 2
+    assert sorts(lambda: evaluate_query('t in ["1", "2"] and n > 10 or t == "3"', obs)) < 2
 
 
 def test_the_limits_are_what_the_messages_say():

@@ -1,4 +1,4 @@
-"""Every page passes axe-core at WCAG 2.1 A and AA, in light and dark; what Streamlit itself breaks is listed."""
+"""Every page fits the window and passes axe-core (WCAG 2.1 A and AA) in both themes, but for Streamlit's own parts."""
 
 import re
 import tomllib
@@ -40,28 +40,41 @@ def find_faults(page) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_every_page_passes_axe(browser, server, theme):  # noqa: F811
-    visitor = Visitor(browser, server, color_scheme=theme)
+def find_faults_in_both(visitor: Visitor) -> list[str]:
+    """Of the page as it stands, in light and in dark."""
+    faults = []
+    for theme in ("dark", "light"):
+        visitor.wear(theme)
+        faults += [f"{theme}: {fault}" for fault in find_faults(visitor.page)]
+    return faults
+
+
+def test_every_page_passes_axe_and_fits_the_window(browser, server):
+    visitor = Visitor(browser, server)
     faults = {}
+    main = "document.querySelector('[data-testid=stMain]')"
     for name, path in PAGES.items():
         visitor.open(path)
         if name == "explorer":
             visitor.page.locator("section.map").wait_for()
         visitor.settle()
         visitor.page.wait_for_timeout(700)
-        faults[name] = find_faults(visitor.page)
+        faults[name] = find_faults_in_both(visitor)
+        for width in (390, 1920, 1280):
+            visitor.page.set_viewport_size({"width": width, "height": 900})
+            visitor.settle()
+            too_wide = visitor.page.evaluate(f"{main}.scrollWidth - {main}.clientWidth")
+            faults[name] += [f"{too_wide} pixels are cut off at {width}"] if too_wide > 0 else []
     visitor.assert_sound()
     visitor.context.close()
     assert not any(faults.values()), faults
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_every_panel_of_the_explorer_passes_axe(browser, server, theme):  # noqa: F811
+def test_every_panel_of_the_explorer_passes_axe(browser, server):
     """With a selection, so that the panels have something to show; and what opens above the page."""
     from scfviz.ui.explorer.address import PANELS
 
-    visitor = Visitor(browser, server, color_scheme=theme)
+    visitor = Visitor(browser, server)
     page, faults = visitor.page, {}
     for name, title in PANELS.items():
         visitor.open(f"{PAGES['explorer']}&x_panel={quote(title)}")
@@ -70,10 +83,10 @@ def test_every_panel_of_the_explorer_passes_axe(browser, server, theme):  # noqa
         page.keyboard.press("v")
         page.get_by_text(re.compile(r"\d of 700 cells selected")).first.wait_for()
         visitor.settle()
-        faults[name] = find_faults(page)
+        faults[name] = find_faults_in_both(visitor)
     page.get_by_role("button", name="One-minute tour").click()
     page.locator(".st-key-tour").wait_for()
-    faults["tour"] = find_faults(page)
+    faults["tour"] = find_faults_in_both(visitor)
     frame = "getComputedStyle(document.querySelector('.st-key-x_color')).outlineStyle"
     page.wait_for_function(f"{frame} === 'solid'")
     page.get_by_role("button", name="Skip the tour").click()
@@ -81,13 +94,13 @@ def test_every_panel_of_the_explorer_passes_axe(browser, server, theme):  # noqa
     page.locator(".stage >> nth=0").focus()
     page.keyboard.press("?")
     page.get_by_role("dialog").wait_for()
-    faults["shortcuts"] = find_faults(page)
+    faults["shortcuts"] = find_faults_in_both(visitor)
     visitor.assert_sound()
     visitor.context.close()
     assert not any(faults.values()), faults
 
 
-def test_the_explorer_can_be_used_by_keyboard_alone(browser, server):  # noqa: F811
+def test_the_explorer_can_be_used_by_keyboard_alone(browser, server):
     """Tab reaches controls, tools, maps and legend in the order of the page, and each shows that it has the focus."""
     visitor = Visitor(browser, server)
     page = visitor.page

@@ -31,7 +31,8 @@ def make_cells() -> ad.AnnData:
     group = np.arange(N) % len(NAMES)
     place = np.stack([group % 5, group // 5], axis=1) * 3.0
     obs = pd.DataFrame(
-        {"cell_type": pd.Categorical.from_codes(group, NAMES), "cluster": group % 4, "score": rng.normal(size=N)},
+        {"cell_type": pd.Categorical.from_codes(group, NAMES), "cluster": group % 4, "score": rng.normal(size=N)}
+        | {"mitochondrial share": rng.random(N)},
         index=[f"c{i}" for i in range(N)],
     )
     maps = {"X_umap": (place + rng.normal(0, 0.4, (N, 2))).astype(np.float32)}
@@ -155,4 +156,11 @@ def test_one_number_of_shown_cells_and_names_that_keep_their_ending(visit):
     page.keyboard.press("v")  # what is in view: all cells but those that are switched off
     assert visitor.see_selected() == N - 20
     visitor.see(f"{N - 20} of {N} cells")
+
+    page.locator(".st-key-x_panel").get_by_text("Distributions", exact=True).click()
+    chosen = page.get_by_test_id("stMultiSelectTagsContainer").first
+    chosen.wait_for(timeout=WAIT_MS)
+    visitor.settle()
+    chosen.get_by_text("mitochondrial share").wait_for()  # more columns than one line of the dock takes
+    assert chosen.evaluate("box => box.scrollWidth <= box.clientWidth + 1 && box.scrollHeight <= box.clientHeight + 1")
     visitor.assert_sound()

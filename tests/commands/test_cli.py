@@ -16,8 +16,10 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+from perturbed_cells import make_screen
 from scipy.sparse import csr_matrix
 from small_cells import make_cells, save_tiny_checkpoint, write_cells
+from treated_cells import make_treated
 
 import scfviz
 from scfviz.__main__ import build_parser, main
@@ -210,12 +212,15 @@ UNUSABLE = [
     (["embed", "{cells}", "{tmp}/out.h5ad", "--checkpoint", "/absent"], "no checkpoint folder"),
     (["embed", "{cells}", "{tmp}/out.h5ad", "--checkpoint", "{checkpoint}", "--target-depth", "-5"], "depth"),
     (["embed", "{cells}", "{tmp}/out.h5ad", "--checkpoint", "{checkpoint}", "--gene-column", "absent"], "absent"),
+    (["embed", "{cells}", "{tmp}/out.h5ad", "--checkpoint", "{checkpoint}", "--device", "cuda:7"], "cannot be used"),
     (["embed", "{cells}", "{tmp}/out.h5ad", "--tgthighres", "x4"], "letter and a number"),
     (["embed", "{cells}", "{tmp}/out.h5ad", "--values", "tpm"], "Add --bulk"),
     (["embed", "{cells}", "{tmp}/out.h5ad", "--bulk", "--pre-normalized", "A"], "Totals"),
     (["embed", "{cells}", "{tmp}/out.h5ad", "--bulk", "--values", "log"], "look like counts"),
     (["embed", "{cells}", "{tmp}/out.h5ad", "--gene-list", "published"], "Leave --gene-list out"),
     (["embed", "{tmp}/bare.npy", "{tmp}/out.h5ad"], "without the names of its genes"),
+    (["embed", "{cells}", "{tmp}/out.npy", "--bulk", "--values", "tpm", "--cells", "0:5"], "no counts of cells"),
+    (["merge", "{cells}", "{tmp}/out.h5ad", "--parts", "/absent.npy"], "is no part"),
     (["embed-genes", "{cells}", "{tmp}/out.h5ad", "--genes", "CD3E"], "without --per-cell"),
     (["embed-genes", "{cells}", "{tmp}/out.npy", "--per-cell", "--group-by", "cell_type"], "Leave one out"),
     (["embed-genes", "{cells}", "{tmp}/out.npy", "--per-cell", "--genes", "NOT1"], "none of the model's"),
@@ -228,7 +233,21 @@ UNUSABLE = [
     (["annotate", "fit", "/absent.h5ad", "--label", "type", "--out", "{tmp}/new"], "no file"),
     (["map", "{cells}", "{tmp}/out.h5ad"], "No reference"),
     (["map", "{cells}", "{tmp}/out.h5ad", "--reference", "{cells}", "--checkpoint", "{checkpoint}"], "same data"),
+    (["modules", "/absent.h5ad", "--out", "{tmp}/new"], "no file"),
+    (["network", "/absent.h5ad", "--out", "{tmp}/new"], "no file"),
+    (["perturb", "check", "/absent.h5ad"], "no file"),
+    (["perturb", "fit", "{cells}", "--out", "{tmp}/new"], "perturb"),
+    (["perturb", "predict", "/absent", "KLF1", "--out", "{tmp}/out.csv"], "no predictor"),
+    (["perturb", "insilico", "/absent.h5ad", "--gene", "KLF1", "--out", "{tmp}/out.csv"], "no file"),
+    (["perturb", "response", "/absent.h5ad", "--types", "t", "--out", "{tmp}/out.csv"], "no file"),
+    (["drugs", "predict", "/absent.csv", "--out", "{tmp}/out.csv"], "no file"),
+    (["drugs", "predict", "{cells}", "--out", "{tmp}/out.csv", "--drugs", "Erlotinip"], "Erlotinib"),
+    (["drugs", "list", "--predictor", "/absent"], "no predictor"),
+    (["drugs", "fit", "--responses", "/absent.csv", "--expression", "/absent.csv", "--out", "{tmp}/new"], "absent"),
+    (["drugs", "cells", "/absent.h5ad", "{tmp}/out.h5ad", "--drug", "Lapatinib"], "no file"),
+    (["drugs", "cells", "{cells}", "{tmp}/out.h5ad", "--drug", "Lapatinip"], "Lapatinib"),
     (["app", "--data", "/absent"], "no folder"),
+    (["app", "--host", "a b"], "no address"),
     (["app", "--checkpoint", "/absent"], "no checkpoint folder"),
 ]
 
@@ -279,6 +298,16 @@ def test_help_is_fast_and_lists_the_commands(capsys):
     assert shown.endswith("[]\n")
 
 
+@pytest.mark.parametrize("place", ["scfviz.commands.check.add_check", "scfviz.threads.prepare_threads"])
+def test_ctrl_c_in_the_first_moment_is_one_line(place, cells, monkeypatch, capsys):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(place, stop)
+    assert main(["check", str(cells)]) == 130
+    assert capsys.readouterr().err == "\nscfviz: stopped.\n"
+
+
 def test_stopped_run_says_how_to_go_on_and_resumes_to_the_same_bits(folder, tmp_path):
     slow = save_tiny_checkpoint(folder / "slow", preset="3M")
     cells, out = write_cells(tmp_path / "cells.h5ad", 300), tmp_path / "out.h5ad"
@@ -305,6 +334,8 @@ def test_stopped_run_says_how_to_go_on_and_resumes_to_the_same_bits(folder, tmp_
 
 def test_the_python_of_the_readme_runs(cells, checkpoint, monkeypatch, tmp_path):
     shutil.copyfile(cells, tmp_path / "pbmc.h5ad")
+    make_screen().write_h5ad(tmp_path / "screen.h5ad")
+    make_treated().write_h5ad(tmp_path / "treated.h5ad")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("scfviz.model.checkpoint.default_checkpoint", lambda: checkpoint)
     readme = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
@@ -312,7 +343,8 @@ def test_the_python_of_the_readme_runs(cells, checkpoint, monkeypatch, tmp_path)
     names: dict = {}
     exec(code, names)
     assert names["adata"].obsm["X_scfoundation"].shape == (30, 128)
-    assert names["deeper"].median.shape == (30, 2) and names["deeper"].genes == ("CD4", "CCR7")
+    assert names["deeper"].values.shape == (30, 2) and names["deeper"].genes == ("CD4", "CCR7")
+    assert names["effects"].change.shape[0] == 2 and (tmp_path / "my_predictor" / "predictor.json").exists()
 
 
 def test_every_public_name_is_there():

@@ -12,7 +12,9 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 import torch
+from perturbed_cells import make_screen
 from small_cells import make_cells, save_tiny_checkpoint, write_cells
+from treated_cells import make_treated
 
 from scfviz.__main__ import build_parser, main
 from scfviz.data.vocabulary import load_vocabulary
@@ -24,11 +26,15 @@ PRINTED = re.findall(r"^scfviz .*?(?=\s+#|$)", README, re.M)
 ROWS = [tuple(cell.strip() for cell in line.strip("|").split("|")) for line in TABLE.splitlines() if "`scfviz" in line]
 BESIDE = {command.strip("`"): call for call, command in ROWS}
 # A first look instead of hours, in fp32 like the recorded numbers.
+TRAINING = "--steps 2 --batch-size 2 --validation-cells 2 --max-genes 64 --decoder-rows 64 --warm-up 1"
 SHORTER = {
-    "pretrain": "--steps 2 --batch-size 2 --validation-cells 2 --max-genes 64 --decoder-rows 64 --warm-up 1",
+    "pretrain": TRAINING,
+    "adapt": TRAINING,
     "embed": "--precision fp32",
     "embed-genes": "--precision fp32",
     "expression": "--precision fp32",
+    "modules": "--view coexpression --no-trees",
+    "network": "--view coexpression --no-trees",
 }
 # What each call of the official program gave, by the first words that fit; the first cells of some were recorded.
 RECORDED = {
@@ -52,6 +58,8 @@ def make_files(folder):
     """What the lines speak of: the cells and samples of the recorded numbers, a file with types, official weights."""
     torch.save(official.official_file(), folder / "models.ckpt")
     write_cells(folder / "pbmc.h5ad", 30)
+    make_screen().write_h5ad(folder / "screen.h5ad")
+    make_treated().write_h5ad(folder / "ifn.h5ad")
     for seed, name in enumerate("abc"):
         write_cells(folder / f"{name}.h5ad", 30, seed=seed)
     genes = pd.DataFrame(index=list(load_vocabulary().symbols))
@@ -63,8 +71,14 @@ def make_files(folder):
     np.save(folder / "logged.npy", logged)
     np.save(folder / "logged_total.npy", np.hstack([logged, totals]))
     pd.DataFrame(official.bulk(), columns=genes.index).to_csv(folder / "samples.csv")
+    tumours = pd.DataFrame(np.random.default_rng(0).gamma(1.0, 30, (3, 1927)), columns=genes.index[::10])
+    tumours.to_csv(folder / "tumours.csv", float_format="%.2f")
+    cells = ad.AnnData(sp.csr_matrix(np.random.default_rng(1).poisson(0.3, (40, 6422)).astype(np.float32)))
+    cells.var_names, cells.obs_names = genes.index[::3], [f"cell {i}" for i in range(40)]
+    cells.write_h5ad(folder / "tumour_cells.h5ad")
     some = make_cells(10)
     sp.save_npz(folder / "cells.npz", some.X)
+    (folder / "known.csv").write_text("source,target,weight\nSPI1,LYZ,1\n")
     (folder / "genes.txt").write_text("\n".join(["gene", *some.var_names]) + "\n")
 
 

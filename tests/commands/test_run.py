@@ -152,9 +152,10 @@ def test_the_second_of_two_runs_into_one_folder_says_so(command, tmp_path, capsy
     out = tmp_path / "out"
     with sole_writer(out):
         assert main([*(part.format(tmp=tmp_path) for part in command), "--out", str(out)]) == 2
+        assert [path.name for path in out.iterdir()] == [".lock"]
     assert f"Another run is writing into '{out}'" in capsys.readouterr().err
-    assert [path.name for path in out.iterdir()] == [".lock"]
-    with sole_writer(out):  # it ends with the run
+    assert not list(out.iterdir())  # it goes with the run
+    with sole_writer(out):
         pass
 
 
@@ -170,3 +171,29 @@ def test_the_app_says_whether_it_opens_a_browser(options, said, monkeypatch, cap
     monkeypatch.setattr("scfviz.commands.app.subprocess.call", lambda *args, **keys: 0)
     assert main(["app", *options]) == 0
     assert said in capsys.readouterr().out
+
+
+def test_the_installation_asks_for_the_demos_map_while_the_demo_is_written(monkeypatch, tmp_path):
+    """The first map of `make app` took 14 s on two busy cores: it was computed when the page was there."""
+    from scfviz import jobs
+    from scfviz.commands import app
+
+    done = []
+
+    def write(name, folder):
+        done.append("written")
+        path = folder / f"{name}.h5ad"
+        path.write_bytes(b"cells")
+        return path
+
+    workspace = jobs.Workspace(tmp_path)
+    monkeypatch.setenv("SCFVIZ_WORKSPACE", str(tmp_path))
+    monkeypatch.setattr("scfviz.data.catalog.demo_path", write)
+    monkeypatch.setattr("scfviz.tasks.embedding.compute.build_map", lambda points: done.append("compiled"))
+    monkeypatch.setattr("scfviz.jobs.queue._start_worker", lambda _, lane, modules=(): done.append(modules or "asked"))
+    monkeypatch.setattr(app, "_MOST_SECONDS_FOR_THE_DEMO", 0.0)
+    app.prepare()
+    assert done == ["compiled", ("scanpy", "umap"), "written", "asked"]
+    assert [job.kind for job in jobs.list_jobs(workspace)] == ["quick_map"]
+    app.prepare()  # again, with the demo there: no worker without work
+    assert done[4:] == ["compiled", "written", "asked"] and len(jobs.list_jobs(workspace)) == 1

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 from anndata import AnnData
+from effort import sorts
 
 from scfviz.data import matrix as mx
 from scfviz.data.align import align_genes
@@ -245,11 +246,6 @@ def test_a_real_dataset_is_aligned_as_pandas_does_it(shared, tmp_path, monkeypat
 def test_a_real_dataset_is_aligned_quickly(shared):
     path = shared / "data" / "evaluation" / "pbmc3k.h5ad"
     load_vocabulary()
-    spent = []
-    for _ in range(3):
-        start = time.process_time()
-        aligned = align_genes(read_dataset(path))
-        aligned.total_counts  # noqa: B018
-        spent.append(time.process_time() - start)
+    aligned = align_genes(read_dataset(path))
     assert aligned.n_obs == 2700 and 95 < aligned.gene_report.counts_coverage <= 100
-    assert min(spent) < 1.0
+    assert sorts(lambda: align_genes(read_dataset(path)).total_counts) < 15

@@ -6,7 +6,6 @@ import io
 import sys
 import tarfile
 import threading
-import time
 from dataclasses import replace
 
 import datasets
@@ -54,9 +53,8 @@ def test_the_demos_open_without_a_network(cache, monkeypatch):
 def test_a_demo_is_written_once(cache):
     path = demo_path("celltypist_sample", cache)
     before = path.stat().st_mtime_ns
-    start = time.perf_counter()
     assert demo_path("celltypist_sample", cache) == path
-    assert path.stat().st_mtime_ns == before and time.perf_counter() - start < 0.1
+    assert path.stat().st_mtime_ns == before
 
 
 def test_the_packages_of_the_demos_are_not_imported(tmp_path):

@@ -59,3 +59,21 @@ def test_a_place_is_held_by_one_run_until_it_ends(tmp_path):
         hold(tmp_path / "lock", "'out.h5ad'")
     first.release()
     hold(tmp_path / "lock", "'out.h5ad'").release()
+
+
+def test_a_lock_whose_file_was_taken_away_meanwhile_still_keeps_others_out(tmp_path, monkeypatch):
+    """The run before takes its file away at its end, perhaps just after this one had opened it."""
+    from filelock import FileLock
+
+    acquire = FileLock.acquire
+
+    def acquire_too_late(self, *args, **options):
+        acquire(self, *args, **options)
+        (tmp_path / "lock").unlink()
+        monkeypatch.setattr(FileLock, "acquire", acquire)
+
+    monkeypatch.setattr(FileLock, "acquire", acquire_too_late)
+    first = hold(tmp_path / "lock", "'out.h5ad'")
+    with pytest.raises(JobError, match="Another run"):
+        hold(tmp_path / "lock", "'out.h5ad'")
+    first.release()

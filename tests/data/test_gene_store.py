@@ -18,7 +18,7 @@ def make_counts(n_obs=300, *, of_first=0, seed=0):
     """An aligned dataset of 30 of 40 genes in another order; one cell has no counts."""
     rng = np.random.default_rng(seed)
     matrix = rng.poisson(0.7, (n_obs, 30)).astype(np.float32)
-    matrix[:, 0] += of_first
+    matrix[:, 0] += np.round(of_first * rng.uniform(1, 3, n_obs))  # cells of one total are no counts
     matrix[5] = 0
     names = [GENES[i] for i in rng.permutation(40)[:30]]
     obs = pd.DataFrame(index=[f"c{i}" for i in range(n_obs)])

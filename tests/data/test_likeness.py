@@ -2,6 +2,7 @@
 
 import anndata as ad
 import datasets
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -27,11 +28,12 @@ def cells(n: int = 80, n_genes: int = 800, seed: int = 0, mean: float = 1.5, spr
     return rng.poisson(rng.gamma(2, 0.5, (n, n_genes)) * np.outer(depth, level / level.mean() * mean))
 
 
-def reads(n: int = 40, n_genes: int = 3000, seed: int = 1) -> np.ndarray:
+def reads(n: int = 40, n_genes: int = 3000, seed: int = 1, mean: float = 7e5) -> np.ndarray:
     """Full-length read counts: about a million per cell, few ones."""
     rng = RNG(seed)
     level = rng.lognormal(0, 2.2, n_genes)
-    return rng.poisson(rng.gamma(0.5, 2, (n, n_genes)) * np.outer(rng.lognormal(13.5, 0.4, n), level / level.sum()))
+    depth = rng.lognormal(np.log(mean), 0.4, n)
+    return rng.poisson(rng.gamma(0.5, 2, (n, n_genes)) * np.outer(depth, level / level.sum()))
 
 
 def dataset(values, **layers) -> ad.AnnData:
@@ -183,6 +185,12 @@ def test_the_matrix_of_the_counts_is_chosen_behind_the_path(tmp_path):
     for path, values in zip(caught.value.choices, (counts, other), strict=True):
         chosen = read_dataset(tmp_path / path)
         assert (align_genes(chosen).rows(0, 80) != align_genes(dataset(values)).rows(0, 80)).nnz == 0
+    ad.read_h5ad(tmp_path / "both.h5ad").write_zarr(tmp_path / "both.zarr")
+    with pytest.raises(ChoiceError) as caught:
+        check_counts(read_dataset(tmp_path / "both.zarr"))
+    assert caught.value.choices == ("both.zarr/layers/first", "both.zarr/layers/second")
+    found = check_counts(read_dataset(tmp_path / "both.zarr/layers/second"))
+    assert found.location == "layers['second']"
     with pytest.raises(ChoiceError, match="no matrix 'layers/third'"):
         read_dataset(tmp_path / "both.h5ad/layers/third")
     dataset(bins(counts)).write_h5ad(tmp_path / "bins.h5ad")
@@ -193,6 +201,28 @@ def test_the_matrix_of_the_counts_is_chosen_behind_the_path(tmp_path):
     written = tmp_path / "out.h5ad"
     write_h5ad_with(tmp_path / caught.value.choices[0], written, obs={"a": np.arange(80)})
     assert list(ad.read_h5ad(written).obs["a"]) == list(range(80))
+
+
+def test_the_matrix_is_chosen_behind_any_path(tmp_path):
+    """A table of doubtful values could not be opened in the app at all; nor could a modality or a sample."""
+    binned = dataset(bins(cells(n_genes=600)))
+    datasets.write_table(binned, tmp_path / "bins.csv")
+    (tmp_path / "GSE1").mkdir()
+    for sample in ("GSM1", "X"):
+        for name, content in datasets.mtx_parts(binned, 3).items():
+            (tmp_path / "GSE1" / f"{sample}_{name}").write_bytes(content)
+    with h5py.File(tmp_path / "a.h5mu", "w") as file:
+        for key in ("rna", "prot"):
+            ad.io.write_elem(file.require_group(f"mod/{key}"), "/".join(("", "mod", key)), binned)
+    for path, inside in (("bins.csv", ""), ("GSE1/GSM1", "/GSM1"), ("GSE1/X", "/X"), ("a.h5mu/rna", "/rna")):
+        with pytest.raises(ChoiceError, match="do not look like counts") as caught:
+            check_counts(read_dataset(tmp_path / path))
+        assert caught.value.choices == (f"{path.partition('/')[0]}{inside}/X",)
+        assert check_counts(read_dataset(tmp_path / caught.value.choices[0])).location == "X"
+    with pytest.raises(ChoiceError, match="It holds: rna/X"):
+        read_dataset(tmp_path / "a.h5mu/rna/raw")
+    with pytest.raises(DatasetError, match="no sample 'GSM3'"):
+        read_dataset(tmp_path / "GSE1/GSM3/X")
 
 
 def test_what_the_user_chooses_need_not_look_like_counts():
@@ -310,11 +340,45 @@ def warnings_of(values, name: str = "") -> str:
 
 
 @pytest.mark.parametrize("rounding", [np.floor, np.rint], ids=["cut off", "rounded"])
-def test_reads_scaled_down_are_doubted_by_their_totals(rounding):
+def test_reads_scaled_down_are_asked_about_for_their_totals(rounding):
     """Nothing within a cell tells them from counts, but half of the cells have nearly one total."""
     values = reads()
     for total in (1e4, 54_321):
-        assert "strangely close" in warnings_of(rounding(normalised(values, total)))
+        scaled = rounding(normalised(values, total))
+        with pytest.raises(ChoiceError, match=r"strangely close.*--counts"):
+            check_counts(dataset(scaled))
+        found = check_counts(dataset(scaled, log=np.log1p(normalised(cells(40, 3000)))))
+        assert (found.location, found.kind) == ("layers['log']", "recovered")  # recoverable goes before suspicious
+        assert "strangely close" in " ".join(n.text for n in check_counts(dataset(scaled), counts="X").notices)
+        selected = dataset(scaled)
+        selected.uns["scfviz"] = {"lineage": "[]"}  # somebody selected cells by their depth
+        assert "strangely close" in warnings_of(selected)
+    assert not warnings_of(values)
+
+
+def test_counts_drawn_with_one_depth_are_only_doubted():
+    """Simulated cells, or cells thinned to an expected depth: totals are close, but vary as drawn ones do."""
+    assert "strangely close" in warnings_of(RNG(0).poisson(RNG(1).gamma(0.4, 3, 6000), (60, 6000)))
+    assert "strangely close" in warnings_of(RNG(0).poisson(1.2, (60, 6000)))
+    assert "strangely close" in warnings_of(RNG(0).negative_binomial(0.5, 0.1, (200, 4000)))
+
+
+def test_counts_that_were_invented_pass():
+    """Tests and benchmarks draw the genes of a cell, then a count above zero for each: twos are commoner than ones."""
+    drawn = sp.random(60, 3000, 0.3, "csr", rng=RNG(0), data_rvs=lambda size: RNG(1).poisson(2.0, size) + 1)
+    assert check_counts(dataset(drawn)).kind == "counts"
+
+
+def test_fpkm_with_widely_varying_totals_are_asked_about():
+    """Scaled by gene and cell, then rounded: totals vary as those of counts do, but twos are commoner than ones."""
+    values = reads(n_genes=6000, mean=1e5)
+    lengths = RNG(6).lognormal(7.7, 0.8, values.shape[1])
+    scaled = values / lengths / values.sum(axis=1, keepdims=True) * 1e9
+    scaled *= RNG(7).lognormal(0, 0.5, (len(values), 1))  # what was mapped elsewhere counts as well
+    totals = np.rint(scaled).sum(axis=1)
+    assert np.ptp(np.quantile(totals, [0.25, 0.75])) > 0.3 * np.median(totals)
+    with pytest.raises(ChoiceError, match="more genes have 2 counts than 1"):
+        check_counts(dataset(np.rint(scaled)))
     assert not warnings_of(values)
 
 
@@ -324,8 +388,15 @@ def test_counts_thinned_to_one_total_are_not_doubted():
 
 
 def test_a_name_of_a_unit_is_a_hint():
-    assert "says TPM" in warnings_of(cells(), "GSE1_TPM_matrix.csv")
-    assert not warnings_of(cells(), "stamping_ttpms.csv")
+    assert "says TPM" in warnings_of(cells(), "GSE1_TPM_matrix.csv")  # but ones dominate as only molecules do
+    for name in ("stamping_ttpms.csv", "TPM1_knockdown.csv"):  # TPM1 is a gene
+        assert not warnings_of(cells(), name)
+    with pytest.raises(ChoiceError, match="GSE1_TPM.csv says TPM, and few of them are 1") as caught:
+        warnings_of(reads(), "/data/GSE1_TPM.csv")
+    assert caught.value.choices == ("GSE1_TPM.csv/X",)
+    assert not warnings_of(reads(), "/data/GSE1_TPM_counts.csv")
+    with pytest.raises(ChoiceError, match="name fpkm says FPKM"):
+        check_counts(dataset(-reads(), fpkm=reads()))
 
 
 def test_reads_counted_in_pairs_pass_with_a_warning():

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse as sp
 from datasets import make_adata, make_counts, some_genes, write_h5ad
 
 from scfviz.data import check, genes
@@ -170,3 +171,40 @@ def test_recovered_counts_are_handed_over_with_how_they_come_back(tmp_path):
         opened = open_dataset(path, reports=tmp_path / "checks")
         assert opened.counts_report.kind == "recovered"
         assert np.array_equal(opened.counts.rows(0, 60).toarray(), counts)
+
+
+@pytest.mark.parametrize("layout", ["plain", "repeated rows", "duplicate entries", "recovered", "fractions"])
+def test_what_the_check_sums_up_is_what_reading_again_gives(layout, tmp_path):
+    """Opening a million cells read them three times, and the counts by genes two times more."""
+    names = [*some_genes(), "MALAT1", "MT-ND1", "MT-TF"]
+    adata = make_adata(names=names)
+    counts = adata.X.toarray().astype(np.float32)
+    if layout == "repeated rows":
+        adata.var_names = [*names[:-2], names[0], names[1]]
+    if layout == "fractions":
+        rng = np.random.default_rng(1)
+        counts *= 40 * np.where(rng.random(counts.shape) < 0.5, 1, rng.uniform(0.5, 1.5, size=counts.shape))
+    if layout == "recovered":
+        counts = np.log1p(1e4 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)).astype(np.float32)
+    adata.X = sp.csr_matrix(counts)
+    if layout == "duplicate entries":  # each stored twice, and a zero beside
+        rows, columns, values = sp.find(adata.X)
+        order = np.argsort(np.tile(rows, 2), kind="stable")
+        indptr = np.concatenate([[0], np.cumsum(np.bincount(np.tile(rows, 2), minlength=60))])
+        adata.X = sp.csr_matrix((np.concatenate([values, 0 * values])[order], np.tile(columns, 2)[order], indptr))
+    path = tmp_path / "cells.h5ad"
+    adata.write_h5ad(path)
+    opened = open_dataset(path)
+    is_exact = opened.counts_report.is_whole
+    assert is_exact == (layout != "fractions") == (opened.counts.entries is not None)
+    for handed in (opened.counts, opened.align()):
+        given = handed.__dict__.pop("_per_cell", None)
+        assert (given is not None) == is_exact
+        if is_exact:
+            for one, other in zip(given, handed._per_cell, strict=True):
+                assert np.array_equal(one, other, equal_nan=True)
+            again = handed.subset(np.arange(handed.n_obs))
+            assert again.entries is None, "counted over other cells"
+    if is_exact:
+        matrix = opened.counts.rows(0, opened.n_obs)
+        assert np.array_equal(opened.counts.entries, np.bincount(matrix.indices, minlength=matrix.shape[1]))

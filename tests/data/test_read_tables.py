@@ -255,6 +255,23 @@ def test_a_column_of_a_gene_without_values_is_no_metadata(adata, tmp_path):
     refuse(tmp_path, frame.to_csv(), "no value", adata.var_names[3], name="a.csv")
 
 
+@pytest.mark.parametrize("genes_are_rows", [True, False])
+def test_a_column_without_a_value_is_left_out_and_not_called_annotation(genes_are_rows, adata, tmp_path):
+    frame = pd.DataFrame(adata.X.toarray().astype(int), index=adata.obs_names, columns=adata.var_names)
+    frame = frame.T if genes_are_rows else frame
+    frame.insert(3, "CELL_X", "")
+    frame.to_csv(tmp_path / "a.csv")
+    found = read_dataset(tmp_path / "a.csv")
+    assert (found.X != adata.X).nnz == 0 and found.var.shape[1] == found.obs.shape[1] == 0
+    notes = " ".join(found.uns["scfviz_source"]["notes"])
+    assert "without a single value were left out: 'CELL_X'" in notes and "about the" not in notes
+    if genes_are_rows:
+        frame.loc[frame.index[60:], "CELL_X"] = 3
+        frame.to_csv(tmp_path / "b.csv")
+        with pytest.raises(DatasetError, match=f"{frame.index[0]}.* has no value in the column 'CELL_X'"):
+            read_dataset(tmp_path / "b.csv")
+
+
 def test_one_word_among_numbers_is_an_error_with_its_place(adata, tmp_path):
     frame = frame_of(adata).astype(object)
     frame.iloc[40, 5] = "T cell"

@@ -8,7 +8,8 @@ import scipy.sparse as sp
 from small_cells import make_cells
 
 from scfviz.data.read_arrays import read_gene_list, write_array_as_h5ad
-from scfviz.data.values import align_values, bulk_note
+from scfviz.data.scan import bulk_note
+from scfviz.data.values import align_values
 from scfviz.errors import DatasetError, OptionError
 
 COUNTS = make_cells(4)

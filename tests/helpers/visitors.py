@@ -118,6 +118,16 @@ class Visitor:
         self.page.goto(self.url + path)
         self.page.wait_for_selector("h1")
 
+    def wear(self, theme: str) -> None:
+        """Switch the system to "light" or "dark", as the page is; the app follows."""
+        self.page.emulate_media(color_scheme=theme)
+        follows = """theme => {
+            const [shade] = getComputedStyle(document.querySelector(".stApp")).backgroundColor.match(/\\d+/g);
+            return (shade > 127) === (theme === "light");
+        }"""
+        self.page.wait_for_function(follows, arg=theme)
+        self.settle()
+
     def go(self, name: str, sign: str) -> None:
         self.page.locator("[data-testid=stSidebarNavLink]", has_text=name).click()
         self.see(sign)

@@ -9,7 +9,7 @@ from small_cells import make_cells
 
 from scfviz import jobs
 from scfviz.analysis.selection.rules import Categories, to_json
-from scfviz.errors import AccessError
+from scfviz.errors import AccessError, DatasetError
 from scfviz.jobs import access, gene_set_files, kinds, queue, uploads
 from scfviz.jobs.workspace import write_json
 from scfviz.tasks.registry import TASKS
@@ -24,6 +24,10 @@ OPTIONS = {
         name: lambda world, task=task: {field.name: world.dataset for field in fields_of(task.options_type, "dataset")}
         for name, task in TASKS.items()
     },
+    "in_silico": lambda world: {"dataset": world.dataset, "gene": "CD3D"},
+    "response": lambda world: {"dataset": world.dataset, "types": "cell_type"},
+    "adapt": lambda world: {"dataset": world.dataset},
+    "check": lambda world: {"dataset": world.dataset},
     "gene_store": lambda world: {"dataset": world.dataset},
     "set_score": lambda world: {"dataset": world.dataset, "genes": ["CD3D"]},
     "differential_expression": lambda world: {"dataset": world.dataset, "group": RULE},
@@ -219,6 +223,82 @@ def test_a_subset_is_as_private_as_what_it_came_from(kind, world, workspace, con
     uploads.share_upload(world.ref, ANNA, True)
     become(BERT)
     assert is_known(job_id) and sources.resolve(few.ref).path == path
+
+
+def data_fields() -> list[tuple[str, str]]:
+    """Each task with each of its options that names data beside the dataset: references, labels, classifiers."""
+    fields = ((name, field.name) for name, task in TASKS.items() for field in fields_of(task.options_type, "dataset"))
+    return [(name, field) for name, field in fields if field != "dataset"]
+
+
+@pytest.fixture
+def public(workspace, content) -> World:
+    (workspace.datasets / "public.h5ad").write_bytes(content)
+    return World("", str(workspace.datasets / "public.h5ad"))
+
+
+@pytest.mark.parametrize(("task", "field"), data_fields())
+def test_private_data_beside_a_public_dataset_make_a_computation_private(task, field, world, public, workspace, become):
+    """A reference that was uploaded, and what is made of the result: exported, selected, compared."""
+    options = OPTIONS[task](public) | {field: world.dataset}
+    become(BERT)
+    with pytest.raises(AccessError):
+        job_panel.ask(task, options)
+    become(ANNA)
+    job_id = job_panel.ask(task, options)
+    finish(workspace, job_id)
+    rule = to_json(Categories("cell_type", ("T cell",)))
+    made = [
+        job_panel.ask("export", {"dataset": public.dataset, "task_jobs": [job_id]}),
+        job_panel.ask("subset", {"dataset": public.dataset, "task_jobs": [job_id], "rule": rule}),
+        job_panel.ask("markers", {"dataset": public.dataset, "task_jobs": [job_id], "column": "cell_type"}),
+    ]
+    for stranger in (BERT, CLEO):
+        become(stranger)
+        assert not any(map(is_known, [job_id, *made]))
+        assert_cannot_change(workspace, job_id)
+        assert job_panel.newest(task, {"dataset": public.dataset}) is None
+        for kind, more in (("export", {}), ("markers", {"column": "cell_type"})):
+            with pytest.raises(AccessError):
+                job_panel.ask(kind, {"dataset": public.dataset, "task_jobs": [job_id]} | more)
+    become(ANNA)
+    assert all(map(is_known, made))
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_no_option_of_a_task_leads_out_of_the_folders_that_may_be_read(task, public, tmp_path, content, become):
+    """A session file can hold any option, and anybody can write one: it read every file of the server."""
+    from scfviz.ui.explorer.reporting.session import _own_options
+
+    (tmp_path / "home.h5ad").write_bytes(content)
+    become(BERT)
+    for field in [name for one, name in data_fields() if one == task] + ["dataset"]:
+        for path in (tmp_path / "home.h5ad", tmp_path / "absent.h5ad", Path(public.dataset) / "../../../home.h5ad"):
+            with pytest.raises(DatasetError, match="outside the folders"):
+                job_panel.ask(task, OPTIONS[task](public) | {field: str(path)})
+        assert not _own_options(task, {field: str(tmp_path / "home.h5ad"), "checkpoint": "/nowhere"})
+
+
+def test_parts_of_private_data_are_as_private(world, become):
+    become(BERT)
+    for part in ("X", "raw", "layers/counts", "rna"):
+        with pytest.raises(AccessError):
+            sources.resolve(f"{world.ref}/{part}")
+        with pytest.raises(AccessError):
+            job_panel.ask("gene_store", {"dataset": f"{world.dataset}/{part}"})
+    become(ANNA)
+    assert sources.resolve(f"{world.ref}/X").path == Path(world.dataset) / "X"
+
+
+def test_the_queue_says_how_many_wait_and_nothing_of_whose(world, public, workspace, become):
+    for column in ("cell_type", "secret_column"):
+        job_panel.ask("markers", {"dataset": world.dataset, "column": column})
+    become(BERT)
+    mine = job_panel.ask("markers", {"dataset": public.dataset, "column": "cell_type"})
+    said = job_panel.describe_wait(jobs.jobs_ahead(workspace, mine))
+    assert "Number" in said and "secret" not in said
+    assert not [ref for ref in sources.list_references(BERT) if "secret" in ref]
+    assert sources.find_content(access.content_key(workspace, world.dataset)[:16], 1, "secret.h5ad", BERT) is None
 
 
 def test_gene_sets_that_somebody_gave_are_theirs(world, workspace, content, become):

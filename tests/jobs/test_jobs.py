@@ -245,7 +245,7 @@ def test_few_cells_work(done, options, tmp_path):
         assert any(note.startswith("All maps: ") for note in report["notes"])
 
 
-@pytest.mark.parametrize("kind", ["gene_store", "export", "subset"])
+@pytest.mark.parametrize("kind", ["check", "gene_store", "export", "subset"])
 def test_a_dataset_that_changed_while_a_job_ran_gives_no_result(workspaces, kind, tmp_path, monkeypatch):
     """Whatever the job: its result would be kept under the content that was asked for."""
     workspace = workspaces(f"changed {kind}")
@@ -299,7 +299,7 @@ def test_request_that_makes_no_sense_is_refused_at_once(workspaces, options, cha
     assert jobs.list_jobs(workspace) == []
 
 
-@pytest.mark.parametrize("kind", ["embedding", "gene_store", "differential_expression"])
+@pytest.mark.parametrize("kind", ["embedding", "check", "gene_store", "differential_expression"])
 def test_what_cannot_fit_into_memory_is_refused_with_a_number_of_cells_that_fits(options, monkeypatch, kind):
     from scfviz.data import memory as free
     from scfviz.jobs import memory

@@ -260,3 +260,19 @@ def test_time_left_follows_the_pace_of_the_stage(tmp_path, monkeypatch):
     assert progress.seconds_left() == pytest.approx(400, rel=0.01)
     progress.report(0.7, "Drawing the map")
     assert progress.seconds_left() is None
+
+
+def test_a_worker_is_ready_before_its_first_job_and_is_the_only_one(workspace, monkeypatch):
+    """The first map waited for a process that began to load its libraries when it was asked for."""
+    started = []
+    monkeypatch.setattr(queue, "_start_worker", lambda *asked: started.append(asked))
+    queue.warm_worker(workspace, "quick", ("this", "that"))
+    assert started == [(workspace, "quick", ("this", "that"))]
+    with queue.worker_lock(workspace, "quick"):
+        queue.warm_worker(workspace, "quick", ("this", "that"))
+    assert len(started) == 1, "one lives already"
+    sys.modules.pop("imported_first", None)
+    (workspace.root / "imported_first.py").write_text("from pathlib import Path\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(str(workspace.root))
+    worker.Worker(workspace, "quick", 0, ("imported_first",)).work()
+    assert sys.modules.pop("imported_first")

@@ -1,6 +1,8 @@
 """Annotation: right labels, honest certainty, sets that hold what they promise; refusals in sentences."""
 
 import json
+from dataclasses import replace
+from types import SimpleNamespace
 
 import anndata as ad
 import numpy as np
@@ -10,14 +12,32 @@ from small_cells import GROUPS, make_cells, save_tiny_checkpoint
 
 import scfviz
 from scfviz.__main__ import main
-from scfviz.errors import CheckpointError, DatasetError, GeneError, OptionError, ScfvizError
+from scfviz.errors import CheckpointError, DatasetError, GeneError, OptionError, ScfvizError, Stopped
 from scfviz.tasks.annotation import fit, reference
 from scfviz.tasks.annotation.card import verdict
-from scfviz.tasks.annotation.classifier import read_classifier
-from scfviz.tasks.annotation.conformal import Calibration, disbelief, measure_coverage, sets_of
+from scfviz.tasks.annotation.classifier import CLASSIFIERS, read_classifier
+from scfviz.tasks.annotation.conformal import (
+    Calibration,
+    SetCalibration,
+    disbelief,
+    forgiven,
+    measure_coverage,
+)
 from scfviz.tasks.annotation.fit import make_folds
 from scfviz.tasks.annotation.methods import find_temperature, log_softmax, tempered
-from scfviz.tasks.annotation.scores import auroc, calibration_error, compare_macro_f1, expected_errors, macro_f1
+from scfviz.tasks.annotation.scores import (
+    auroc,
+    calibration_error,
+    compare_macro_f1,
+    expected_errors,
+    macro_f1,
+    risk_coverage,
+)
+from scfviz.tasks.registry import get_task
+from scfviz.tasks.reporting import Answered
+from scfviz.tasks.run import compute
+from scfviz.tasks.spec import read_options
+from scfviz.tasks.steps import Steps
 
 N_QUERY, N_REFERENCE = 60, 150
 
@@ -94,6 +114,16 @@ def test_other_scores_are_right():
     assert donors["difference"] == pytest.approx(found["difference"]) and donors["low"] > 0
 
 
+def test_risk_falls_with_certainty_and_equal_certainty_is_one_step():
+    truth = np.array([0, 0, 0, 0, 1])
+    probabilities = np.array([[0.9, 0.1], [0.8, 0.2], [0.8, 0.2], [0.6, 0.4], [0.7, 0.3]])
+    found = risk_coverage(probabilities, truth)
+    assert [row["coverage"] for row in found] == pytest.approx([0.2, 0.6, 0.8, 1.0])
+    assert [row["risk"] for row in found] == pytest.approx([0, 0, 0.25, 0.2])
+    order = np.random.default_rng(0).permutation(5)
+    assert risk_coverage(probabilities[order], truth[order]) == found
+
+
 def test_temperature_is_the_one_that_was_put_in():
     rng = np.random.default_rng(1)
     logs = log_softmax(rng.normal(0, 2, (4000, 4)))
@@ -107,29 +137,62 @@ def test_sets_hold_the_right_type_as_often_as_asked_for_also_of_rare_types():
 
     def draw(n):
         truth = rng.choice(3, n, p=share)
-        return truth, tuple(rng.normal(0, 1, (n, 3)) + 1.5 * (np.arange(3) != truth[:, None]) for _ in range(2))
+        one, other = (rng.normal(0, 1, (n, 3)) + 1.5 * (np.arange(3) != truth[:, None]) for _ in range(2))
+        return truth, 0.5 + 0.5 / (1 + np.exp(-one)), other
 
-    truth, scores = draw(4000)
-    known = [Calibration.fit(part, truth) for part in scores]
-    new, other = draw(4000)
+    truth, *scores = draw(4000)
+    known = SetCalibration.fit(*scores, truth)
+    new, doubts, far = draw(4000)
     for coverage in (0.8, 0.9, 0.95):
-        sets = sets_of([one.p_values(part) for one, part in zip(known, other, strict=True)], coverage)
-        inside = sets[np.arange(4000), new]
+        inside = known.sets(doubts, None, coverage)[np.arange(4000), new]
         for k in range(3):
             assert coverage - 0.05 <= inside[new == k].mean() <= 1
-        assert coverage - 0.02 <= inside.mean() <= coverage + 0.05
-    found = measure_coverage(scores, truth, np.arange(4000) % 5, 0.9)
-    assert 0.88 <= found["marginal"] <= 0.95 and found["worst_class"] >= 0.85
-    far = sets_of([one.p_values(part + 10) for one, part in zip(known, other, strict=True)], 0.9)
-    assert not far.any(), "what is like no type has an empty set"
+        assert coverage - 0.02 <= inside.mean() <= coverage + 0.02
+        both = known.sets(doubts, far, coverage)[np.arange(4000), new]
+        assert both.mean() >= 1 - 1.5 * (1 - coverage) - 0.02 and (both <= inside).all()
+    found = measure_coverage(*scores, truth, np.arange(4000) % 5, 0.9, False)
+    assert 0.88 <= found["marginal"] <= 0.92 and found["worst_class"] >= 0.85
+    assert not known.sets(doubts, far + 10, 0.9).any(), "what is like no type has an empty set"
 
 
-def test_what_is_believed_more_than_half_is_never_strange():
-    """A clear cell of another laboratory was called unknown where held-out cells were all but certain."""
-    sure = np.tile([0.999, 0.001], (200, 1))
-    known = Calibration.fit(disbelief(sure), np.zeros(200, dtype=int))
-    sets = sets_of([known.p_values(disbelief(np.array([[0.9, 0.1], [0.3, 0.7]])))], 0.9)
-    assert sets[:, 0].tolist() == [True, False]
+def test_a_type_of_few_held_out_cells_can_be_excluded():
+    """With half the error for belief no type of fewer than twenty cells ever was: sets held nearly all types."""
+    truth = np.repeat([0, 1, 2], 12)
+    sure = np.where(np.arange(3) == truth[:, None], 0.02, 0.99)
+    known = SetCalibration.fit(sure, np.zeros((36, 3)), truth)
+    assert known.sets(sure, np.zeros((36, 3)), 0.9).sum(axis=1).tolist() == [1] * 36
+
+
+def test_what_is_believed_more_than_half_is_never_strange_and_still_ordered():
+    """A clear cell of another laboratory was called unknown where held-out cells were all but certain; and all that
+    was believed more than half had the same credibility, so that it told nothing apart."""
+    truth = np.arange(400) % 2
+    sure = np.where(np.arange(2) == truth[:, None], 0.999, 0.001)
+    found = disbelief(np.array([[0.9, 0.1], [0.3, 0.7], [0.9995, 0.0005]]))
+    known = SetCalibration.fit(disbelief(sure), np.zeros((400, 2)), truth)
+    assert known.sets(found, None, 0.9)[:, 0].tolist() == [True, False, True]
+    credibility = known.credibility(found, None)
+    assert credibility[2] > credibility[0]
+    p_values = Calibration.fit(disbelief(sure), truth).p_values(found)
+    assert forgiven(p_values, found)[:, 0].tolist() == [1.0, p_values[1, 0], 1.0]
+
+
+def test_a_set_is_said_as_far_as_it_is_certain():
+    """Sets listed types side by side, also where all are of one kind: what is certain was not said."""
+    from scfviz.tasks.annotation.ontology import cell_types, common_kind, describe_set, find_ids
+
+    labels = ("CD4 T cells", "CD8 T", "Treg", "monocytes", "type 7")
+    ids = find_ids(labels)
+    assert ids["CD4 T cells"] == "CL:0000624" and ids["monocytes"] == "CL:0000576" and "type 7" not in ids
+    assert find_ids(labels, {"type 7": "CL:0000815", "gone": "x"})["type 7"] == "CL:0000815"
+    assert describe_set(labels[:2], ids) == "T cell; CD4 T cells or CD8 T undecided"
+    assert describe_set(labels[:3], ids) == "T cell; CD4 T cells, CD8 T or Treg undecided"
+    assert common_kind(("CD8 T", "monocytes"), ids) == "leukocyte" and common_kind(("CD8 T", "type 7"), ids) is None
+    assert describe_set(("CD8 T", "type 7"), ids) == "CD8 T or type 7 undecided"
+    assert describe_set(("T", "CD8 T"), find_ids(("T", "CD8 T"))) == "T; perhaps CD8 T"
+    assert describe_set((), ids) == "none" and describe_set(("type 7",), ids) == "type 7"
+    for cell_id, chain in cell_types().above.items():
+        assert chain[0] == cell_id and len(set(chain)) == len(chain) and set(chain) <= set(cell_types().names)
 
 
 def test_folds_hold_out_whole_donors_where_a_type_has_several():
@@ -152,15 +215,24 @@ def test_labels_are_right_and_everything_is_said_of_a_cell(folder, result):
     np.testing.assert_allclose(scores[list(GROUPS)].sum(axis=1), 1, atol=1e-5)
     inside = [kind in text for kind, text in zip(truth, cells["annotated_set"].astype(str), strict=True)]
     assert np.mean(inside) > 0.8
+    certain = cells["annotated_certain"].astype(str)
+    assert (
+        certain[[len(row) == 1 for row in cells["annotated_set"].astype(str).str.split(" or ")]] != "undecided"
+    ).all()
     clusters = result.tables["clusters"]
     assert clusters["n_cells"].sum() == N_QUERY and set(clusters["majority"]) <= {*GROUPS, "unknown"}
     assert clusters["nearest_reference"].str.contains("cell").all()
+    assert set(clusters["certain"]) <= set(certain)
     assert result.scores["coverage"]["nominal"] == 0.9 and set(result.scores["methods"]) > {"combination"}
     assert sum(result.scores["weights"].values()) == pytest.approx(1)
     assert [row["labels_per_type"] for row in result.scores["learning_curve"]] == [10]
     assert result.report["provenance"]["reference"]["unit"] == "donor"
     assert "logistic regression alone" in verdict(result.scores)
     json.dumps({"scores": result.scores}, allow_nan=False)
+    said = Answered(get_task("annotation"), result)
+    assert "labelled cells of 'reference.h5ad'" in said.say("methods") and "'donor'" in said.say("methods")
+    assert any("conformal" in text or "Random World" in text for text in said.say("citations"))
+    assert not said.say("caveats"), "held-out donors, and no weight on the untrained model"
 
 
 def test_nothing_depends_on_the_order_of_cells_or_on_chunks(folder, result, tmp_path, monkeypatch):
@@ -207,9 +279,9 @@ def test_a_name_of_the_users_file_is_never_overwritten(folder, classifier, tmp_p
     assert (ad.read_h5ad(out).obs["cell_type"] == "mine").all()
 
 
-def test_a_classifier_of_another_model_or_damaged_is_refused(folder, classifier, tmp_path):
-    import shutil
-
+@pytest.fixture(scope="module")
+def other_model(folder):
+    """Another model of the same genes."""
     import torch
 
     from scfviz.model.checkpoint import load_checkpoint, save_checkpoint
@@ -217,9 +289,42 @@ def test_a_classifier_of_another_model_or_damaged_is_refused(folder, classifier,
     model = load_checkpoint(folder / "model")
     with torch.no_grad():
         next(model.parameters()).add_(1.0)
-    save_checkpoint(model, tmp_path / "other", name="other", licence="", readme="", training={})
+    save_checkpoint(model, folder / "other", name="other", licence="", readme="", training={})
+    return folder / "other"
+
+
+def test_cells_are_never_embedded_where_no_weight_is_on_the_model(folder, classifier, other_model, monkeypatch):
+    """A classifier that reads genes alone embedded all cells: minutes for nothing."""
+    from scfviz.model import infer
+
+    def fail(*_args, **_more):
+        raise AssertionError("embedded for nothing")
+
+    fitted = read_classifier(classifier)
+    assert fitted.learned.weights["genes_logistic"] == 1 and not fitted.needs_model
+    expected = annotate(folder, reference=classifier).cells["annotated_type"]
+    monkeypatch.setattr(infer, "embed_cells", fail)
+    found = annotate(folder, reference=classifier, checkpoint=other_model)
+    assert (found.cells["annotated_type"] == expected).all() and len(found.tables["clusters"])
+    found = annotate(folder, reference=folder / "reference.h5ad", method="genes_logistic")
+    assert (found.cells["annotated_type"].astype(str) == truth_of(folder)).mean() > 0.8
+    shipped = scfviz.run_task("annotation", dataset=str(folder / "query.h5ad"), checkpoint=str(folder / "model"))
+    assert shipped.report["provenance"]["reference"]["name"] == "blood"
+    options = dict(shipped.report["options"]) | {"reference": str(CLASSIFIERS.assets / "blood")}
+    said = Answered(get_task("annotation"), replace(shipped, report=dict(shipped.report) | {"options": options}))
+    assert "reference=find_classifier('blood')" in said.say("script").code
+    assert "one batch" in said.say("caveats")[0] and "scfoundation" not in said.say("citations")
+    with pytest.raises(AssertionError, match="for nothing"):
+        annotate(folder, reference=folder / "reference.h5ad", method="model_probe")
+
+
+def test_a_classifier_of_another_model_or_damaged_is_refused(folder, classifier, other_model, tmp_path):
+    import shutil
+
+    asked = ["--label", "cell_type", "--checkpoint", str(folder / "model"), "--method", "model_probe"]
+    assert main(["annotate", "fit", str(folder / "reference.h5ad"), "--out", str(tmp_path / "probe"), *asked]) == 0
     with pytest.raises(CheckpointError, match="fitted on embeddings of 'tiny'"):
-        annotate(folder, reference=classifier, checkpoint=tmp_path / "other")
+        annotate(folder, reference=tmp_path / "probe", checkpoint=other_model)
     shutil.copytree(classifier, tmp_path / "damaged")
     with open(tmp_path / "damaged" / "parameters.safetensors", "r+b") as file:
         file.seek(-4, 2)
@@ -228,6 +333,102 @@ def test_a_classifier_of_another_model_or_damaged_is_refused(folder, classifier,
         read_classifier(tmp_path / "damaged")
     with pytest.raises(OptionError, match="fitted with the method"):
         annotate(folder, reference=classifier, method="genes_knn")
+
+
+def test_fine_tuning_teaches_a_copy_of_the_last_layer_and_tests_it_on_other_cells(folder, tmp_path, monkeypatch):
+    from scfviz.model import checkpoint, infer
+    from scfviz.tasks.annotation import tune
+
+    parts = tune.split_cells(np.repeat([0, 1, 2], [50, 4, 2]))
+    assert [(parts[:50] == part).sum() for part in range(3)] == [40, 5, 5]
+    assert parts[50:].tolist() == [0, 2, 0, 1, 0, 2], "also few cells are learned from, and one is tested"
+    with pytest.raises(DatasetError, match="to decide when to stop"):
+        tune.tune_last_layer(None, None, np.zeros(3, int), 1, np.zeros(3, int))
+    monkeypatch.setattr(tune, "EPOCHS", 1)
+    seen, embed = [], infer.embed_cells
+    monkeypatch.setattr(
+        infer, "embed_cells", lambda counts, model, **more: seen.append(model) or embed(counts, model, **more)
+    )
+    found = annotate(folder, reference=folder / "reference.h5ad", method="model_finetuned")
+    assert set(found.scores["methods"]) == {"combination", "model_finetuned", "genes_logistic"}
+    assert any("fine-tuned on" in note for note in found.notes) and found.cells["annotated_type"].notna().all()
+    assert "Fine-tuned last layer, and a small head" in verdict(found.scores)
+    plain = checkpoint.load_checkpoint(folder / "model").state_dict()
+    changed = {name for name, tensor in seen[0].state_dict().items() if not tensor.equal(plain[name])}
+    last = f"encoder.{max(int(name.split('.')[1]) for name in plain if name.startswith('encoder.'))}."
+    assert changed and all(name.startswith((last, "encoder_norm.")) for name in changed)
+
+
+def test_what_was_measured_is_said_with_its_interval(tmp_path):
+    from scfviz.tasks.annotation.measured import describe_measured, measured_table, read_measured
+
+    assert read_measured(tmp_path / "none.json") is None
+    scores = {"macro_f1 auto": [0.9, 0.8, 1.0], "coverage": [0.92, 0.9, 0.94], "unseen auroc": None}
+    curve = {"5": {"combination": [0.7, 0.6, 0.8], "genes_logistic": [0.6, 0.5, 0.7]}, "50": {}}
+    sets = {
+        name: {"scores": scores | {"combination minus logistic": difference}, "units": units, "curve": curve}
+        for name, difference, units in (("a_1", [0.1, 0.05, 0.2], "donor"), ("b", [0.0, -0.1, 0.1], None))
+    }
+    found = {"within": sets, "across": {"a to b": sets["b"] | {"curve": None}}, "nominal_coverage": 0.9}
+    found["celltypist"] = {"b": {"0": {"macro_f1": 0.8, "macro_f1 of the recipe": 0.79, "equal labels": 0.98}}}
+    of_sets = {"belief all of it, distance half": {"coverage": [0.93, 0.9, 0.95]}}
+    found["sets"] = {"evaluation/b": of_sets | {"units": "donor"}, "panels/c": of_sets | {"units": "donor"}}
+    said = " ".join(describe_measured(found))
+    assert "for 93% to 93% of the cells of held-out donors or batches (1 datasets), and" in said
+    assert "within a dataset the combination with the model was better in 1, worse in 0 and not clearly" in said
+    assert "in 2 of 2 cases" in said and "92% to 92%" in said and "held-out donors or batches (1 datasets)" in said
+    assert "for 98% to 98% of the cells (1 datasets); its macro-F1 differed by +0.010 to +0.010" in said
+    first, *_, last = measured_table(found)
+    assert first["Data"] == "a 1" and first["Tested on"] == "held-out values of donor"
+    assert first["Macro-F1"] == "0.900 (0.800 to 1.000)" and first["AUROC of types not learned"] == ""
+    assert last["Tested on"] == "another dataset"
+
+
+def test_an_interrupted_run_goes_on_where_it_was(folder, tmp_path, monkeypatch):
+    from scfviz.model.prepared import PreparedModel
+
+    expected = annotate(folder, reference=folder / "reference.h5ad", method="model_probe").cells
+    given = {"dataset": folder / "query.h5ad", "reference": folder / "reference.h5ad", "checkpoint": folder / "model"}
+    task, stages = get_task("annotation"), []
+    options = read_options(task.options_type, {k: str(v) for k, v in given.items()} | {"method": "model_probe"})
+    stopping = Steps(tmp_path, lambda _, stage: stages.append(stage), lambda: "Annotating the cells" in stages)
+    with pytest.raises(Stopped):
+        compute(task, options, stopping)
+
+    def fail(*_args):
+        raise AssertionError("embedded again")
+
+    monkeypatch.setattr(PreparedModel, "encode", fail)
+    pd.testing.assert_frame_equal(compute(task, options, Steps(tmp_path)).cells, expected)
+
+
+def test_a_small_head_can_be_kept_in_a_folder(folder, tmp_path):
+    asked = ["--label", "cell_type", "--checkpoint", str(folder / "model"), "--method", "model_head"]
+    assert main(["annotate", "fit", str(folder / "reference.h5ad"), "--out", str(tmp_path / "head"), *asked]) == 0
+    fitted = read_classifier(tmp_path / "head")
+    assert fitted.needs_model and set(fitted.learned.methods) == {"model_head"}
+    found = annotate(folder, reference=tmp_path / "head")
+    assert np.isin(found.cells["annotated_type"].astype(str), [*GROUPS, "unknown"]).all()
+    assert (
+        main(
+            ["annotate", "fit", str(folder / "reference.h5ad"), "--out", str(tmp_path / "no"), *asked[:-1], "model_knn"]
+        )
+        == 2
+    )
+
+
+def test_a_finetuned_classifier_is_a_folder_that_labels_as_the_app_does(folder, tmp_path, monkeypatch):
+    from scfviz.tasks.annotation import tune
+
+    monkeypatch.setattr(tune, "EPOCHS", 1)
+    asked = ["--label", "cell_type", "--checkpoint", str(folder / "model"), "--method", "model_finetuned"]
+    assert main(["annotate", "fit", str(folder / "reference.h5ad"), "--out", str(tmp_path / "tuned"), *asked]) == 0
+    fitted = read_classifier(tmp_path / "tuned")
+    assert len(fitted.tuned) and "fine-tuned" in (tmp_path / "tuned" / "README.md").read_text()
+    at_once = annotate(folder, reference=folder / "reference.h5ad", label="cell_type", method="model_finetuned")
+    kept = annotate(folder, reference=tmp_path / "tuned")
+    pd.testing.assert_series_equal(kept.cells["annotated_type"], at_once.cells["annotated_type"])
+    pd.testing.assert_series_equal(kept.cells["annotated_confidence"], at_once.cells["annotated_confidence"])
 
 
 def test_labelled_cells_of_the_same_file_are_a_reference_and_keep_their_labels(folder, tmp_path):
@@ -282,6 +483,13 @@ def test_five_thousand_kinds_are_no_types():
     obs = pd.DataFrame({"kind": [f"kind {i // 3}" for i in range(15_000)]}, index=[f"c{i}" for i in range(15_000)])
     with pytest.raises(OptionError, match="5,000 kinds"):
         reference.choose_cells(obs, "kind")
+
+
+def test_a_reference_of_another_species_is_refused():
+    human, mouse = (SimpleNamespace(gene_report=SimpleNamespace(organism=name)) for name in ("human", "mouse"))
+    reference.refuse_other_species(human, human)
+    with pytest.raises(GeneError, match="genes are those of the human, the dataset's those of the mouse"):
+        reference.refuse_other_species(human, mouse)
 
 
 def test_missing_labels_and_rare_types_are_left_out_and_said():

@@ -242,3 +242,14 @@ def test_cells_that_were_not_there_are_placed_as_those_that_were():
     joint = JointEmbedding().fit(components, seen)
     np.testing.assert_array_equal(joint.transform(components, seen)[5:9], joint.transform(components[5:9], seen[5:9]))
     assert joint.transform(components[:0], seen[:0]).shape == (0, 13)
+
+
+@pytest.mark.slow
+def test_more_cells_than_are_searched_exactly_get_a_map():
+    """Beyond 8,192 cells scanpy takes pynndescent, and every map failed with a version that it cannot read."""
+    rng = np.random.default_rng(0)
+    group = rng.integers(0, 2, 8_300)
+    points = rng.normal(size=(len(group), 3)).astype(np.float32) + 12 * group[:, None]
+    drawn = build_map(points)
+    assert np.isfinite(drawn.umap).all()
+    assert all(len(set(drawn.clusters[group == side]) & set(drawn.clusters[group != side])) == 0 for side in (0, 1))

@@ -50,9 +50,9 @@ def model(small_model, symbols):
 
 
 def same(one, other, columns=slice(None)):
-    for name in ("median", "low", "high"):
-        np.testing.assert_array_equal(getattr(one, name), getattr(other, name)[:, columns])
-    assert one.weights == other.weights
+    for name in ("values", "low", "high"):
+        np.testing.assert_allclose(getattr(one, name), getattr(other, name)[:, columns], rtol=1e-5, atol=1e-6)
+    assert one.weights == other.weights and one.mixture == other.mixture
 
 
 def test_counts_gathered_at_once_are_those_gathered_cell_by_cell(aligned):
@@ -76,7 +76,7 @@ def test_counts_gathered_at_once_are_those_gathered_cell_by_cell(aligned):
 
 def test_neither_windows_nor_other_genes_change_a_number(aligned, model, symbols):
     whole = scfviz.enhance_counts(aligned, model, depth_fold=4, cells_at_once=N_CELLS)
-    assert whole.median.shape == (N_CELLS, N_GENES) and whole.median.dtype == np.float32
+    assert whole.values.shape == (N_CELLS, N_GENES) and whole.values.dtype == np.float32
     for size in (1, 7, 64):
         same(scfviz.enhance_counts(aligned, model, depth_fold=4, cells_at_once=size), whole)
     columns = [50, 3, 62, 17]
@@ -109,7 +109,7 @@ def test_blocks_equal_the_calculation_cell_by_cell(aligned, model):
 def test_unmeasured_genes_are_no_zeros(aligned):
     found = scfviz.enhance_counts(aligned, None, target_depth=1000)
     assert found.is_measured.sum() == N_MEASURED
-    for part in (found.median, found.low, found.high):
+    for part in (found.values, found.low, found.high):
         assert np.isnan(part[:, N_MEASURED:]).all() and np.isfinite(part[:, :N_MEASURED]).all()
 
 
@@ -117,7 +117,7 @@ def test_estimated_counts_are_rounded(symbols, aligned):
     fractions = cells(symbols, scale=1.1)
     fractions.counts_report = SimpleNamespace(**vars(fractions.counts_report) | {"is_whole": False})
     found = scfviz.enhance_counts(fractions, None, depth_fold=2)
-    assert (found.source_depth == np.rint(found.source_depth)).all() and np.isfinite(found.median[:, :4]).all()
+    assert (found.source_depth == np.rint(found.source_depth)).all() and np.isfinite(found.values[:, :4]).all()
 
 
 def test_impossible_requests_are_refused_in_words(aligned, model, small_model, symbols, monkeypatch):
@@ -127,13 +127,17 @@ def test_impossible_requests_are_refused_in_words(aligned, model, small_model, s
         scfviz.enhance_counts(aligned, None, depth_fold=0.5)
     with pytest.raises(OptionError, match="No target depth"):
         scfviz.enhance_counts(aligned, None)
+    with pytest.raises(OptionError, match="without a model"):
+        scfviz.enhance_counts(aligned, None, depth_fold=2, method="combination")
+    with pytest.raises(OptionError, match="no method 'neighbours' with intervals"):
+        scfviz.enhance_counts(aligned, None, depth_fold=2, method="neighbours")
     with pytest.raises(GeneError, match="NO_GENE"):
         scfviz.enhance_counts(aligned, None, depth_fold=2, genes=["NO_GENE"])
     with pytest.raises(GeneError, match="not this model's"):
         scfviz.enhance_counts(aligned, small_model, depth_fold=2)
-    with pytest.raises(DatasetError, match="at least 3 cells"):
+    with pytest.raises(DatasetError, match="At least 3 are needed"):
         scfviz.enhance_counts(aligned.subset(np.arange(2)), None, depth_fold=2)
-    monkeypatch.setattr("scfviz.tasks.enhancement.compute.MOST_RESULT_BYTES", 12 * N_CELLS * 10)
+    monkeypatch.setattr("scfviz.tasks.enhancement.prediction.MOST_RESULT_BYTES", 12 * N_CELLS * 10)
     with pytest.raises(OptionError, match="at most 10 genes"):
         scfviz.enhance_counts(aligned, None, depth_fold=2)
 

@@ -17,7 +17,7 @@ from scfviz.tasks.enhancement.correlations import fit_depth_curve, fold_at
 from scfviz.tasks.enhancement.invented import correlate_inside
 from scfviz.tasks.enhancement.lights import lights
 from scfviz.tasks.enhancement.methods import Neighbourhood, split_counts, values_at_depth
-from scfviz.tasks.enhancement.options import DATASET_ALONE, INPUT
+from scfviz.tasks.enhancement.options import DATASET_ALONE, INPUT, POSTERIOR
 from scfviz.tasks.enhancement.scores import CURVE, judge
 from scfviz.tasks.registry import get_task
 from scfviz.tasks.reporting import Answered
@@ -63,7 +63,7 @@ def test_held_back_counts_rank_methods_as_the_truth_does():
         "input": space.input,
         "gene means": space.gene_means,
         "cluster means": space.cluster_means,
-        "neighbours": space.smooth(verdict.n_neighbors),
+        "neighbours": space.smooth(verdict.mixture.n_neighbors),
     }
     depth = space.totals
     seen = counts.toarray()
@@ -76,6 +76,35 @@ def test_held_back_counts_rank_methods_as_the_truth_does():
     assert table["cluster means"] < table["input"] < table["gene means"]
     assert verdict.scores["effective_fold"] > 1.5 and verdict.scores["effective_fold_low"] > 1
     assert verdict.scores["genes_to_use"] > verdict.scores["genes_not_to_be_used"]
+
+
+def test_the_combination_is_not_behind_the_best_single_method():
+    """A product of views was behind neighbours or a low rank in shallow cells of few kinds; a mixture holds them."""
+    _, counts = simulate(300, depth=150, seed=2)
+    verdict = judge(counts, np.ones(120, bool), np.full(300, 5.0), None, np.arange(120), method=DATASET_ALONE)
+    table, weights = verdict.methods.set_index("method"), verdict.mixture.weights
+    assert sum(weights.values()) == pytest.approx(1.0) and min(weights.values()) >= 0
+    best = table["correlation"].drop([DATASET_ALONE, POSTERIOR]).max()
+    assert table.loc[DATASET_ALONE, "correlation"] > best - 0.01
+    assert table.loc[DATASET_ALONE, "correlation"] > table.loc[POSTERIOR, "correlation"]
+    assert verdict.scores["gain_over_best_simple_method_high"] > 0
+    assert 0.85 < verdict.scores["interval_coverage"] <= 1
+
+
+@pytest.mark.parametrize("method", ["combination", DATASET_ALONE, POSTERIOR])
+def test_the_function_gives_the_numbers_of_the_task(folder, method):
+    """It gave the posterior alone, whatever the page answered with."""
+    genes = tuple(str(name) for name in ad.read_h5ad(folder / "cells.h5ad").var_names[:40])
+    of_task = run(folder, genes=genes, depth_fold=4, method=method, intervals=True)
+    model = scfviz.load_checkpoint(folder / "checkpoint")
+    cells = scfviz.align_genes(scfviz.read_dataset(folder / "cells.h5ad"), genes=model.genes)
+    found = scfviz.enhance_counts(
+        cells, None if method == DATASET_ALONE else model, genes=genes, depth_fold=4, method=method
+    )
+    for name, mine in (("enhanced", found.values), ("low", found.low), ("high", found.high)):
+        place = {gene: number for number, gene in enumerate(found.genes)}
+        order = [place[gene] for gene in of_task.tables["genes"]["gene"].astype(str)]
+        np.testing.assert_allclose(of_task.arrays[name], mine[:, order], rtol=1e-5, atol=1e-6)
 
 
 def test_what_was_held_back_and_what_is_left_are_the_counts():
@@ -91,6 +120,25 @@ def test_effective_fold_of_thinned_counts_is_the_thinning(thinned):
     law = lambda f: np.sqrt(0.3 * f / (f + 2.0))  # noqa: E731
     ceilings, halves = fit_depth_curve(np.array(CURVE), law(np.array(CURVE))[None])
     assert fold_at(np.array([law(thinned)]), ceilings, halves)[0] == pytest.approx(thinned, rel=0.1)
+
+
+def test_a_curve_that_does_not_pass_through_the_counts_tells_no_fold():
+    """A flat curve gave every method the same end of the scale, and the verdict said 'like 1.0 times the depth'."""
+    from scfviz.tasks.enhancement.correlations import Correlations
+    from scfviz.tasks.enhancement.scores import _fits_curve
+
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=(200, 150))
+
+    def made(of_share):
+        found = Correlations(truth, np.ones(150, bool))
+        for share in CURVE:
+            found.add(share, truth + of_share(share) * rng.normal(size=truth.shape))
+        found.values[INPUT] = found.values[1.0]
+        return found
+
+    assert _fits_curve(made(lambda share: 3 / share**0.5))
+    assert not _fits_curve(made(lambda share: 3.0))
 
 
 def test_thinned_cells_are_worth_their_share_of_the_depth():

@@ -5,6 +5,7 @@ import json
 import anndata as ad
 import numpy as np
 import pytest
+from scipy import sparse
 from small_cells import GROUPS, make_cells, save_tiny_checkpoint
 
 import scfviz
@@ -12,8 +13,24 @@ from scfviz.__main__ import main
 from scfviz.data import matrix
 from scfviz.data.align import align_genes
 from scfviz.errors import DatasetError, GeneError, OptionError
-from scfviz.tasks.mapping import compute, integrate, labels, lisi, neighbors, power, scores, search, spaces
+from scfviz.tasks.mapping import (
+    balanced,
+    compute,
+    harmony,
+    integrate,
+    labels,
+    lisi,
+    neighbors,
+    novelty,
+    power,
+    profiles,
+    scores,
+    search,
+    spaces,
+)
 from scfviz.tasks.mapping.labels import NO_COUNTERPART, read_labels
+from scfviz.tasks.mapping.options import MappingOptions
+from scfviz.tasks.spec import read_options
 
 N_REFERENCE, N_QUERY = 150, 60
 
@@ -115,6 +132,55 @@ def test_one_shift_is_found_and_few_pairs_give_less_of_it():
     assert np.linalg.norm(few.vector) < 0.6 * np.linalg.norm(true)
 
 
+def two_platforms(seed=0):
+    """Six types in a reference; the same and a seventh on a platform that catches each gene differently."""
+    rng = np.random.default_rng(seed)
+    types = rng.gamma(0.5, 1.0, (7, 800)) + 0.02
+    caught = rng.lognormal(0, 0.5, 800)
+    of_reference, of_query = np.repeat(np.arange(6), 60), np.repeat(np.arange(7), 20)
+
+    def draw(shares):
+        return sparse.csr_matrix(rng.poisson(1500 * shares / shares.sum(axis=1, keepdims=True)))
+
+    near = np.minimum(of_query, 5)  # the seventh lies nearest to the sixth
+    neighbours = 60 * near[:, None] + rng.integers(0, 60, (140, 15))
+    query = power._InMemory(draw(types[of_query] * caught))
+    return query, power._InMemory(draw(types[of_reference])), neighbours, of_query, near
+
+
+def test_a_cluster_is_like_its_neighbours_whatever_the_platform_and_unlike_those_of_another_type():
+    """By distance, other platforms were new and other tissues were not."""
+    query, reference, neighbours, groups, near = two_platforms()
+    found = profiles.compare_groups(query, reference, neighbours, groups, near)
+    assert min(found[name].value for name in "012345") > 2 * novelty.UNLIKE > 2 * found["6"].value
+    assert all(one.is_among_types for one in found.values())
+    order = np.random.default_rng(1).permutation(140)
+    shuffled = power._InMemory(query.counts[order])
+    again = profiles.compare_groups(shuffled, reference, neighbours[order], groups[order], near[order])
+    assert all(again[name].value == pytest.approx(found[name].value, abs=1e-9) for name in found)
+
+
+def test_nobody_can_tell_of_few_cells_or_of_groups_that_do_not_differ():
+    query, reference, neighbours, groups, near = two_platforms()
+    of_one = profiles.compare_groups(query, reference, neighbours, np.zeros(140), near)
+    assert np.isnan(of_one["0.0"].value)
+    few = np.where(np.arange(140) < 5, "few", groups.astype(str))
+    assert np.isnan(profiles.compare_groups(query, reference, neighbours, few, near)["few"].value)
+    halves = np.where(groups == 0, np.arange(140) % 2, 2)  # of one type, by chance
+    alone = profiles.compare_groups(query, reference, neighbours, halves, np.zeros(140))
+    assert not alone["0"].is_among_types
+
+
+def test_the_distance_of_a_platform_is_taken_out_where_clusters_fit():
+    rng = np.random.default_rng(0)
+    own = rng.normal(0, 0.2, 500)
+    scores, likeness = rng.normal(0.5, 0.2, 200), np.full(200, 0.8)
+    platform, typical = novelty.typical_fit(scores, likeness, own)
+    assert platform == pytest.approx(0.5, abs=0.05) and typical == 0.8
+    assert novelty.typical_fit(scores, np.full(200, 0.1), own)[0] == 0.0, "another tissue is no platform"
+    assert novelty.typical_fit(scores - 1, likeness, own)[0] == 0.0
+
+
 def test_cells_get_their_label_and_lie_in_their_island(both, found):
     query, reference = both
     truth = query.obs["cell_type"].to_numpy().astype(str)
@@ -204,12 +270,22 @@ def test_power_says_which_missing_type_would_be_noticed_and_from_how_many_cells(
     embedding = (
         np.random.default_rng(0).normal(size=(N_REFERENCE, 8)).astype(np.float32)
     )  # of a model that sees nothing
-    table = power.measure_power(pair, embedding, {"pca": 1.0}).set_index("label")
+    fitted = compute.fit_reference(pair, embedding, space="pca")
+    table = power.measure_power(pair, embedding, fitted).set_index("label")
     assert set(table.index) == set(GROUPS) and (table["auroc"] > 0.9).all()
     assert (table["auroc_pca"] == table["auroc"]).all() and (abs(table["auroc_model"] - 0.5) < 0.2).all()
     assert all(table.loc[name, "taken_for"] in set(GROUPS) - {name} for name in GROUPS)
     size, n_noticed = power.missing_type_size(table)
     assert size <= 20 and n_noticed == 3
+    assert (table["detected_by_both"] > 0.8).all() and (table["false_by_both"] < 0.2).all()
+
+
+@pytest.mark.parametrize(("limit", "is_said"), [(100, False), (10_000, True)])
+def test_few_common_genes_are_said_to_hide_another_tissue(both, monkeypatch, limit, is_said):
+    monkeypatch.setattr(compute, "FEW_FOR_LIKENESS", limit)
+    query, reference = (align_genes(cells) for cells in both)
+    notes = compute.pair_cells(query, reference, read_labels(reference.obs)).notes
+    assert any("another tissue can look like the right one" in note for note in notes) == is_said
 
 
 def test_the_size_from_which_a_type_is_noticed_follows_from_two_shares():
@@ -230,7 +306,9 @@ def test_distances_of_cells_like_the_reference_keep_the_false_rate(both):
     pair = compute.pair_cells(query, reference, read_labels(reference.obs))
     nothing = [rng.normal(size=(300, 4)).astype(np.float32) for _ in range(2)]
     fitted = compute.fit_reference(pair, nothing[0], space="pca")
-    mapped = compute.map_points(fitted, fitted.spaces.project(pair.query, nothing[1]), np.zeros((300, 2)), shift=False)
+    mapped = compute.map_points(
+        fitted, fitted.spaces.project(pair.query, nothing[1]), np.zeros((300, 2)), correction="none"
+    )
     assert 0.02 < (mapped.p_value < 0.05).mean() < 0.1
 
 
@@ -347,8 +425,61 @@ def test_batches_mix_after_one_shift_each_and_types_stay_apart(batched, model):
     before, after = (table.loc["pca", stage] for stage in ("as it is", "one shift a batch"))
     assert before["ilisi"] < 0.4 and after["ilisi"] > before["ilisi"] + 0.3
     assert after["clisi"] > 0.9 and after["n_shared_types"] == 3
+    graph = table.loc["graph", balanced.STAGE]
+    assert not graph["ilisi"] > -1 and 0 <= graph["clisi"] <= 1
     assert ((found.mixing >= -1e-9) & (found.mixing <= 1 + 1e-9)).all() and found.n_pairs["v3"] > 50
     np.testing.assert_array_equal(found.after.pca[:90], found.before.pca[:90])
+
+
+def test_balanced_neighbours_are_the_nearest_of_every_batch(batched):
+    rng = np.random.default_rng(0)
+    points, batches = rng.normal(size=(50, 4)), np.repeat(["a", "b"], [30, 20])
+    numbers, distances = balanced.balanced_neighbors(points, batches)
+    assert (np.diff(distances, axis=1) >= 0).all() and not (numbers == np.arange(50)[:, None]).any()
+    far = np.linalg.norm(points[:, None] - points, axis=2) + np.where(np.eye(50) > 0, np.inf, 0)
+    for cell in (0, 44):
+        for batch in ("a", "b"):
+            mine = np.flatnonzero(batches == batch)
+            expected = mine[np.argsort(far[cell, mine])[:3]]
+            assert set(expected) == set(numbers[cell][batches[numbers[cell]] == batch])
+    apart = points + 50 * (np.arange(50) % 2)[:, None]
+    assert balanced.balanced_purity(apart, batches, np.arange(50) % 2) > balanced.balanced_purity(
+        points, batches, np.arange(50) % 2
+    )
+
+
+@pytest.mark.parametrize("correction", ["clusters", "harmony"])
+def test_corrections_by_cluster_mix_batches_as_well(batched, model, correction):
+    found = integrate.integrate_batches(align_genes(batched), model, "batch", correction=correction)
+    table = integrate.score_integration(found, batched.obs["cell_type"].to_numpy()).set_index(["space", "batches"])
+    before, after = (table.loc["pca", stage] for stage in ("as it is", integrate.STAGES[correction]))
+    assert after["ilisi"] > before["ilisi"] + 0.2 and after["clisi"] > 0.8
+
+
+def test_each_soft_cluster_has_its_own_shift_and_the_reference_stays():
+    """One vector for all cells cannot take out a shift that differs between types."""
+    rng = np.random.default_rng(0)
+    centres, shifts = 6 * np.eye(3, 8), rng.normal(size=(3, 8))
+    own, other = np.repeat([0, 1, 2], 60), np.repeat([0, 1, 2], 40)
+    reference = centres[own] + 0.3 * rng.normal(size=(180, 8))
+    query = centres[other] + shifts[other] + 0.3 * rng.normal(size=(120, 8))
+    kept = reference.copy()
+    corrected = harmony.shift_by_clusters(reference, query)
+    np.testing.assert_array_equal(reference, kept)
+    for name in range(3):
+        away = [np.linalg.norm(part[other == name].mean(axis=0) - centres[name]) for part in (query, corrected)]
+        assert away[1] < 0.3 * away[0]
+
+
+def test_harmony_is_refused_where_it_is_not_installed_and_for_a_picture_that_stays(monkeypatch):
+    monkeypatch.setattr(harmony, "is_installed", lambda: False)
+    for options, words in (
+        ({"batch": "sample"}, "not installed"),
+        ({"reference": "r.h5ad"}, "picture would not stay"),
+        ({"batch": "sample", "correction": "none"}, "No correction"),
+    ):
+        with pytest.raises(OptionError, match=words):
+            read_options(MappingOptions, {"dataset": "q.h5ad", "correction": "harmony"} | options)
 
 
 def test_caveats_say_what_would_pass_unnoticed():
@@ -357,7 +488,7 @@ def test_caveats_say_what_would_pass_unnoticed():
     from scfviz.tasks.reporting import Answered
     from scfviz.tasks.result import Result
 
-    report = {"options": {"shift": True}, "checkpoint": None}
+    report = {"options": {"correction": "shift"}, "checkpoint": None}
     weak = {"n_labels_left_out": 9, "n_labels_noticed": 2, "control_no_counterpart": 0.4}
     good = {"n_labels_left_out": 9, "n_labels_noticed": 9, "noticed_from": 12, "control_no_counterpart": 0.95}
     said = [
@@ -370,7 +501,7 @@ def test_caveats_say_what_would_pass_unnoticed():
 def test_an_integration_is_a_task_of_one_dataset(batched, checkpoint, tmp_path):
     batched.write_h5ad(tmp_path / "batches.h5ad")
     result = scfviz.run_task("mapping", dataset=tmp_path / "batches.h5ad", batch="batch", checkpoint=checkpoint)
-    assert result.arrays["umap_integrated"].shape == (N_REFERENCE, 2) and len(result.tables["spaces"]) == 6
+    assert result.arrays["umap_integrated"].shape == (N_REFERENCE, 2) and len(result.tables["spaces"]) == 7
     assert set(result.cells) == {"mapped_mixing", "mapped_cluster"} and "cell_type" in result.notes[0]
 
 

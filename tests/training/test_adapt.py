@@ -17,7 +17,8 @@ from scfviz.data.corpus_reader import Corpus
 from scfviz.errors import DatasetError, OptionError
 from scfviz.model.checkpoint import checkpoint_info, load_checkpoint, save_checkpoint
 from scfviz.model.scfoundation import ScFoundation
-from scfviz.training.adapt import adapt, add_adapters, merge_adapters
+from scfviz.training.adapt import adapt
+from scfviz.training.adapters import add_adapters, merge_adapters
 from scfviz.training.batches import TrainingParts
 from scfviz.training.objective import Objective, forward_flops
 from scfviz.training.options import BatchOptions, MaskingOptions

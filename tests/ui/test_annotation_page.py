@@ -11,7 +11,7 @@ from scfviz.jobs import access, queue
 from scfviz.jobs.labels import list_labels
 from scfviz.tasks.annotation import fit
 from scfviz.ui.frame import sources
-from scfviz.ui.tasks import annotation_result
+from scfviz.ui.tasks.annotation import result as annotation_result
 from scfviz.ui.tasks.results import load_result
 
 
@@ -66,10 +66,11 @@ def test_it_asks_annotates_and_clusters_become_labels(tmp_path):
         "The labels come from logistic regression on genes" in text
         and "of one batch" in text
         and "90% asked for" in text
+        and "If only the most certain cells get a label" in text
     )
     assert app.session_state["x_label"] == "annotated_type"
     check(app.slider(key="annotation-errors").set_value(0).run())
-    check(app.button(key="annotation-color-value").click().run())
+    check(app.button(key="annotation-color-annotated_confidence").click().run())
     assert app.session_state["x_value"] == "annotated_confidence"
 
     source, workspace, result = sources.resolve("folder:0/query.h5ad"), jobs.Workspace(), load_result(job.id)
@@ -86,6 +87,34 @@ def test_it_asks_annotates_and_clusters_become_labels(tmp_path):
     assert not list_labels(workspace, key)[annotation_result.COLUMN].counts()
 
 
+def select_page() -> None:
+    import streamlit as st
+
+    from scfviz.jobs import Workspace, access
+    from scfviz.ui.explorer.selection import selections
+    from scfviz.ui.frame import sources
+    from scfviz.ui.tasks.annotation import confusion
+
+    (kind, found), source = st.session_state["pair"], sources.resolve("folder:0/query.h5ad")
+    st.markdown(f"selected {confusion.select_cells(source, 'truth_type', kind, found)}")
+    st.markdown(selections.load(access.content_key(Workspace(), source.path)).current.describe())
+
+
+def test_a_number_of_the_confusion_matrix_selects_its_cells():
+    reference = str(sources.resolve("folder:0/reference.h5ad").path)
+    source, workspace = sources.resolve("folder:0/query.h5ad"), jobs.Workspace()
+    job_id = jobs.submit(workspace, "annotation", {"dataset": str(source.path), "reference": reference})
+    work_off()
+    cells = load_result(job_id).cells
+    truth = ad.read_h5ad(source.path).obs["truth_type"].astype(str).to_numpy()
+    kind = truth[0]
+    expected = (truth == kind) & (cells["annotated_type"].astype(str) == kind).to_numpy()
+    app = AppTest.from_function(select_page, default_timeout=120)
+    app.session_state["pair"] = (kind, kind)
+    assert f"selected {int(expected.sum())}" in text_of(check(app.run())) and expected.any()
+    assert text_of(app).count(kind) == 2, "by both columns"
+
+
 def test_accepting_nothing_is_refused_and_edited_labels_merge():
     reference = str(sources.resolve("folder:0/reference.h5ad").path)
     source, workspace = sources.resolve("folder:0/query.h5ad"), jobs.Workspace()
@@ -98,3 +127,25 @@ def test_accepting_nothing_is_refused_and_edited_labels_merge():
     least = result.cells["annotated_confidence"].to_numpy() >= 0.5
     annotation_result.save_labels(workspace, key, source, "x", result, table.assign(accept=True), least)
     assert list_labels(workspace, key)["x"].counts() == {"mine": int(least.sum())}
+
+
+def test_a_demo_is_annotated_by_itself_and_an_own_classifier_can_be_chosen(tmp_path, monkeypatch):
+    """The demo had a form before its answer; a folder of `annotate fit` could be used by the command alone."""
+    import shutil
+
+    from scfviz.tasks.annotation.classifier import CLASSIFIERS
+    from scfviz.ui.tasks.annotation import screen as annotation
+
+    shutil.copytree(CLASSIFIERS.assets / "blood", tmp_path / "mine")
+    (tmp_path / "mine" / "README.md").write_text("# mine <b>x</b> ![p](http://a.b/c)")
+    assert list(annotation.list_classifiers()) == ["blood", "mine (data folder)"]
+    app = open_page()
+    check(app.selectbox(key="annotation-classifier").set_value("mine (data folder)").run())
+    assert "![p](" not in text_of(app) and "it reads genes" in text_of(app)
+    demo = sources.resolve("folder:0/query.h5ad")
+    monkeypatch.setattr(sources, "resolve", lambda ref: sources.Source("demo:small", demo.path, "small", "demo"))
+    app = AppTest.from_function(own_page, default_timeout=120)
+    app.query_params["dataset"] = "demo:small"
+    check(app.run())
+    (job,) = jobs.list_jobs(jobs.Workspace())
+    assert job.kind == "annotation" and job.options["reference"] is None

@@ -12,7 +12,7 @@ from scfviz import jobs
 from scfviz.data.normalise import log_values
 from scfviz.jobs import queue
 from scfviz.tasks.result import Result, read_result
-from scfviz.ui.tasks.enhancement import Depths, say_verdict
+from scfviz.ui.tasks.enhancement.screen import Depths, _say_invented, say_verdict
 
 PAGE = Path(__file__).resolve().parents[2] / "pages" / "enhancement.py"
 N_OBS = 80
@@ -42,7 +42,7 @@ def test_the_page_asks_computes_and_says_the_verdict_first(world):
     app = open_page()
     # the form could not be drawn for a task that asks for genes
     assert sorted(make_cells(N_OBS).var_names) == app.multiselect(key="enhancement-genes").options
-    app.radio(key="enhancement-method").set_value("dataset alone")
+    assert app.radio(key="enhancement-method").value == "dataset alone", "the model would take minutes"
     check(app.button(key="start-enhancement").click().run())
     work_off()
     job = next(job for job in jobs.list_jobs(jobs.Workspace()) if job.kind == "enhancement")
@@ -51,7 +51,7 @@ def test_the_page_asks_computes_and_says_the_verdict_first(world):
     text = text_of(app)
     assert "What this is worth on your cells" in text and "times" in text and "90 % interval" in text
     assert text.index("What this is worth") < text.index("Before and after") < text.index("Two genes")
-    assert "Do not test for differential expression" in text or "No verdict" in text
+    assert "Do not test for differential expression" in text or "No verdict" in text or "cannot be told" in text
     result = read_result(jobs.result_dir(jobs.Workspace(), job.id))
     assert app.selectbox(key="enhancement-gene").options[0] in result.tables["genes"]["gene"].tolist()
     slider = app.select_slider(key="enhancement-depth")
@@ -61,6 +61,9 @@ def test_the_page_asks_computes_and_says_the_verdict_first(world):
     app = check(slider.set_value(1.0).run())
     assert "Both maps have one colour scale" in text_of(app)
     assert app.selectbox(key="enhancement-groups").options
+    check(app.button(key="enhancement-add-model").click().run())
+    asked = [job.options["method"] for job in jobs.list_jobs(jobs.Workspace()) if job.kind == "enhancement"]
+    assert sorted(asked) == ["combination", "dataset alone"]
 
 
 def made(fold: float, **options) -> Result:
@@ -86,6 +89,21 @@ def test_any_depth_follows_from_the_one_that_is_stored(stored):
         np.testing.assert_allclose(Depths(made(stored)).gene("A", fold), Depths(made(fold)).gene("A"), atol=1e-5)
     before, at_own = Depths(made(stored)).gene("A", 1.0)
     np.testing.assert_allclose(before, at_own, atol=1e-6)
+
+
+def test_the_verdict_names_the_careful_method_where_many_correlations_are_invented():
+    import pandas as pd
+
+    table = pd.DataFrame(
+        {
+            "method": ["input", "combination", "posterior"],
+            "invented_per_1000": [1.0, 528.0, 26.0],
+            "false_positives": [5.0, 60.0, 20.0],
+        }
+    )
+    result = Result(np.arange(1), None, tables={"methods": table})
+    assert "*posterior* invents 26" in _say_invented(result, "combination")
+    assert "posterior" not in _say_invented(result, "posterior")
 
 
 def test_the_verdict_speaks_of_what_was_measured():
@@ -114,3 +132,5 @@ def test_the_verdict_speaks_of_what_was_measured():
     assert "makes them worse" in said and "adds nothing certain" in said
     assert "40 correlations per 1,000 pairs" in said and "60 % of genes" in said and "of the counts 5 %" in said
     assert "No verdict" in say_verdict(replace(result, scores={}))[0]
+    told = {"correlation_per_gene": 0.21, "correlation_per_gene_of_input": 0.16}
+    assert "cannot be told" in say_verdict(replace(result, scores=told))[0]

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import time
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -12,6 +11,7 @@ import pandas as pd
 import pytest
 import test_explorer as explorer
 from datasets import some_genes
+from effort import sorts
 from streamlit.components.v2.bidi_component.main import _make_trigger_id
 from streamlit.proto.WidgetStates_pb2 import WidgetState
 from test_explorer import LEFT, N, act, check, n_selected, name_selection, open_page, source, text_of
@@ -433,13 +433,10 @@ def test_nothing_that_a_browser_sends_is_believed(dataset):
         assert rule_of(app) is None
 
 
-def test_bars_of_many_cells_are_counted_in_milliseconds():
+def test_bars_of_many_cells_are_counted_in_no_time():
     bins = bin_numbers(("column", "v"), np.random.default_rng(0).normal(size=300_000))
     mask = bins.codes % 3 == 0
-    start = time.process_time()
-    for _ in range(18):  # six histograms with three layers
-        bins.count(mask)
-    assert time.process_time() - start < 1.0
+    assert sorts(lambda: [bins.count(mask) for _ in range(18)]) < 2  # six histograms with three layers
 
 
 COMPONENT = Path(crossfilter.__file__).parents[2] / "components" / "histograms"
@@ -541,6 +538,14 @@ def test_dragging_clicking_and_keys_ask_for_the_bars_they_show(histograms):
     assert page.evaluate("window.sent.at(-1)") == ["filter", {"id": "column:v", "bars": [2, 9]}]
     page.get_by_role("button", name="B 5", exact=False).click()
     assert page.evaluate("window.sent.at(-1)") == ["filter", {"id": "column:t", "bars": [1]}]
+    # A long name is cut in its middle: sorted cells are often told apart by their ending alone.
+    page.set_viewport_size({"width": 330, "height": 500})
+    name = page.locator(".rows .name").first
+    cut, ending, right = name.evaluate(
+        "name => [name.children[0].scrollWidth > name.children[0].clientWidth, name.children[1].textContent,"
+        " name.getBoundingClientRect().right - name.children[1].getBoundingClientRect().right]"
+    )
+    assert name.text_content() == EVIL and cut and ending == EVIL[-7:] and right >= -1
     # Nothing from the file became markup, and what is gone leaves nothing behind.
     assert page.locator(".title").first.inner_text() == EVIL and not page.locator("#here img").count()
     assert page.evaluate("window.hurt") is None

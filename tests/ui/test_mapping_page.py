@@ -13,7 +13,8 @@ from scfviz import jobs
 from scfviz.jobs import queue
 from scfviz.ui.drawing.flow import draw_flow
 from scfviz.ui.frame import sources
-from scfviz.ui.tasks import mapping_result, mapping_words
+from scfviz.ui.tasks.mapping import result as mapping_result
+from scfviz.ui.tasks.mapping import words as mapping_words
 from scfviz.ui.tasks.results import load_result
 
 PAGE = Path(__file__).resolve().parents[2] / "pages" / "mapping.py"
@@ -119,7 +120,7 @@ def test_batches_of_one_dataset_are_integrated_on_the_same_page(files, tmp_path)
 def test_a_flow_keeps_every_cell_and_escapes_names():
     table = pd.DataFrame({"cluster": ["0", "0", "<b>"], "label": ["a", "no counterpart", "a"], "n_cells": [3, 1, 2]})
     left, right = {"0": "#112233", "<b>": "#445566"}, {"a": "#5f7d95", "no counterpart": "#b3261e"}
-    figure = draw_flow(table, left, right, titles=("Your clusters", "Reference"), dark=False)
+    figure = draw_flow(table, left, right, titles=("Your clusters", "Reference"))
     sankey = figure.data[0]
     assert sum(sankey.link.value) == 6 and list(sankey.link.target) == [2, 3, 2]
     assert "&lt;b&gt;" in sankey.node.label

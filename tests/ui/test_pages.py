@@ -134,10 +134,16 @@ def test_a_table_of_two_genes_leads_to_the_explorer_and_says_everything_once(tmp
     app = open_page("dataset", dataset="folder:0/two.csv", model="test/tiny")
     assert_sound(app)
     assert text_of(app).count("Rows are cells and columns are genes") == 1
+    assert "The model cannot read these genes" in text_of(app)
+    for promise in ("The model sees each cell", "cannot be embedded", "the model itself reads 2"):
+        assert promise not in text_of(app), "what cannot be read is not spoken of as if it could"
     went = []
     monkeypatch.setattr(routes, "go", went.append)
     next(button for button in app.button if button.label == "See its map").click().run()
     assert went == ["explorer"]
+    home = open_page("home", dataset="folder:0/two.csv", model="test/tiny")
+    assert_sound(home)
+    assert [button.key for button in home.button if button.key.startswith("home-")] == ["home-explorer", "home-dataset"]
 
 
 def test_home_imports_nothing_heavy():

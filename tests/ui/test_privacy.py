@@ -82,6 +82,20 @@ def test_a_link_to_a_computation_says_that_it_is_not_shared(content, workspace):
     assert jobs.status(workspace, job_id).state == "queued"
 
 
+def test_a_result_with_somebodys_reference_is_not_shown_on_public_data(content, workspace, tmp_path):
+    """The dataset is everyone's, the reference is not: a link to the result, and the list of what was computed."""
+    (tmp_path / "data" / "public.h5ad").write_bytes(content)
+    ref = uploads.save_upload(BytesIO(content), "very_private.h5ad", ANNA)
+    options = {"dataset": str(tmp_path / "data" / "public.h5ad"), "reference": str(sources.locate(ref).path)}
+    job_id = jobs.submit(workspace, "mapping", options, asked_by=access.owner_of(ANNA))
+    queue.write_status(workspace.jobs / job_id, stage="very_private", state="running")
+    app = open_page(BERT, "mapping", dataset="folder:0/public.h5ad", **{state._parameter("mapping"): job_id})
+    assert NOT_SHARED in text_of(app) and "very_private" not in text_of(app)
+    assert "Stop" not in [button.label for button in app.button]
+    app = open_page(BERT, "workspace")
+    assert not leaks(app), "neither the name of the file nor what is computed with it"
+
+
 def test_its_owner_is_told_and_shares_with_one_click(content):
     ref = uploads.save_upload(BytesIO(content), "cells.h5ad", ANNA)
     app = open_page(ANNA, "home", dataset=ref)

@@ -85,7 +85,7 @@ def test_its_page_asks_follows_and_shows():
     work_off()
     app = open_page(**{f"job_{NAME}": job.id})
     text = text_of(app).replace("\\", "")
-    assert "60 cells" in text and "threshold 8.0" in text and "Some tissues have much by nature" in text
+    assert "60 cells" in text and "threshold: 8.0" in text and "Some tissues have much by nature" in text
     assert app.session_state["x_value"] == "pct_mito", "the map is coloured by what was found"
     assert app.metric[0].label == "Mean"
     app.button(key=f"other-{NAME}").click()

@@ -108,6 +108,16 @@ def test_whole_numbers_with_few_values_can_be_groups(dataset):  # noqa: F811
     assert spec_of(open_page(x_color="value", x_value="cluster"))["colors"]["kind"] == "values"
 
 
+def test_a_column_of_types_goes_before_one_that_only_sounds_like_it():
+    """Guards against a first map by `also_in_set_labelled_1975`, true or false, of a file with types of cells."""
+    import pandas as pd
+
+    from scfviz.ui.explorer.data import _order_labels
+
+    obs = pd.DataFrame({name: ["a", "b"] for name in ("condition", "also_in_set_labelled_1975", "cell_type")})
+    assert _order_labels(list(obs), obs) == ("cell_type", "also_in_set_labelled_1975", "condition")
+
+
 def test_a_lasso_does_not_take_cells_that_are_switched_off(dataset):  # noqa: F811
     """Guards against three numbers of shown cells on a page, and against selecting what nobody sees."""
     app = open_page()

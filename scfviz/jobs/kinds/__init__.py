@@ -34,9 +34,11 @@ from scfviz.jobs.workspace import Workspace
 from scfviz.tasks.registry import TASKS
 
 KINDS = {
+    "adapt": "scfviz.jobs.kinds.adapt",
     "import_checkpoint": "scfviz.jobs.kinds.import_checkpoint",
     "differential_expression": "scfviz.jobs.kinds.differential_expression",
     "markers": "scfviz.jobs.kinds.markers",
+    "check": "scfviz.jobs.kinds.check",
     "gene_store": "scfviz.jobs.kinds.gene_store",
     "set_score": "scfviz.jobs.kinds.set_score",
     "enrichment": "scfviz.jobs.kinds.enrichment",
@@ -45,7 +47,7 @@ KINDS = {
 }
 
 # What may take many minutes has a worker of its own, so that what a click asks for does not wait behind it.
-LONG: set[str] = set()  # beside the tasks that say so
+LONG = {"adapt"}  # beside the tasks that say so
 LANES = ("long", "quick")
 
 

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from scfviz.tasks.annotation.methods import TITLES
+
 if TYPE_CHECKING:
     from scfviz.tasks.annotation.classifier import Classifier
 
@@ -18,14 +20,16 @@ def verdict(scores: Mapping[str, Any], where: str = "your reference") -> str:
             f"The labels come from logistic regression on genes, with a macro-F1 of {best['macro_f1']:.3f} on held-out "
             f"cells of {where}; the model's views take no part."
         )
+    used = [name for name, weight in scores["weights"].items() if weight > 0]
+    what = "The combination" if len(used) > 1 else TITLES[used[0]]
     interval = f"{against['low']:+.3f} to {against['high']:+.3f}"
     change = f"{methods['genes_logistic']['macro_f1']:.3f} to {best['macro_f1']:.3f}"
     if against["low"] > 0:
-        words = f"The combination is better than logistic regression alone on {where}: macro-F1 from {change}"
+        words = f"{what} is better than logistic regression alone on {where}: macro-F1 from {change}"
     elif against["high"] < 0:
-        words = f"The combination is worse than logistic regression alone on {where}: macro-F1 from {change}"
+        words = f"{what} is worse than logistic regression alone on {where}: macro-F1 from {change}"
     else:
-        words = f"The combination is as good as logistic regression alone on {where}: macro-F1 from {change}"
+        words = f"{what} is as good as logistic regression alone on {where}: macro-F1 from {change}"
     return f"{words} (95 % interval of the difference {interval})." + _of_model(scores)
 
 
@@ -78,12 +82,17 @@ def write_card(
         for method, found in scores["methods"].items()
         if method != "combination"
     ]
+    reads = "which reads genes alone and needs no model"
+    if classifier.needs_model:
+        reads = f"for embeddings of the checkpoint `{classifier.checkpoint['name']}` ({classifier.checkpoint['hash']})"
+    if len(classifier.tuned):
+        reads += (
+            f" with the encoder's last layer as it was fine-tuned ({len(classifier.tuned):,} parameters, kept here)"
+        )
     lines = [
         f"# {name}",
         "",
-        f"A classifier of {len(classifier.labels)} types of cells, for embeddings of the checkpoint "
-        f"`{classifier.checkpoint['name']}` ({classifier.checkpoint['hash']}). It holds parameters only, "
-        "no row of data.",
+        f"A classifier of {len(classifier.labels)} types of cells, {reads}. It holds parameters only, no row of data.",
         "",
         f"Learned from: {source}" + (f", column `{column}`." if column else "."),
         "",

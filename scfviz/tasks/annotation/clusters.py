@@ -40,7 +40,8 @@ def describe_clusters(
     Returns
     -------
     DataFrame
-        `cluster`, `n_cells`, `majority` and `share` (0 to 1), `runner_up` and its share, `unknown` share, mean
+        `cluster`, `n_cells`, `majority` and `share` (0 to 1), `runner_up` and its share, `certain`: what is certain of
+        most of its cells (`CellAnnotation.certain`), `unknown` share, mean
         `confidence`, `markers_for`: markers of the majority type that the cluster has, `markers_against`: those that it
         lacks, `nearest_reference`. Texts are separated by commas.
     """
@@ -53,6 +54,7 @@ def describe_clusters(
     types = [*classifier.labels, UNKNOWN]
     number = {name: place for place, name in enumerate(types)}
     found = np.array([number[label] for label in annotation.labels])
+    certain = annotation.certain
     rows = []
     for cluster in order:
         mine = codes == cluster
@@ -67,6 +69,7 @@ def describe_clusters(
                 "share": float(counted[first]),
                 "runner_up": types[second] if counted[second] > 0 else "",
                 "runner_up_share": float(counted[second]),
+                "certain": _most_common(certain[mine]),
                 "unknown": float(counted[-1]),
                 "confidence": float(annotation.confidence[mine].mean()),
                 "markers_for": ", ".join(there),
@@ -77,15 +80,19 @@ def describe_clusters(
     return pd.DataFrame(rows)
 
 
+def _most_common(texts: np.ndarray) -> str:
+    names, n_cells = np.unique(texts.astype(str), return_counts=True)
+    return str(names[n_cells.argmax()])
+
+
 def _means(
     counts: "AlignedCounts", annotation: CellAnnotation, codes: np.ndarray, n_clusters: int, classifier: Classifier
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean variable genes (NaN where they are not measured) and mean place of each cluster."""
     sums = np.zeros((n_clusters, len(classifier.space.variable)))
     size = np.bincount(codes, minlength=n_clusters)[:, None]
-    nothing = np.zeros((counts.n_obs, len(classifier.space.model_mean)), dtype=np.uint8)
     filled = np.zeros(sums.shape[1])
-    for start, cells in classifier.space.blocks(counts, nothing):
+    for start, cells in classifier.space.blocks(counts, None):
         rows = codes[start : start + len(cells)]
         member = sparse.csr_matrix((np.ones(len(rows)), (rows, np.arange(len(rows)))), (n_clusters, len(rows)))
         sums += member @ cells.genes

@@ -1,16 +1,17 @@
 """Types of cells from labelled ones: the model's embedding and the dataset's own genes, weighed by their worth."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from scfviz.tasks.annotation.classifier import Classifier
-from scfviz.tasks.annotation.conformal import disbelief, sets_of
+from scfviz.tasks.annotation.conformal import SetCalibration, disbelief
 from scfviz.tasks.annotation.features import CellFeatures, FeatureSpace
-from scfviz.tasks.annotation.fit import BASELINE, calibrate, hold_out, learn, learning_curve, make_folds, score
-from scfviz.tasks.annotation.methods import PORTABLE, VIEWS, Neighbours, Prototype
+from scfviz.tasks.annotation.fit import BASELINE, Learned, calibrate, hold_out, learn, learning_curve, make_folds, score
+from scfviz.tasks.annotation.methods import ALONE, PORTABLE, VIEWS, Neighbours, Prototype
+from scfviz.tasks.annotation.ontology import common_kind, describe_set, find_ids
 from scfviz.tasks.annotation.reference import LabelledCells
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from scfviz.model.checkpoint import CheckpointInfo
     from scfviz.model.scfoundation import ScFoundation
 
-UNKNOWN = "unknown"
+UNKNOWN, UNDECIDED = "unknown", "undecided"
 Report = Callable[[float, str], None]
 
 
@@ -37,7 +38,9 @@ class CellAnnotation:
     credibility
         float32 (n,), 0 to 1: how many held-out cells of its likeliest fitting type are at least as strange.
     joint
-        float32 (n, F): places of the cells in the space that both kinds of features make.
+        float32 (n, F): places of the cells in the space that both kinds of features make, or genes alone.
+    ontology
+        Cell Ontology ID of some of the types.
     """
 
     classes: tuple[str, ...]
@@ -45,6 +48,7 @@ class CellAnnotation:
     sets: np.ndarray
     credibility: np.ndarray
     joint: np.ndarray
+    ontology: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def labels(self) -> np.ndarray:
@@ -65,15 +69,33 @@ class CellAnnotation:
 
     @property
     def set_texts(self) -> np.ndarray:
-        """object (n,): the set in words, "CD4 T | CD8 T", the likeliest first; "none" where it is empty."""
-        order = np.argsort(-self.probabilities, axis=1, kind="stable")
-        texts: dict[tuple[int, ...], str] = {}
+        """object (n,): the set in words, "T cell; CD4 T or CD8 T undecided"; "none" where it is empty."""
+        return self._of_sets(lambda labels: describe_set(labels, self.ontology))
 
-        def text(row: np.ndarray, inside: np.ndarray) -> str:
-            chosen = tuple(k for k in row if inside[k])
-            return texts.setdefault(chosen, " | ".join(self.classes[k] for k in chosen) or "none")
+    @property
+    def certain(self) -> np.ndarray:
+        """object (n,): the closest kind that all types of the set are of; `undecided`, or `unknown` where it is empty.
 
-        return np.array([text(row, inside) for row, inside in zip(order, self.sets, strict=True)], dtype=object)
+        It holds the right type as often as the set does.
+        """
+        return self._of_sets(lambda labels: (common_kind(labels, self.ontology) or UNDECIDED) if labels else UNKNOWN)
+
+    def _of_sets(self, say: Callable[[list[str]], str]) -> np.ndarray:
+        kinds, number = np.unique(self.sets, axis=0, return_inverse=True)
+        texts = [say([name for name, is_in in zip(self.classes, row, strict=True) if is_in]) for row in kinds]
+        return np.array(texts, dtype=object)[number.ravel()]
+
+
+def reads_model(method: str) -> bool:
+    """Whether a method looks at the model's embedding."""
+    return method == "combination" or method.startswith("model_")
+
+
+def resolve_method(method: str, *, by_distance: bool) -> str:
+    """What "auto" stands for, see `fit_classifier`; `by_distance`: batches are held out, or are the same."""
+    if method != "auto":
+        return method
+    return "combination" if by_distance else BASELINE
 
 
 def fit_classifier(
@@ -116,7 +138,7 @@ def fit_classifier(
     coverage
         At which coverage of sets the measured one is given.
     embedding
-        (len(labelled.rows), D) of these cells, where it is at hand.
+        (len(labelled.rows), D) of these cells, where it is at hand; not looked at where the method reads genes alone.
     with_curve
         Measure how the scores grow with the number of labels.
     same_batch
@@ -134,8 +156,11 @@ def fit_classifier(
     from scfviz.model.infer import embed_cells
 
     part = counts.subset(labelled.rows)
+    method = resolve_method(method, by_distance=same_batch or labelled.units is not None)
     measured = counts.is_measured if takes_part is None else counts.is_measured & takes_part
-    if embedding is None:
+    if not reads_model(method):
+        embedding = None
+    elif embedding is None:
         embedding = embed_cells(part, model).values
     report(0.1, "Variable genes and principal components of the reference")
     space = FeatureSpace.fit(part, embedding, measured)
@@ -155,6 +180,21 @@ def fit_classifier(
     )
 
 
+def refuse_methods_but(method: str, views: tuple[str, ...] = PORTABLE) -> None:
+    """Refuse what is neither the combination nor one of these views, or what stands alone.
+
+    Raises
+    ------
+    OptionError
+        It needs the labelled cells, or changes the model as fine-tuning does, and cannot be kept in a folder.
+    """
+    from scfviz.errors import OptionError
+
+    could = ("auto", "combination", *views, *ALONE)
+    if method not in could:
+        raise OptionError(f"The method '{method}' cannot be kept in a folder.", f"Those that can: {', '.join(could)}.")
+
+
 def fit_features(
     cells: CellFeatures,
     space: FeatureSpace,
@@ -170,14 +210,10 @@ def fit_features(
     report: Report = lambda share, stage: None,
 ) -> Classifier:
     """The same from features that are at hand; see `fit_classifier`."""
-    from scfviz.errors import OptionError
-
-    views = PORTABLE if portable else VIEWS
     by_distance = same_batch or labelled.units is not None
-    if method == "auto":
-        method = "combination" if by_distance else BASELINE
-    if method != "combination" and method not in views:
-        raise OptionError(f"The method '{method}' cannot be kept in a folder.", f"Those that can: {', '.join(views)}.")
+    method = resolve_method(method, by_distance=by_distance)
+    views = tuple(name for name in (PORTABLE if portable else VIEWS) if space.reads_model or not reads_model(name))
+    refuse_methods_but(method, views)
     truth, n_classes = labelled.truth, len(labelled.labels)
     units = np.arange(len(truth)) if labelled.units is None else labelled.units
     folds = make_folds(truth, labelled.units)
@@ -187,36 +223,66 @@ def fit_features(
     held = hold_out(cells, truth, n_classes, folds, wanted, lambda done, total: report(0.2 + 0.4 * done / total, words))
     report(0.6, "Weighing the methods")
     learned = learn(cells, truth, n_classes, held, units, method)
+    of_all = cells
+    if not any(weight > 0 and reads_model(name) for name, weight in learned.weights.items()):
+        # nothing of an answer needs the embedding then: places and distances are those of genes
+        cells, space = cells.without_model(), space.without_model()
+        held = replace(held, strangeness=hold_out(cells, truth, n_classes, folds, ()).strangeness)
     scores = score(learned, held, truth, units, coverage, labelled.labels, by_distance)
     if with_curve:
         words = "Measuring how many labels are needed"
         report(0.7, words)
         scores["learning_curve"] = learning_curve(
-            cells,
+            of_all,
             truth,
             n_classes,
             labelled.units,
             names=views,
             progress=lambda done, total: report(0.7 + 0.3 * done / total, words),
         )
-    profiles = _profiles(cells, truth, n_classes)
-    about = {"method": method, "unit": labelled.unit, "n_cells": len(truth), "notes": list(labelled.notes)}
-    about["by_distance"] = by_distance
+    return assemble(
+        cells,
+        space,
+        labelled,
+        () if portable else names,
+        checkpoint=checkpoint,
+        learned=learned,
+        calibration=calibrate(learned, held, truth),
+        scores=scores,
+        about={"method": method, "unit": labelled.unit, "by_distance": by_distance},
+    )
+
+
+def assemble(
+    cells: CellFeatures,
+    space: FeatureSpace,
+    labelled: LabelledCells,
+    names: "np.ndarray | list[str] | tuple[str, ...]",
+    *,
+    checkpoint: "CheckpointInfo",
+    learned: Learned,
+    calibration: SetCalibration,
+    scores: dict[str, Any],
+    about: dict[str, Any],
+) -> Classifier:
+    """A classifier from its parts; it holds no cells where no `names` are given."""
+    truth, n_classes = labelled.truth, len(labelled.labels)
+    holds_cells = len(names) > 0
     return Classifier(
         labelled.labels,
-        dict(labelled.ontology),
+        find_ids(labelled.labels, labelled.ontology),
         {"name": checkpoint.name, "hash": checkpoint.hash},
         space,
         learned,
         Prototype.fit("joint", cells, truth, n_classes),
-        calibrate(learned, held, truth),
-        profiles,
+        calibration,
+        _profiles(cells, truth, n_classes),
         np.bincount(truth, minlength=n_classes),
         scores,
-        about,
-        () if portable else tuple(map(str, names)),
-        np.empty((0, 0), np.float32) if portable else cells.joint,
-        np.empty(0, np.int64) if portable else truth,
+        {"n_cells": len(truth), "notes": list(labelled.notes)} | about,
+        tuple(map(str, names)),
+        cells.joint if holds_cells else np.empty((0, 0), np.float32),
+        truth if holds_cells else np.empty(0, np.int64),
     )
 
 
@@ -246,7 +312,7 @@ def annotate_cells(
         How often the set of possible types should hold the right one, 0.5 to 0.99. It does so where the cells are like
         the reference; for another laboratory's, the scores on held-out donors say more.
     embedding
-        (n_obs, D), where it is at hand; any kind of array.
+        (n_obs, D), where it is at hand; any kind of array. Cells are embedded only where the classifier needs it.
     report
         Called with the share done, 0 to 1, and with what is being done.
 
@@ -260,8 +326,8 @@ def annotate_cells(
     from scfviz.model.infer import embed_cells
 
     classifier.refuse_other_model(checkpoint.name, checkpoint.hash)
-    if embedding is None:
-        embedding = embed_cells(counts, model).values
+    if embedding is None and classifier.needs_model:
+        embedding = embed_cells(counts, classifier.own_model(model)).values
     n_obs, n_classes = counts.n_obs, len(classifier.labels)
     probabilities = np.empty((n_obs, n_classes), np.float32)
     sets, credibility = np.empty((n_obs, n_classes), bool), np.empty(n_obs, np.float32)
@@ -269,12 +335,13 @@ def annotate_cells(
     for start, cells in classifier.space.blocks(counts, embedding):
         here = slice(start, start + len(cells))
         found = classifier.learned.probabilities(cells)
-        scores = (disbelief(found), classifier.typical.strangeness(cells))[: 1 + classifier.about["by_distance"]]
-        p_values = [known.p_values(part) for known, part in zip(classifier.calibration, scores, strict=False)]
-        probabilities[here], sets[here], joint[here] = found, sets_of(p_values, coverage), cells.joint
-        credibility[here] = np.minimum.reduce(p_values).max(axis=1)
+        strangeness = classifier.typical.strangeness(cells) if classifier.about["by_distance"] else None
+        credibility[here] = classifier.calibration.credibility(disbelief(found), strangeness)
+        sets[here] = classifier.calibration.sets(disbelief(found), strangeness, coverage)
+        probabilities[here], joint[here] = found, cells.joint
         report((start + len(cells)) / n_obs, "Annotating the cells")
-    return CellAnnotation(classifier.labels, probabilities, sets, credibility, joint)
+    ids = find_ids(classifier.labels, classifier.ontology)
+    return CellAnnotation(classifier.labels, probabilities, sets, credibility, joint, ids)
 
 
 def nearest_cells(classifier: Classifier, places: np.ndarray, k: int = 3) -> list[list[str]]:

@@ -3,7 +3,7 @@ embedding. Learned on the reference, then the same for every other cell.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,7 +32,7 @@ class CellFeatures:
     components
         float32 (n, C), principal components of the genes.
     model
-        float32 (n, M), principal components of the model's embedding.
+        float32 (n, M), principal components of the model's embedding; M is 0 where the model takes no part.
     """
 
     genes: sparse.csr_matrix
@@ -46,6 +46,10 @@ class CellFeatures:
     def take(self, rows: np.ndarray) -> "CellFeatures":
         """Only these cells."""
         return CellFeatures(self.genes[rows], self.filled, self.components[rows], self.model[rows])
+
+    def without_model(self) -> "CellFeatures":
+        """The same cells by their genes alone."""
+        return replace(self, model=self.model[:, :0])
 
     @property
     def joint(self) -> np.ndarray:
@@ -66,7 +70,7 @@ class FeatureSpace:
     means, loadings, shift
         float32 (G,), (G, C), (C,): mean ln(1 + counts per 10,000), and the components.
     model_mean, model_loadings
-        float32 (D,), (D, M): of the embedding.
+        float32 (D,), (D, M): of the embedding; D and M are 0 where the model takes no part.
     """
 
     genes: tuple[str, ...]
@@ -78,7 +82,7 @@ class FeatureSpace:
     model_loadings: np.ndarray
 
     @classmethod
-    def fit(cls, counts: "AlignedCounts", embedding: np.ndarray, takes_part: np.ndarray) -> "FeatureSpace":
+    def fit(cls, counts: "AlignedCounts", embedding: np.ndarray | None, takes_part: np.ndarray) -> "FeatureSpace":
         """Learn from the cells of a reference.
 
         Parameters
@@ -86,7 +90,7 @@ class FeatureSpace:
         counts
             In the model's gene order.
         embedding
-            (n, D), of the same cells.
+            (n, D), of the same cells; None: by their genes alone.
         takes_part
             bool (n_genes,): genes that may be used.
 
@@ -120,8 +124,19 @@ class FeatureSpace:
         scale = np.float32(1 / max(float(np.sqrt(np.mean(np.var(values @ loadings, axis=0)))), 1e-9))
         means = np.asarray(values.mean(axis=0), dtype=np.float32).ravel()
         names = tuple(str(name) for name in counts.genes[genes])
-        mean, model_loadings = _components_of(embedding)
-        return cls(names, variable.astype(np.int64), means, loadings * scale, shift * scale, mean, model_loadings)
+        of_model = (np.empty(0, np.float32), np.empty((0, 0), np.float32))
+        if embedding is not None:
+            of_model = _components_of(embedding)
+        return cls(names, variable.astype(np.int64), means, loadings * scale, shift * scale, *of_model)
+
+    @property
+    def reads_model(self) -> bool:
+        """Whether the embedding of cells is needed."""
+        return self.model_loadings.size > 0
+
+    def without_model(self) -> "FeatureSpace":
+        """The same by genes alone."""
+        return replace(self, model_mean=self.model_mean[:0], model_loadings=self.model_loadings[:0, :0])
 
     def count_measured(self, counts: "AlignedCounts") -> tuple[int, int]:
         """How many of the variable genes a dataset measures, and how many there are."""
@@ -134,7 +149,7 @@ class FeatureSpace:
         places = np.array([position.get(gene, -1) for gene in self.genes])
         return places, (places >= 0) & counts.is_measured[places]
 
-    def transform(self, counts: "AlignedCounts", embedding: np.ndarray) -> CellFeatures:
+    def transform(self, counts: "AlignedCounts", embedding: np.ndarray | None) -> CellFeatures:
         """Features of all cells of a dataset, in memory; see `blocks` for many cells."""
         parts = [part for _start, part in self.blocks(counts, embedding)]
         return CellFeatures(
@@ -144,8 +159,8 @@ class FeatureSpace:
             np.vstack([part.model for part in parts]),
         )
 
-    def blocks(self, counts: "AlignedCounts", embedding: np.ndarray) -> Iterator[tuple[int, CellFeatures]]:
-        """First cell and features of a few cells at a time.
+    def blocks(self, counts: "AlignedCounts", embedding: np.ndarray | None) -> Iterator[tuple[int, CellFeatures]]:
+        """First cell and features of a few cells at a time; without an embedding the model's are none.
 
         Raises
         ------
@@ -170,8 +185,11 @@ class FeatureSpace:
             start = number * _ROWS
             genes = sparse.csr_matrix(values @ into)
             components = genes @ self.loadings + (filled @ self.loadings - self.shift)
-            model = (np.asarray(embedding[start : start + _ROWS], np.float32) - self.model_mean) @ self.model_loadings
-            yield start, CellFeatures(genes, filled, components.astype(np.float32), model.astype(np.float32))
+            model = np.empty((genes.shape[0], 0), np.float32)
+            if embedding is not None and self.reads_model:
+                of_model = np.asarray(embedding[start : start + _ROWS], np.float32)
+                model = ((of_model - self.model_mean) @ self.model_loadings).astype(np.float32)
+            yield start, CellFeatures(genes, filled, components.astype(np.float32), model)
 
 
 def _log_values(counts: "AlignedCounts", genes: np.ndarray) -> Iterator[sparse.csr_matrix]:

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from scfviz.tasks.annotation.conformal import Calibration, disbelief, measure_coverage
+from scfviz.tasks.annotation.conformal import SetCalibration, disbelief, measure_coverage
 from scfviz.tasks.annotation.features import CellFeatures
 from scfviz.tasks.annotation.methods import VIEWS, Method, Prototype, find_temperature, fit_method, tempered
-from scfviz.tasks.annotation.scores import compare_macro_f1, score_labels
+from scfviz.tasks.annotation.scores import compare_macro_f1, risk_coverage, score_labels
 from scfviz.tasks.views import combine, gain_from, weigh
 
 N_FOLDS = 5
@@ -153,11 +153,12 @@ def score(
     views = {name: doubted(logs, learned.temperatures[name]) for name, logs in held.logs.items()}
     joined = learned.join({name: held.logs[name] for name in learned.weights})
     found = {name: values.argmax(axis=1) for name, values in views.items()}
-    covered = measure_coverage([disbelief(joined), held.strangeness][: 1 + by_distance], truth, held.folds, coverage)
+    covered = measure_coverage(disbelief(joined), held.strangeness, truth, held.folds, coverage, by_distance)
     scores: dict[str, Any] = {
         "methods": {"combination": score_labels(joined, truth)} | {n: score_labels(v, truth) for n, v in views.items()},
         "weights": dict(learned.weights),
         "coverage": {"nominal": coverage} | covered,
+        "risk_coverage": risk_coverage(joined, truth),
         "confusion": _confusion(truth, joined.argmax(axis=1), labels),
         "n_units": len(np.unique(units)),
     }
@@ -172,10 +173,10 @@ def score(
     return scores
 
 
-def calibrate(learned: Learned, held: HeldOut, truth: np.ndarray) -> tuple[Calibration, Calibration]:
+def calibrate(learned: Learned, held: HeldOut, truth: np.ndarray) -> SetCalibration:
     """Calibration of disbelief and of strangeness on held-out cells."""
     joined = learned.join({name: held.logs[name] for name in learned.weights})
-    return Calibration.fit(disbelief(joined), truth), Calibration.fit(held.strangeness, truth)
+    return SetCalibration.fit(disbelief(joined), held.strangeness, truth)
 
 
 def learning_curve(

@@ -10,6 +10,8 @@ import numpy as np
 from scipy import sparse
 
 from scfviz.tasks.annotation.features import CellFeatures
+from scfviz.tasks.annotation.head import LOWEST, Head, log_softmax
+from scfviz.tasks.annotation.options import FINE_TUNED
 
 TITLES = {
     "auto": "Automatic",
@@ -19,11 +21,13 @@ TITLES = {
     "model_probe": "Linear probe of the model's embedding",
     "model_prototype": "Nearest prototype in the model's embedding",
     "model_knn": "Nearest neighbours in the model's embedding",
+    "model_head": "Small head on the model's embedding",
+    FINE_TUNED: "Fine-tuned last layer, and a small head",
 }
-VIEWS = tuple(name for name in TITLES if name not in ("auto", "combination"))
+VIEWS = ("genes_logistic", "genes_knn", "model_probe", "model_prototype", "model_knn")  # of the combination
 PORTABLE = tuple(name for name in VIEWS if not name.endswith("_knn"))
+ALONE = ("model_head",)  # can be asked for, and take no part in the combination
 N_NEIGHBORS = 15
-_LOWEST = -30.0  # log of a probability that counts as none
 
 
 class Method(Protocol):
@@ -57,7 +61,7 @@ class Linear:
 
         values = cells.genes if of == "genes" else cells.model
         known = np.unique(truth)
-        coef, intercept = np.zeros((n_classes, values.shape[1])), np.full(n_classes, _LOWEST)
+        coef, intercept = np.zeros((n_classes, values.shape[1])), np.full(n_classes, LOWEST)
         if len(known) == 1:
             intercept[known] = 0.0
             return cls(of, coef.astype(np.float32), intercept.astype(np.float32))
@@ -172,7 +176,9 @@ class Neighbours:
 
 
 def fit_method(name: str, cells: CellFeatures, truth: np.ndarray, n_classes: int) -> Method:
-    """One of `VIEWS`, learned from labelled cells; types without a cell stay possible for none."""
+    """One of `VIEWS` or `ALONE`, learned from labelled cells; types without a cell stay possible for none."""
+    if name in ("model_head", FINE_TUNED):
+        return Head.fit(cells, truth, n_classes)
     if name == "genes_logistic":
         return Linear.fit("genes", cells, truth, n_classes, 1.0)
     if name == "model_probe":
@@ -181,13 +187,6 @@ def fit_method(name: str, cells: CellFeatures, truth: np.ndarray, n_classes: int
         return Prototype.fit("model", cells, truth, n_classes)
     of = "components" if name == "genes_knn" else "model"
     return Neighbours(of, getattr(cells, of), truth, n_classes)
-
-
-def log_softmax(logits: np.ndarray) -> np.ndarray:
-    """Logarithms of probabilities, none below exp(-30)."""
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    shifted = np.maximum(shifted, _LOWEST)
-    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
 
 
 def tempered(log_probabilities: np.ndarray, temperature: float) -> np.ndarray:

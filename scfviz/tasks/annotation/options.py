@@ -4,7 +4,18 @@ from dataclasses import dataclass
 
 from scfviz.tasks.spec import ModelOptions, option
 
-METHODS = ("auto", "combination", "genes_logistic", "genes_knn", "model_probe", "model_prototype", "model_knn")
+FINE_TUNED = "model_finetuned"
+METHODS = (
+    "auto",
+    "combination",
+    "genes_logistic",
+    "genes_knn",
+    "model_probe",
+    "model_prototype",
+    "model_knn",
+    "model_head",
+    FINE_TUNED,
+)
 
 
 @dataclass(frozen=True)
@@ -33,7 +44,8 @@ class AnnotationOptions(ModelOptions):
         "auto",
         choices=METHODS,
         help="what the labels come from; auto: the combination, or logistic regression on genes where the reference is "
-        "of one batch and the dataset another file",
+        "of one batch and the dataset another file; model_finetuned: the encoder's last layer learns the types first "
+        "(8 parts of the labelled cells in 10), which takes minutes",
     )
     coverage: float = option(
         0.9, low=0.5, high=0.99, help="how often the set of a cell's possible types should hold the right one"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scfviz.analysis.metrics import sounds_like_units
 from scfviz.errors import DatasetError, GeneError, OptionError
 
 if TYPE_CHECKING:
@@ -21,9 +22,6 @@ MOST_TYPES = 500
 MOST_PER_TYPE, MOST_CELLS = 1_000, 20_000
 ONTOLOGY_COLUMNS = ("cell_type_ontology_term_id", "cell_ontology_id", "cell_ontology_term_id")
 _NO_LABEL = {"", "nan", "na", "none", "unlabelled", "unlabeled", "unknown", "unassigned", "undefined", "ambiguous"}
-_IS_UNIT = re.compile(
-    r"donor|patient|individual|subject|batch|sample|library|replicate|orig\.?ident|dataset|chip", re.I
-)
 _IS_CELL = re.compile(r"barcode|cell_?id", re.I)
 
 
@@ -162,7 +160,7 @@ def read_labels(obs: "pd.DataFrame", column: str) -> np.ndarray:
             "Names of cell types are needed.",
             "Choose another column; if the numbers are clusters, name them first (labels of the Explorer).",
         )
-    if _IS_UNIT.search(column) or _IS_CELL.search(column):
+    if sounds_like_units(column) or _IS_CELL.search(column):
         raise OptionError(
             f"The column '{column}' names donors, batches or cells, not types of cells.",
             "A classifier of it would learn who a cell is from.",
@@ -245,7 +243,7 @@ def _find_units(obs: "pd.DataFrame", truth: np.ndarray, unit: str | None) -> tup
         raise OptionError(
             f"The reference has no column '{unit}'.", f"Its columns are {', '.join(map(str, obs.columns[:20]))}."
         )
-    found = [unit] if unit is not None else [name for name in map(str, obs.columns) if _IS_UNIT.search(name)]
+    found = [unit] if unit is not None else [name for name in map(str, obs.columns) if sounds_like_units(name)]
     for name in found:
         if obs[name].isna().any():
             continue

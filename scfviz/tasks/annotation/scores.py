@@ -84,6 +84,29 @@ def expected_errors(confidence: np.ndarray) -> np.ndarray:
     return np.concatenate([[0.0], np.cumsum(1.0 - np.sort(np.asarray(confidence, np.float64))[::-1])])
 
 
+def risk_coverage(probabilities: np.ndarray, truth: np.ndarray, n_points: int = 40) -> list[dict[str, float]]:
+    """How many labels are wrong where only the most certain cells are labelled.
+
+    Returns
+    -------
+    list
+        By share of the cells: `coverage`, `risk` (share of wrong labels among these) and `confidence` (the least of
+        them). Cells of equal confidence are labelled together.
+
+    Source: El-Yaniv & Wiener 2010, On the foundations of noise-free selective classification.
+    """
+    confidence, wrong = probabilities.max(axis=1), probabilities.argmax(axis=1) != truth
+    order = np.argsort(-confidence, kind="stable")
+    sure, n_obs = confidence[order], len(order)
+    risk = np.cumsum(wrong[order]) / np.arange(1, n_obs + 1)
+    ends = np.flatnonzero(np.append(sure[:-1] > sure[1:], True))
+    wanted = np.unique(np.searchsorted(ends, np.linspace(0, n_obs - 1, n_points).round().astype(int)))
+    return [
+        {"coverage": float((end + 1) / n_obs), "risk": float(risk[end]), "confidence": float(sure[end])}
+        for end in ends[wanted]
+    ]
+
+
 def _confusion(truth: np.ndarray, found: np.ndarray, n_classes: int, weights: np.ndarray | None = None) -> np.ndarray:
     """Truth x found, float64 (K, K + 1); the last column is no label."""
     place = truth * (n_classes + 1) + np.where(found < 0, n_classes, found)

@@ -16,7 +16,7 @@ from scfviz.data.memory import Need
 from scfviz.errors import OptionError
 from scfviz.tasks.embedding.options import EmbeddingOptions
 from scfviz.tasks.result import Result, graph_table
-from scfviz.tasks.run import OpenedCells
+from scfviz.tasks.run import OpenedCells, embedding_in_file
 from scfviz.tasks.steps import Steps
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def run(cells: OpenedCells, options: EmbeddingOptions, steps: Steps) -> Result:
     _check_columns(obs, options.label_columns)
     shares = _shares(cells)
     with steps.step(shares[0], EMBEDDING):
-        embedding = _embed(cells, options, steps, shares)
+        embedding, from_file = _embed(cells, options, steps, shares)
     with steps.step(shares[1], "Computing the baseline: variable genes and principal components"):
         baseline = steps.keep("baseline", lambda: embed_baseline(cells.aligned))
         joint = steps.keep("joint", lambda: join_embeddings(baseline, embedding.values))
@@ -85,6 +85,7 @@ def run(cells: OpenedCells, options: EmbeddingOptions, steps: Steps) -> Result:
             *_collect_notes({representation: of.notes for representation, of in maps.items()}),
             *label_notes,
             *depths,
+            *from_file,
         ),
         scores={"agreement": agreement, "skipped_labels": skipped},
         report={"provenance": embedding.provenance},
@@ -128,10 +129,20 @@ def _shares(cells: OpenedCells) -> tuple[float, ...]:
     return tuple(float(start) for start in starts)
 
 
-def _embed(cells: OpenedCells, options: EmbeddingOptions, steps: Steps, shares: tuple[float, ...]) -> "CellEmbedding":
-    from scfviz.model.infer import embed_cells
+def _embed(
+    cells: OpenedCells, options: EmbeddingOptions, steps: Steps, shares: tuple[float, ...]
+) -> "tuple[CellEmbedding, list[str]]":
+    """The embedding, computed or read from the file; and what a reader should know of what the file holds."""
+    from scfviz.model.infer import CellEmbedding, embed_cells
 
-    return embed_cells(
+    notes = []
+    if options.target_depth is None and options.depth_fold is None and options.pooling == "all":
+        found = embedding_in_file(options.dataset, cells.kept, cells.aligned, cells, options, steps, "embedding")
+        notes += [found.note] if found.note else []
+        if found.values is not None:
+            depth = np.asarray(cells.aligned.total_counts, dtype=np.float64)
+            return CellEmbedding(found.values, depth, depth, dict(found.provenance)), notes
+    embedding = embed_cells(
         cells.aligned,
         cells.model,
         target_depth=options.target_depth,
@@ -144,6 +155,7 @@ def _embed(cells: OpenedCells, options: EmbeddingOptions, steps: Steps, shares: 
         progress=steps.progress(shares[0], shares[1]),
         should_stop=steps.should_stop,
     )
+    return embedding, notes
 
 
 def _collect_notes(by_representation: dict[str, tuple[str, ...]]) -> list[str]:

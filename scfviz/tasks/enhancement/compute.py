@@ -6,7 +6,7 @@ view is worth is learned on the dataset itself, without knowing the answer: the 
 one half predicts the other. A model that knows nothing gets no weight.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ import numpy as np
 from scipy import sparse
 
 from scfviz.data.normalise import log_normalise, log_values
-from scfviz.errors import DatasetError, OptionError, Stopped
+from scfviz.errors import DatasetError, OptionError
 from scfviz.tasks.enhancement.around import Surroundings
 from scfviz.tasks.enhancement.fit import CONCENTRATIONS, TYPICAL, counts_behind, fit_views, more_counts
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 DATASET, NEIGHBORS, MODEL = "dataset", "neighbours", "model"
 N_LEARN = 16  # cells whose counts are split
 INTERVAL = (0.05, 0.95)
-MOST_RESULT_BYTES = 2_000_000_000  # of `enhance_counts`, three arrays together; a fourth is needed on the way
 _PRIOR_COUNTS, _PRIOR_SHARE = 10.0, 0.25  # neighbours are drawn towards the dataset: counts, and share of their counts
 
 # prepared cells -> ln(1 + counts per 10,000) of all genes at the target depth; the second argument hides nothing
@@ -55,35 +54,6 @@ class Weights:
 
 
 @dataclass(frozen=True)
-class EnhancedCounts:
-    """Expression of chosen genes that a deeper measurement would have shown, for all cells of a dataset.
-
-    Attributes
-    ----------
-    median, low, high
-        float32 (n_obs, n_chosen), ln(1 + counts per 10,000) at the target depth: the middle of what is expected, and
-        the ends of the interval that holds 90 % of it. NaN where the file does not measure the gene.
-    genes
-        Names of the chosen genes, in the order of the columns.
-    is_measured
-        bool (n_chosen,): whether the file holds the gene.
-    source_depth, target_depth
-        float64 (n_obs,), counts per cell.
-    weights
-        What the prediction relied on.
-    """
-
-    median: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-    genes: tuple[str, ...]
-    is_measured: np.ndarray
-    source_depth: np.ndarray
-    target_depth: np.ndarray
-    weights: Weights
-
-
-@dataclass(frozen=True)
 class Enhanced:
     """Expression that a deeper measurement would have shown.
 
@@ -100,105 +70,6 @@ class Enhanced:
     low: np.ndarray
     high: np.ndarray
     weights: Weights
-
-
-def enhance_counts(
-    aligned: "AlignedCounts",
-    model: "ScFoundation | None",
-    *,
-    target_depth: float | None = None,
-    depth_fold: float | None = None,
-    genes: Sequence[str] | None = None,
-    device: str = "auto",
-    seed: int = 0,
-    cells_at_once: int = 64,
-    progress: Callable[[int, int], None] | None = None,
-    should_stop: Callable[[], bool] | None = None,
-) -> EnhancedCounts:
-    """Predict the expression of genes at a greater read depth, with intervals.
-
-    The counts of the dataset stay in memory as a sparse matrix; results are made for a few cells at a time. Numbers
-    depend neither on `cells_at_once` nor on which other genes are chosen. They do depend on the order of the cells, a
-    little: 16 cells, drawn by their position, say what each view is worth.
-
-    Parameters
-    ----------
-    aligned
-        Counts in the model's gene order, at least 3 cells. Estimated counts with fractions are rounded.
-    model
-        `None` predicts from the dataset alone.
-    target_depth
-        Target read depth, in counts per cell (not log); not below the depth of any cell.
-    depth_fold
-        The same as a multiple of each cell's own depth, at least 1. One of the two is needed.
-    genes
-        Genes to predict, by the names in `aligned.genes`; all when left out, which only small datasets can hold.
-    device
-        Where the model runs, in fp32: `auto`, `cpu`, `cuda` or `mps`.
-    seed
-        Of the split of counts and of the principal components in which neighbours are found.
-    cells_at_once
-        Cells whose results are made together; memory follows it, numbers do not.
-    progress
-        Called with the cells done and the number of cells.
-    should_stop
-        Asked before each few cells.
-
-    Raises
-    ------
-    OptionError
-        No or impossible depths, a target depth below that of a cell, or more results than memory should hold.
-    GeneError
-        A gene is none of the dataset's, or the dataset is aligned to the genes of another model.
-    DatasetError
-        A cell has no counts, there are fewer than 3 cells, or counts are too few to be split.
-    Stopped
-        `should_stop` said so.
-
-    Source: see `Enhancer`.
-    """
-    from scfviz.model.infer import positions_of
-    from scfviz.model.source import CellSource
-    from scfviz.model.tokens import check_depth, refuse_empty_cells
-
-    check_depth(target_depth, depth_fold)
-    if target_depth is None and depth_fold is None:
-        raise OptionError(
-            "No target depth is given.", "Enhancement needs a depth to predict for.", "For example a depth fold of 3."
-        )
-    source = CellSource(aligned, aligned.genes if model is None else model.genes)
-    chosen = positions_of(genes, aligned)
-    shape = (source.n_obs, len(chosen))
-    if 12 * shape[0] * shape[1] > MOST_RESULT_BYTES:
-        raise OptionError(
-            f"{shape[1]:,} genes of {shape[0]:,} cells make {12 * shape[0] * shape[1] / 1e9:.1f} GB of results.",
-            f"They must fit into {MOST_RESULT_BYTES / 1e9:.0f} GB.",
-            f"Choose at most {MOST_RESULT_BYTES // (12 * shape[0]):,} genes, or fewer cells.",
-        )
-    counts = read_counts(aligned)
-    enhancer = Enhancer(counts, np.asarray(aligned.is_measured), seed=seed)
-    refuse_empty_cells(enhancer.totals, source.names)
-    target = np.full(shape[0], target_depth) if depth_fold is None else enhancer.totals * depth_fold
-    _refuse_shallow(target, enhancer.totals, source.names)
-    expect = None if model is None else expect_expression(model, device)
-    weights = enhancer.learn(target, expect)
-    parts = [np.empty(shape, dtype=np.float32) for _ in range(3)]
-    found_in_file = chosen[enhancer.is_measured[chosen]]
-    enhancer.around.smooth_all(found_in_file, np.empty((shape[0], len(found_in_file)), dtype=np.float32))
-    for start in range(0, shape[0], cells_at_once):
-        if should_stop is not None and should_stop():
-            raise Stopped
-        rows = np.arange(start, min(start + cells_at_once, shape[0]))
-        found = enhancer.enhance(rows, target, weights, expect, chosen)
-        for whole, part in zip(parts, (found.median, found.low, found.high), strict=True):
-            whole[rows] = part
-        if progress is not None:
-            progress(int(rows[-1]) + 1, shape[0])
-    is_measured = enhancer.is_measured[chosen]
-    for whole in parts:
-        whole[:, ~is_measured] = np.nan
-    names = tuple(str(aligned.genes[position]) for position in chosen)
-    return EnhancedCounts(*parts, names, is_measured, enhancer.totals, target.astype(np.float64), weights)
 
 
 def read_counts(aligned: "AlignedCounts") -> sparse.csr_matrix:
@@ -241,7 +112,7 @@ def expect_expression(model: "ScFoundation", device: str = "auto") -> Expect:
     return expect
 
 
-def _refuse_shallow(target: np.ndarray, depth: np.ndarray, names: np.ndarray) -> None:
+def refuse_shallow(target: np.ndarray, depth: np.ndarray, names: np.ndarray) -> None:
     """Refuse target depths below the depth of the cell."""
     if (target < depth * (1 - 1e-9)).any():
         worst = int(np.argmin(target / depth))
@@ -366,7 +237,7 @@ class Enhancer:
             A target depth is below the depth that was measured.
         """
         target, depth = target_depth[rows], self.totals[rows]
-        _refuse_shallow(target, depth, rows + 1)
+        refuse_shallow(target, depth, rows + 1)
         columns = self.around.counts_of(genes)
         views = self._views(rows, self.counts[rows], target, expect, genes)
         log_share = sum(weights.exponents[name] * view for name, view in views.items()) + weights.offset

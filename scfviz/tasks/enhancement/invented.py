@@ -15,6 +15,8 @@ import numpy as np
 from scipy import sparse
 
 from scfviz.tasks.enhancement.methods import Neighbourhood, Shares, combined, values_at_depth
+from scfviz.tasks.enhancement.mixture import Mixture
+from scfviz.tasks.enhancement.options import POSTERIOR
 
 if TYPE_CHECKING:
     from scfviz.tasks.enhancement.compute import Expect, Weights
@@ -76,7 +78,7 @@ def redraw(
 
 def count_invented(
     split: "Split",
-    methods: Mapping[str, tuple[str, int | None]],
+    mixture: Mixture,
     weights: Mapping[str, "Weights"],
     expect: "Expect | None",
     clusters: np.ndarray,
@@ -88,10 +90,10 @@ def count_invented(
     ----------
     split
         Whose visible counts are taken.
-    methods
-        Method of `Neighbourhood` by name, and the number that `smooth` and `low_rank` take.
+    mixture
+        What the methods are worth, as it was learned before the drawing.
     weights
-        Of the combinations, by name; the model speaks where the weights know it.
+        Of the posteriors of the combinations, by name; the model speaks where the weights know it.
     clusters
         int64 (n,), of the cells in `split`.
     rows
@@ -113,12 +115,11 @@ def count_invented(
     space = Neighbourhood(drawn.counts, seed=split.seed)
     enhancer = Enhancer(drawn.counts, split.is_measured, seed=split.seed)
     target = enhancer.totals * (split.target / split.depth)
-    shares: dict[str, Shares] = {}
-    for name, (kind, number) in methods.items():
-        method = getattr(space, kind)
-        shares[name] = method if number is None else method(number)
+    shares: dict[str, Shares] = {name: mixture.simple(name, space) for name in mixture.simple_methods}
     for name, known in weights.items():
-        shares[name] = combined(enhancer, target, known, expect if MODEL in known.exponents else None)
+        posterior = combined(enhancer, target, known, expect if MODEL in known.exponents else None)
+        shares[name] = mixture.mix(space, posterior)
+        shares.setdefault(POSTERIOR, posterior)
     genes = np.concatenate([drawn.by_cluster, drawn.alone, drawn.by_all])
     seen, depth = drawn.counts[rows][:, genes].toarray(), enhancer.totals[rows]
     ends = np.cumsum([len(drawn.by_cluster), len(drawn.alone)])

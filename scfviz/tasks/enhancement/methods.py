@@ -4,7 +4,7 @@ A share is mixed with the counts that were seen: at a target depth T a cell of d
 expected to show x + share (T - t). So each method keeps what was measured, and all are compared at the same depth.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 NUMBERS_OF_NEIGHBORS = (5, 15, 30, 60, 120)
 RANKS = (2, 5, 10, 20, 50)
+SMALLEST_SHARE = 1e-12
 FEWEST_SHARE = 0.05  # of the gene's mean in a share whose loss is computed: no share is zero for certain
 
 
@@ -40,6 +41,7 @@ class Neighbourhood:
         self.totals = np.asarray(counts.sum(axis=1, dtype=np.float64)).ravel()
         self.mean_shares = np.asarray(counts.sum(axis=0, dtype=np.float64)).ravel() / self.totals.sum()
         self._columns: tuple[np.ndarray, sparse.csr_matrix] | None = None
+        self._of_genes: dict[str | int, np.ndarray | tuple[np.ndarray, ...]] = {}  # what was computed of these columns
 
     @cached_property
     def components(self) -> np.ndarray:
@@ -65,7 +67,7 @@ class Neighbourhood:
     def columns(self, genes: np.ndarray) -> sparse.csr_matrix:
         """Counts of some genes in all cells, float64 (n_obs, len(genes)); those asked for last are kept."""
         if self._columns is None or not np.array_equal(self._columns[0], genes):
-            self._columns = genes, self.counts[:, genes].astype(np.float64)
+            self._columns, self._of_genes = (genes, self.counts[:, genes].astype(np.float64)), {}
         return self._columns[1]
 
     def gene_means(self, rows: np.ndarray, genes: np.ndarray) -> np.ndarray:
@@ -78,9 +80,11 @@ class Neighbourhood:
 
     def cluster_means(self, rows: np.ndarray, genes: np.ndarray) -> np.ndarray:
         """The gene's share in the cells of the same cluster."""
-        member = sparse.csr_matrix((np.ones(len(self.clusters)), (self.clusters, np.arange(len(self.clusters)))))
-        shares = (member @ self.columns(genes)).toarray() / (member @ self.totals)[:, None]
-        return shares[self.clusters[rows]]
+        columns = self.columns(genes)
+        if "clusters" not in self._of_genes:
+            member = sparse.csr_matrix((np.ones(len(self.clusters)), (self.clusters, np.arange(len(self.clusters)))))
+            self._of_genes["clusters"] = (member @ columns).toarray() / (member @ self.totals)[:, None]
+        return self._of_genes["clusters"][self.clusters[rows]]
 
     def smooth(self, n_neighbors: int) -> Shares:
         """The gene's share in a cell and its nearest others together."""
@@ -97,18 +101,23 @@ class Neighbourhood:
         """Values that the leading components explain, brought back to the gene's mean share."""
 
         def shares(rows: np.ndarray, genes: np.ndarray) -> np.ndarray:
-            scores = self.components[:, :rank]
+            columns, scores = self.columns(genes), self.components[:, :rank]
             scores = scores - scores.mean(axis=0)
-            columns = self.columns(genes)
-            values = log_normalise(columns, self.totals).astype(np.float64)
-            mean = np.asarray(values.mean(axis=0)).ravel()
-            # components have no correlation: each is fitted by itself
-            loadings = (values.T @ scores) / np.maximum((scores**2).sum(axis=0), 1e-12)
+            if rank not in self._of_genes:
+                self._of_genes[rank] = self._fit(columns, genes, scores)
+            mean, loadings, scale = self._of_genes[rank]
             low = np.expm1(np.clip(mean + scores[rows] @ loadings.T, 0.0, 12.0)) / COUNTS_PER_CELL
-            # over all cells: what is low-rank of the logarithm is biased on the scale of counts
-            return low * self._scale(genes, mean, scores, loadings)
+            return low * scale
 
         return shares
+
+    def _fit(self, columns: sparse.csr_matrix, genes: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, ...]:
+        values = log_normalise(columns, self.totals).astype(np.float64)
+        mean = np.asarray(values.mean(axis=0)).ravel()
+        # components have no correlation: each is fitted by itself
+        loadings = (values.T @ scores) / np.maximum((scores**2).sum(axis=0), 1e-12)
+        # over all cells: what is low-rank of the logarithm is biased on the scale of counts
+        return mean, loadings, self._scale(genes, mean, scores, loadings)
 
     def _scale(self, genes: np.ndarray, mean: np.ndarray, scores: np.ndarray, loadings: np.ndarray) -> np.ndarray:
         sums = np.zeros(len(genes))
@@ -175,34 +184,3 @@ def loss_of(shares: np.ndarray, mean_shares: np.ndarray, counts: np.ndarray, dep
     """Poisson loss of held-back counts (n, n_genes) of cells with `depth` held-back counts, given expected shares."""
     mixed = (1 - FEWEST_SHARE) * shares + FEWEST_SHARE * mean_shares
     return poisson_loss(counts, mixed * depth[:, None])
-
-
-def tune(
-    counts: sparse.csr_matrix, rows: np.ndarray, genes: np.ndarray, fold: np.ndarray, *, seed: int = 0
-) -> tuple[int, int]:
-    """The number of neighbours and the rank that predict a held-back tenth of the counts best (Poisson loss).
-
-    Parameters
-    ----------
-    rows, genes
-        Cells and genes whose held-back counts are predicted.
-    fold
-        (n_obs,) target depth of each cell over its own.
-    """
-    rest, held_back = split_counts(counts, 0.1, np.random.default_rng((seed, 1)))
-    left = np.flatnonzero(np.asarray(rest.sum(axis=1)).ravel() > 0)
-    rows = np.searchsorted(left, rows[np.isin(rows, left)])
-    space, found = Neighbourhood(rest[left], seed=seed), held_back[left][rows][:, genes].toarray()
-    depth = np.asarray(held_back[left].sum(axis=1)).ravel()[rows]
-    seen, own, target = space.columns(genes)[rows].toarray(), space.totals[rows], (space.totals * fold[left])[rows]
-
-    def best(candidates: Sequence[int], method: Callable[[int], Shares]) -> int:
-        losses = []
-        for number in candidates:
-            shares = shares_at_depth(seen, method(number)(rows, genes), own, target)
-            losses.append(loss_of(shares, space.mean_shares[genes], found, depth).mean())
-        return int(candidates[int(np.argmin(losses))])
-
-    numbers = [k for k in NUMBERS_OF_NEIGHBORS if k < len(left)] or [len(left) - 1]
-    ranks = [r for r in RANKS if r <= space.components.shape[1]] or [space.components.shape[1]]
-    return best(numbers, space.smooth), best(ranks, space.low_rank)

@@ -7,8 +7,9 @@ from scfviz.tasks.spec import ModelOptions, option
 
 DEFAULT_FOLD = 5.0  # the paper's headline
 COMBINATION, DATASET_ALONE, NEIGHBORS = "combination", "dataset alone", "neighbours"
-LOW_RANK, CLUSTER_MEANS, INPUT = "low rank", "cluster means", "input"
-METHODS = (COMBINATION, DATASET_ALONE, NEIGHBORS, LOW_RANK, CLUSTER_MEANS, INPUT)
+POSTERIOR, LOW_RANK, CLUSTER_MEANS, INPUT = "posterior", "low rank", "cluster means", "input"
+METHODS = (COMBINATION, DATASET_ALONE, POSTERIOR, NEIGHBORS, LOW_RANK, CLUSTER_MEANS, INPUT)
+WITH_INTERVALS = (COMBINATION, DATASET_ALONE, POSTERIOR)
 
 
 @dataclass(frozen=True)
@@ -32,10 +33,12 @@ class EnhancementOptions(ModelOptions):
     method: str = option(
         COMBINATION,
         choices=METHODS,
-        help="the learned combination of dataset and model, the same without the model, or a simple method",
+        help="the learned combination of all methods and the model, the same without the model, the dataset's "
+        "posterior, which sees less and invents least, or a simple method",
     )
     intervals: bool = option(
-        False, help="also the ends of the interval that holds 90 % of what is expected; of the combinations only"
+        False,
+        help="also the ends of the interval that holds 90 % of what is expected; of the combinations and the posterior",
     )
     seed: int = option(0, low=0, help="of the split of counts and of the principal components", in_form=False)
 
@@ -53,9 +56,9 @@ class EnhancementOptions(ModelOptions):
                 "Each chosen gene is needed once.",
                 "Correct the list.",
             )
-        if self.intervals and self.method not in (COMBINATION, DATASET_ALONE):
+        if self.intervals and self.method not in WITH_INTERVALS:
             raise OptionError(
                 f"Intervals were asked for with the method '{self.method}'.",
-                "Only the combinations know how certain they are.",
-                f"Choose the method '{COMBINATION}' or '{DATASET_ALONE}'.",
+                "Only the posterior knows how certain it is, and the combinations by it.",
+                f"Choose the method '{COMBINATION}', '{DATASET_ALONE}' or '{POSTERIOR}'.",
             )

@@ -1,6 +1,13 @@
 """What reports say of an enhancement: how it was made, what it is worth here, what it must not serve for."""
 
-from scfviz.tasks.enhancement.options import COMBINATION, DATASET_ALONE, DEFAULT_FOLD, LOW_RANK, NEIGHBORS
+from scfviz.tasks.enhancement.options import (
+    COMBINATION,
+    DEFAULT_FOLD,
+    LOW_RANK,
+    NEIGHBORS,
+    POSTERIOR,
+    WITH_INTERVALS,
+)
 from scfviz.tasks.reporting import Answered
 
 _BATSON = (
@@ -25,12 +32,15 @@ def methods(answered: Answered) -> str:
     if options["target_depth"] is not None:
         depth = f"{options['target_depth']:,.0f} counts per cell, deeper cells as they are"
     how = f"the method '{method}'"
-    if method in (COMBINATION, DATASET_ALONE):
+    if method in WITH_INTERVALS:
         model = f", the model '{report['checkpoint']['name']}' (content {report['checkpoint']['hash']})"
         how = (
             "a gamma-Poisson posterior (after Huang et al. 2018) whose prior is a product of the dataset's mean, the "
             f"neighbours' mean{model if method == COMBINATION else ''}, with weights learned on split counts"
         )
+        if method != POSTERIOR:
+            parts = ", ".join(f"{name} {weight:.2f}" for name, weight in about["mixture"]["weights"].items() if weight)
+            how = f"a weighted mean, learned on a tenth of the counts ({parts}), of simple methods and {how}"
     elif method == NEIGHBORS:
         how = f"the mean of each cell and its {about['n_neighbors']} nearest neighbours"
     elif method == LOW_RANK:
@@ -64,8 +74,8 @@ def _worth(answered: Answered) -> str:
 def citations(answered: Answered) -> tuple[str, ...]:
     """What to cite."""
     method = answered.result.report["options"]["method"]
-    own = ("scfoundation", _SAVER) if method == COMBINATION else (_SAVER,) if method == DATASET_ALONE else ()
-    return (*own, _BATSON, _ANDREWS)
+    own = ("scfoundation",) if method == COMBINATION else ()
+    return (*own, *([_SAVER] if method in WITH_INTERVALS else []), _BATSON, _ANDREWS)
 
 
 def caveats(answered: Answered) -> tuple[str, ...]:

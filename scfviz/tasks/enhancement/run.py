@@ -21,14 +21,11 @@ import numpy as np
 from scipy import sparse
 
 from scfviz.data.memory import Need
-from scfviz.data.normalise import log_normalise, log_values
-from scfviz.errors import DatasetError, GeneError, OptionError, Stopped
+from scfviz.data.normalise import log_normalise
+from scfviz.errors import GeneError, OptionError, Stopped
 from scfviz.tasks.enhancement.options import (
-    CLUSTER_MEANS,
     COMBINATION,
-    DATASET_ALONE,
     DEFAULT_FOLD,
-    INPUT,
     LOW_RANK,
     NEIGHBORS,
     EnhancementOptions,
@@ -39,19 +36,20 @@ from scfviz.tasks.steps import Steps
 
 if TYPE_CHECKING:
     from scfviz.tasks.enhancement.compute import Enhancer, Expect
-    from scfviz.tasks.enhancement.methods import Shares
     from scfviz.tasks.enhancement.scores import Verdict
 
 N_GENES = 2_000  # most variable ones, when none are chosen
-FEWEST_CELLS = 3
 READS = 60_000  # counts of a median cell that are hardly molecules any more
 _VALUES_AT_ONCE = 2_000_000  # cells x genes that are computed together
 _MOST_CELLS_AT_ONCE = 256
 
 
 def memory(options: dict[str, Any]) -> Need:
-    """All counts as a sparse matrix, components and neighbours; results go to disk as they come."""
-    return Need(2.0e9, 8 * 2_500 + 12 * 2_000 + 8 * 60 + 12 * 200, "Counts, components and neighbours of all cells")
+    """All counts as a sparse matrix, their logarithm and principal components, neighbours; results go to disk.
+
+    Measured with 2,714 values a cell: 7.4 GB for 50,000 cells (`benchmarks/enhance_speed.py`).
+    """
+    return Need(2.0e9, 120_000, "Counts, their logarithm, components and neighbours of all cells")
 
 
 @dataclass(frozen=True)
@@ -123,12 +121,10 @@ def _ask(cells: OpenedCells, options: EnhancementOptions) -> Question:
     from scfviz.model.source import CellSource
     from scfviz.model.tokens import refuse_empty_cells
     from scfviz.tasks.enhancement.compute import Enhancer, read_counts
+    from scfviz.tasks.enhancement.prediction import refuse_few_cells
 
     aligned = cells.aligned
-    if aligned.n_obs < FEWEST_CELLS:
-        raise DatasetError(
-            f"{aligned.n_obs} cells.", f"At least {FEWEST_CELLS} are needed: cells are compared.", "Use more cells."
-        )
+    refuse_few_cells(aligned.n_obs)
     CellSource(aligned, aligned.genes)  # refuses cells of other species
     counts = read_counts(aligned)
     enhancer = Enhancer(counts, np.asarray(aligned.is_measured), seed=options.seed)
@@ -209,62 +205,38 @@ def _write(
     question: Question, options: EnhancementOptions, verdict: "Verdict", expect: "Expect | None", steps: Steps
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Fill the arrays a few cells at a time, on disk; those that an earlier run finished are not computed again."""
-    from scfviz.tasks.enhancement.compute import INTERVAL, MODEL
-    from scfviz.tasks.enhancement.fit import more_counts
-    from scfviz.tasks.enhancement.methods import values_at_depth
+    from scfviz.tasks.enhancement.prediction import Prediction
 
-    enhancer, target, genes = question.enhancer, question.target, question.genes
-    weights = enhancer.learn(target, expect) if options.method in (COMBINATION, DATASET_ALONE) else None
-    recorder = _Recorder(expect, question.unmeasured)
-    is_needed = expect is not None and (weights.exponents[MODEL] > 0 or len(question.unmeasured))
-    shares = None if weights is not None else simple_method(enhancer, options.method, verdict)
+    enhancer, target, genes, unmeasured = question.enhancer, question.target, question.genes, question.unmeasured
+    recorder = _Recorder(expect, unmeasured)
+    made = Prediction(
+        enhancer, target, genes, options.method, verdict.mixture, None if expect is None else recorder,
+        intervals=options.intervals, always_ask=len(unmeasured) > 0,
+    )  # fmt: skip
     widths = {"enhanced": len(genes)}
     widths |= dict.fromkeys(("low", "high"), len(genes)) if options.intervals else {}
-    widths |= {"unmeasured": len(question.unmeasured)} if len(question.unmeasured) else {}
+    widths |= {"unmeasured": len(unmeasured)} if len(unmeasured) else {}
     store = _Store(steps.work, len(target), widths)
     progress = steps.progress(0.5, 0.96)
     at_once = max(1, min(_MOST_CELLS_AT_ONCE, _VALUES_AT_ONCE // max(len(genes), 1)))
     smoothed = steps.work / "smoothed.npy"
-    if weights is not None and store.done < len(target):
-        shape = (len(target), len(genes))
-        enhancer.around.smooth_all(genes, np.lib.format.open_memmap(smoothed, "w+", np.float32, shape))
+    if made.weights is not None and store.done < len(target):
+        made.gather(np.lib.format.open_memmap(smoothed, "w+", np.float32, (len(target), len(genes))))
     while store.done < len(target):
         if steps.should_stop():
             raise Stopped
         rows = np.arange(store.done, min(store.done + at_once, len(target)))
-        depth, wanted = enhancer.totals[rows], target[rows]
-        parts = {}
-        if weights is not None:
-            seen, size, rate = enhancer.posterior(rows, target, weights, recorder if is_needed else None, genes)
-            share = size / rate
-            if options.intervals:
-                ends = (seen + more_counts(end, size, rate, wanted - depth) for end in INTERVAL)
-                parts["low"], parts["high"] = (log_values(end, wanted[:, None]) for end in ends)
-        else:
-            seen, share = enhancer.around.counts_of(genes)[rows].toarray(), shares(rows, genes)
-        parts["enhanced"] = values_at_depth(seen, share, depth, wanted)
-        if len(question.unmeasured):
+        parts = made.of(rows)
+        if len(unmeasured):
             parts["unmeasured"] = recorder.values
         store.add(rows, parts)
         progress(store.done, len(target))
     smoothed.unlink(missing_ok=True)
-    about = {} if weights is None else {"weights": asdict(weights)}
-    about |= {"n_neighbors": verdict.n_neighbors} if options.method == NEIGHBORS else {}
-    about |= {"rank": verdict.rank} if options.method == LOW_RANK else {}
+    weights, mixture = made.weights, made.mixture
+    about: dict[str, Any] = {} if weights is None else {"weights": asdict(weights), "mixture": asdict(mixture)}
+    about |= {"n_neighbors": mixture.n_neighbors} if options.method == NEIGHBORS else {}
+    about |= {"rank": mixture.rank} if options.method == LOW_RANK else {}
     return store.arrays(), about
-
-
-def simple_method(enhancer: "Enhancer", method: str, verdict: "Verdict") -> "Shares":
-    """Shares that a simple method expects, with the numbers that the verdict chose."""
-    from scfviz.tasks.enhancement.methods import Neighbourhood
-
-    space = Neighbourhood(enhancer.counts, seed=enhancer.seed)
-    return {
-        NEIGHBORS: lambda: space.smooth(verdict.n_neighbors),
-        LOW_RANK: lambda: space.low_rank(verdict.rank),
-        CLUSTER_MEANS: lambda: space.cluster_means,
-        INPUT: lambda: space.input,
-    }[method]()
 
 
 class _Recorder:

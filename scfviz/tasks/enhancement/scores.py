@@ -11,7 +11,7 @@ gain and light of each gene), `curve` (correlation of raw counts by share of the
 Source: molecular cross-validation, Batson et al. 2019, doi:10.1101/786269.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -24,22 +24,21 @@ from scfviz.tasks.enhancement.correlations import Correlations, fit_depth_curve,
 from scfviz.tasks.enhancement.invented import count_invented
 from scfviz.tasks.enhancement.lights import judge_genes
 from scfviz.tasks.enhancement.methods import (
+    SMALLEST_SHARE,
     Neighbourhood,
-    combined,
     loss_of,
     shares_at_depth,
     split_counts,
-    tune,
     values_at_depth,
 )
-from scfviz.tasks.enhancement.options import CLUSTER_MEANS, COMBINATION, DATASET_ALONE, INPUT, LOW_RANK, NEIGHBORS
+from scfviz.tasks.enhancement.mixture import GENE_MEANS, Mixture, learn_mixture
+from scfviz.tasks.enhancement.options import COMBINATION, DATASET_ALONE, INPUT, POSTERIOR
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from scfviz.tasks.enhancement.compute import Expect, Weights
 
-GENE_MEANS = "gene means"
 MOST_CELLS = 3_000  # whose counts are split, a random sample of more
 N_SCORED, N_SCORED_BY_MODEL = 600, 120  # cells that are compared; fewer where a model must answer for each
 N_DRAWN_BY_MODEL = 60  # cells in which invented correlations are counted, where a model must answer
@@ -49,6 +48,8 @@ FEWEST_GENES = 100
 FEWEST_CORRELATION = 0.01  # of raw counts, below which no depth can be told
 MOST_GENES = 4_000  # that are compared, a random sample of more
 HELD_BACK = 0.1
+MOST_MISFIT = 2.0  # of the curve of thinned counts, as a fold of the counts themselves
+FEWEST_TOLD = 1_000  # entries that a coverage rests on
 CURVE = (0.1, 0.2, 0.35, 0.6, 1.0)  # shares of the depth at which raw counts are compared
 
 _NO_FOLD = "The counts say too little about those held back to tell a fold: the cells are too few or too shallow."
@@ -64,8 +65,8 @@ class Verdict:
     ----------
     scores
         Numbers by name.
-    n_neighbors, rank
-        Chosen by cross-validation.
+    mixture
+        What each method is worth in the combinations.
     notes
         What was sampled, or could not be judged.
     """
@@ -74,8 +75,7 @@ class Verdict:
     methods: "pd.DataFrame"
     genes: "pd.DataFrame"
     curve: "pd.DataFrame"
-    n_neighbors: int
-    rank: int
+    mixture: Mixture
     notes: tuple[str, ...] = ()
 
 
@@ -184,10 +184,10 @@ def judge_split(
 
     seed = split.seed
     step(1)
-    n_neighbors, rank = tune(split.train, split.rows, split.genes, split.target / split.depth, seed=seed)
+    fold = split.target / split.depth
+    mixture = learn_mixture(split.train, split.is_measured, split.genes, fold, seed=seed)
     step(2)
-    methods = simple_methods(n_neighbors, rank)
-    shares, weights, clusters = predict_shares(split, methods, expect)
+    shares, weights, clusters, size = predict_shares(split, mixture, expect)
     step(4)
     test, test_depth = split.held_back()
     correlations = Correlations(test / test_depth[:, None], split.counted, seed=seed)
@@ -199,18 +199,22 @@ def judge_split(
     step(5)
     table = _compare(split, shares, correlations)
     drawn = split.rows[: N_SCORED if expect is None else N_DRAWN_BY_MODEL]
-    invented = count_invented(split, methods, weights, expect, clusters, drawn)
+    invented = count_invented(split, mixture, weights, expect, clusters, drawn)
     for name in ("invented_per_1000", "false_positives"):
         table[name] = [invented.get(method, {}).get(name, np.nan) for method in table["method"]]
     genes = judge_genes(split, names, shares, correlations, method if method in shares else DATASET_ALONE)
     scores = _headline(table, genes, correlations, method)
     if COMBINATION in weights:
-        scores["weight_of_the_model"] = float(weights[COMBINATION].exponents[MODEL])
+        of_posterior = mixture.weights.get(POSTERIOR, 0.0)
+        scores["weight_of_the_model"] = float(weights[COMBINATION].exponents[MODEL]) * of_posterior
+    if (coverage := interval_coverage(split, shares.get(COMBINATION, shares[DATASET_ALONE]), size)) is not None:
+        scores["interval_coverage"] = coverage
+    table["weight"] = [mixture.weights.get(name, np.nan) for name in table["method"]]
     scores |= {"cells_compared": len(split.rows), "genes_compared": int(split.counted.sum())}
     curve = _curve_table(correlations)
     step(6)
     notes = () if table["fold"].notna().any() else (_NO_FOLD,)
-    return Verdict(scores, table, genes, curve, n_neighbors, rank, notes)
+    return Verdict(scores, table, genes, curve, mixture, notes)
 
 
 def split_cells(
@@ -235,35 +239,41 @@ def split_cells(
     return Split(train, test, depth * fold, rows, genes, counted, fewest, is_measured, seed)
 
 
-def simple_methods(n_neighbors: int, rank: int) -> dict[str, tuple[str, int | None]]:
-    """Method of `Neighbourhood` by its public name, and the number that it takes."""
-    return {
-        INPUT: ("input", None),
-        GENE_MEANS: ("gene_means", None),
-        CLUSTER_MEANS: ("cluster_means", None),
-        NEIGHBORS: ("smooth", n_neighbors),
-        LOW_RANK: ("low_rank", rank),
-    }
-
-
 def predict_shares(
-    split: Split, methods: Mapping[str, tuple[str, int | None]], expect: "Expect | None"
-) -> tuple[dict[str, np.ndarray], dict[str, "Weights"], np.ndarray]:
-    """Shares of the compared genes that each method expects, weights of the combinations, and clusters of all cells."""
+    split: Split, mixture: Mixture, expect: "Expect | None"
+) -> tuple[dict[str, np.ndarray], dict[str, "Weights"], np.ndarray, np.ndarray]:
+    """Shares of the compared genes that each method expects, weights of the posteriors, and clusters of all cells.
+
+    The last is the size of the gamma posterior of the combination, float64 (n_rows, n_genes compared).
+    """
     from scfviz.tasks.enhancement.compute import Enhancer
 
     space = Neighbourhood(split.train, seed=split.seed)
-    found: dict[str, np.ndarray] = {}
-    for name, (kind, number) in methods.items():
-        method = getattr(space, kind)
-        found[name] = (method if number is None else method(number))(split.rows, split.genes)
+    found = {name: mixture.simple(name, space)(split.rows, split.genes) for name in mixture.simple_methods}
     enhancer, weights = Enhancer(split.train, split.is_measured, seed=split.seed), {}
     for name, view in {DATASET_ALONE: None, COMBINATION: expect}.items():
         if name == COMBINATION and expect is None:
             continue
         weights[name] = enhancer.learn(split.target, view)
-        found[name] = combined(enhancer, split.target, weights[name], view)(split.rows, split.genes)
-    return found, weights, space.clusters
+        _, size, rate = enhancer.posterior(split.rows, split.target, weights[name], view, split.genes)
+        share = size / rate
+        found[name] = mixture.mix(space, lambda *_, share=share: share)(split.rows, split.genes)
+        found.setdefault(POSTERIOR, share)
+    return found, weights, space.clusters, size
+
+
+def interval_coverage(split: Split, share: np.ndarray, size: np.ndarray) -> float | None:
+    """Share of held-back counts inside the interval that should hold 90 % of them; None where nothing can be told.
+
+    Entries whose interval is zero alone are left out: most are zero, and nearly all intervals would hold.
+    """
+    from scfviz.tasks.enhancement.compute import INTERVAL
+    from scfviz.tasks.enhancement.fit import more_counts
+
+    test, depth = split.held_back()
+    low, high = (more_counts(end, size, size / np.maximum(share, SMALLEST_SHARE), depth) for end in INTERVAL)
+    is_told = high > 0
+    return float(((low <= test) & (test <= high))[is_told].mean()) if is_told.sum() >= FEWEST_TOLD else None
 
 
 def thinned_shares(split: Split) -> list[tuple[float, np.ndarray]]:
@@ -283,6 +293,13 @@ def _folds(correlations: Correlations, name: Any) -> np.ndarray:
     return fold_at(correlations.median(name), *fitted) / fold_at(correlations.median(INPUT), *fitted)
 
 
+def _fits_curve(correlations: Correlations) -> bool:
+    """Whether the curve of thinned counts gives the counts themselves their own depth: else it is noise."""
+    curve = np.array([[correlations.median(share)[0] for share in CURVE]])
+    own = fold_at(correlations.median(INPUT)[:1], *fit_depth_curve(np.array(CURVE), curve))[0]
+    return bool(1 / MOST_MISFIT < own < MOST_MISFIT)
+
+
 def _compare(split: Split, shares: dict[str, np.ndarray], correlations: Correlations) -> "pd.DataFrame":
     import pandas as pd
 
@@ -290,7 +307,7 @@ def _compare(split: Split, shares: dict[str, np.ndarray], correlations: Correlat
     truth, seen = log_values(test, test_depth[:, None]), split.seen()
     depth, target = split.depth[split.rows], split.target[split.rows]
     means = np.asarray(split.train.sum(axis=0, dtype=np.float64)).ravel()[split.genes] / split.train.sum()
-    is_clear = interval(correlations.median(INPUT))[1] > FEWEST_CORRELATION
+    is_clear = interval(correlations.median(INPUT))[1] > FEWEST_CORRELATION and _fits_curve(correlations)
     rows = []
     for name, share in shares.items():
         at_depth = means[None] if name == GENE_MEANS else shares_at_depth(seen, share, depth, target)
@@ -311,7 +328,7 @@ def _headline(
 ) -> dict[str, Any]:
     by_name = methods.set_index("method")
     asked = method if method in by_name.index else DATASET_ALONE
-    simple = by_name.drop(index=[DATASET_ALONE, COMBINATION], errors="ignore")["correlation"]
+    simple = by_name.drop(index=[DATASET_ALONE, COMBINATION, POSTERIOR], errors="ignore")["correlation"]
     best = str(simple.idxmax())
     scores: dict[str, Any] = {
         "effective_fold": float(by_name.loc[asked, "fold"]),
@@ -351,5 +368,5 @@ def _cannot_tell(counts: sparse.csr_matrix, names: np.ndarray) -> Verdict:
         f"says whether the enhanced values are better than the counts."
     )
     empty = [pd.DataFrame(columns=names) for names in (["method"], columns, ["share_of_depth", "correlation"])]
-    n_neighbors, rank = min(15, counts.shape[0] - 1), 5
-    return Verdict({}, *empty, n_neighbors, rank, (note,))
+    mixture = Mixture(min(15, counts.shape[0] - 1), 5, {POSTERIOR: 1.0})
+    return Verdict({}, *empty, mixture, (note,))

@@ -13,7 +13,6 @@ from scfviz.tasks.mapping.labels import (
     NO_COUNTERPART,
     UNDECIDED,
     ReferenceLabels,
-    read_labels,
     sample_labels,
 )
 from scfviz.tasks.mapping.search import Look, ReferenceSearch, combine_scores, p_values, place_cells
@@ -22,9 +21,10 @@ from scfviz.tasks.views import Gain, ViewWeights, combine, gain_from, weigh
 
 if TYPE_CHECKING:
     from scfviz.data.align import AlignedCounts
-    from scfviz.model.scfoundation import ScFoundation
 
 FEWEST_GENES, FEW_GENES = 50, 1_000
+# in common: below it likeness was measured to tell a wrong tissue from the right one no more (`benchmarks/NOTES.md`)
+FEW_FOR_LIKENESS = 450
 LEAST_PROBABILITY = 0.5  # of a label; below it a cell is undecided
 N_FOLDS, MOST_HELD_OUT = 5, 4_000
 _ROWS = 10_000  # cells of the query at a time
@@ -141,11 +141,23 @@ class CellMapping:
     names
         Labels of the reference.
     points
-        The cells in the spaces, the overall shift subtracted.
+        The cells in the spaces, corrected.
     by_space
         object (n_obs,) likeliest label of each space alone.
     n_pairs
         Pairs of mutual neighbours behind the shift, by space; empty where none was subtracted.
+    neighbors
+        int32 (n_obs, k), the nearest cells of the reference in the heaviest space.
+    likeness
+        float64 (n_obs,): how far what sets the cell's cluster apart is what sets its neighbours apart, see
+        `compare_groups`; NaN where nobody can tell.
+    farness
+        float64 (n_obs,): what p values are of: ln of the distance, without the platform's part, and farther where the
+        cluster is less like its neighbours than others are.
+    is_unlike
+        bool (n_obs,): so little that the cluster has no counterpart.
+    platform_distance
+        Distance that the cells of clusters that fit have in common, 1 where there is none; p values are without it.
     """
 
     label: np.ndarray
@@ -160,66 +172,11 @@ class CellMapping:
     points: Points
     by_space: Mapping[str, np.ndarray]
     n_pairs: Mapping[str, int]
-
-
-def map_cells(
-    query: "AlignedCounts",
-    reference: "AlignedCounts",
-    model: "ScFoundation",
-    *,
-    column: str | None = None,
-    picture: np.ndarray | None = None,
-    space: str = "combination",
-    n_neighbors: int = 15,
-    false_rate: float = 0.05,
-    shift: bool = True,
-    precision: str = "auto",
-    device: str = "auto",
-    seed: int = 0,
-) -> CellMapping:
-    """Map cells onto a reference; neither dataset is changed.
-
-    Parameters
-    ----------
-    query, reference
-        Counts in the model's gene order. Only genes that both measured are compared.
-    column
-        Column of the reference's table whose labels are transferred; found when left out.
-    picture
-        float (n_reference, 2): the reference's map. None draws it from its variable genes.
-    space
-        "pca", "model", "both", or "combination": each with the weight it earned on the reference.
-    n_neighbors
-        Cells of the reference that are asked, per cell.
-    false_rate
-        Share of cells like the reference that may be called without counterpart.
-    shift
-        Subtract one overall shift of the query.
-
-    Returns
-    -------
-    CellMapping
-        Rows in the order of `query`; cells without counts on the common genes have NaN and "no counterpart".
-
-    Raises
-    ------
-    DatasetError, GeneError, OptionError
-        The two cannot be compared; the message says why.
-
-    Source: label transfer by neighbours, Stuart et al. 2019, doi:10.1016/j.cell.2019.05.031; one shift from mutual
-    nearest neighbours, Haghverdi et al. 2018, doi:10.1038/nbt.4091.
-    """
-    from scfviz.model.infer import embed_cells
-
-    pair = pair_cells(query, reference, read_labels(reference.obs, column))
-    embedded = [
-        embed_cells(counts, model, precision=precision, device=device).values for counts in (pair.reference, pair.query)
-    ]
-    fitted = fit_reference(pair, embedded[0], space=space, n_neighbors=n_neighbors, seed=seed)
-    picture = draw_picture(reference, seed=seed) if picture is None else np.asarray(picture, dtype=np.float32)
-    points = fitted.spaces.project(pair.query, embedded[1])
-    found = map_points(fitted, points, picture[pair.reference_rows], false_rate=false_rate, shift=shift)
-    return spread_mapping(found, pair.query_rows, query.n_obs)
+    neighbors: np.ndarray
+    likeness: np.ndarray
+    farness: np.ndarray
+    is_unlike: np.ndarray
+    platform_distance: float = 1.0
 
 
 def pair_cells(query: "AlignedCounts", reference: "AlignedCounts", labels: ReferenceLabels) -> Pair:
@@ -244,6 +201,8 @@ def pair_cells(query: "AlignedCounts", reference: "AlignedCounts", labels: Refer
     notes = []
     if n_genes < FEW_GENES:
         notes.append(f"Query and reference have only {n_genes:,} genes in common; types may not be told apart.")
+    if n_genes < FEW_FOR_LIKENESS:
+        notes.append(warn_of_few_genes(n_genes))
     parts, rows = [], []
     for name, counts in (("query", query), ("reference", reference)):
         part = counts.only_genes(common)
@@ -261,6 +220,15 @@ def pair_cells(query: "AlignedCounts", reference: "AlignedCounts", labels: Refer
                 f"Choose a larger {name}.",
             )
     return Pair(parts[0], parts[1], labels.take(rows[1]), rows[0], rows[1], n_genes, tuple(notes))
+
+
+def warn_of_few_genes(n_genes: int) -> str:
+    """What so few genes in common mean for cells without counterpart."""
+    return (
+        f"With {n_genes:,} genes in common another tissue can look like the right one: on fewer than "
+        f"{FEW_FOR_LIKENESS} genes clusters of a wrong tissue were as like the reference as those of the right one. Do "
+        "not rely on 'no counterpart' here."
+    )
 
 
 def fit_reference(
@@ -320,10 +288,10 @@ def map_points(
     picture: np.ndarray,
     *,
     false_rate: float = 0.05,
-    shift: bool = True,
+    correction: str = "shift",
     progress: Progress | None = None,
 ) -> CellMapping:
-    """Map cells that are in the reference's spaces already.
+    """Map cells that are in the reference's spaces already; novelty is by distance alone, see `find_novel`.
 
     Parameters
     ----------
@@ -332,7 +300,7 @@ def map_points(
     picture
         float (n_reference, 2).
     """
-    moved, n_pairs = points.moved_to(fitted.points) if shift else (points, {})
+    moved, n_pairs = points.moved_to(fitted.points, correction)
     pieces: list[dict[str, Any]] = []
     own = fitted.own_scores
     for start in range(0, len(points), _ROWS):
@@ -365,6 +333,10 @@ def _answer(
         "distance": np.exp(score),
         "p_value": p_value,
         "umap": place_cells(looks[fitted.main], picture),
+        "neighbors": looks[fitted.main].numbers.astype(np.int32),
+        "likeness": np.full(len(said), np.nan),
+        "farness": score,
+        "is_unlike": np.zeros(len(said), dtype=bool),
         "probabilities": said.astype(np.float32),
         "by_space": {name: names[look.probabilities.argmax(axis=1)] for name, look in looks.items()},
     }
@@ -376,7 +348,8 @@ def spread_mapping(found: CellMapping, rows: np.ndarray, n_obs: int) -> CellMapp
         return found
 
     def spread(values: np.ndarray, empty: str | float | None = None) -> np.ndarray:
-        empty = np.nan if values.dtype != object else empty
+        if values.dtype != object:
+            empty = {"f": np.nan, "b": False}.get(values.dtype.kind, -1)
         full = np.full((n_obs, *values.shape[1:]), empty, dtype=values.dtype)
         full[rows] = values
         return full

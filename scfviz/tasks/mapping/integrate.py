@@ -1,4 +1,4 @@
-"""Integrate the batches of one dataset: one shift per batch in each space, and how well they mix before and after."""
+"""Integrate the batches of one dataset in each space, and say how well they mix before and after."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -7,6 +7,9 @@ import numpy as np
 
 from scfviz.analysis.groups import MISSING, group_cells
 from scfviz.errors import DatasetError, OptionError
+from scfviz.tasks.mapping import balanced
+from scfviz.tasks.mapping.balanced import balanced_purity
+from scfviz.tasks.mapping.harmony import harmonise
 from scfviz.tasks.mapping.lisi import mixing_of, scale_ilisi, score_mixing
 from scfviz.tasks.mapping.neighbors import spread_sample
 from scfviz.tasks.mapping.spaces import SPACES, TITLES, JointSpaces, Points, log_counts
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     from scfviz.data.align import AlignedCounts
     from scfviz.model.scfoundation import ScFoundation
 
+STAGES = {"shift": "one shift a batch", "clusters": "one shift a soft cluster", "harmony": "Harmony"}
 MOST_BATCHES, FEWEST_CELLS, MOST_CELLS_TO_FIT, MOST_CELLS_TO_SCORE = 50, 10, 20_000, 6_000
 
 
@@ -27,14 +31,16 @@ class Integration:
     Attributes
     ----------
     before, after
-        The cells in the spaces as they are, and with one shift of each batch subtracted.
+        The cells in the spaces as they are, and corrected.
     batches
         object (n_obs,), batch of each cell.
     mixing
         float64 (n_obs,): mixing of the batches around each cell after integration, in both spaces side by side; 0 is
         one batch, 1 all batches alike. Of many cells a sample has a number, the others NaN.
     n_pairs
-        Pairs of mutual neighbours behind the shift of each batch, by its name.
+        Pairs of mutual neighbours behind the shift of each batch, by its name; empty of other corrections.
+    correction
+        How they were brought together.
     """
 
     before: Points
@@ -42,6 +48,7 @@ class Integration:
     batches: np.ndarray
     mixing: np.ndarray
     n_pairs: dict[str, int]
+    correction: str
 
 
 def integrate_batches(
@@ -50,6 +57,7 @@ def integrate_batches(
     batch: str,
     *,
     embedding: np.ndarray | None = None,
+    correction: str = "shift",
     precision: str = "auto",
     device: str = "auto",
     seed: int = 0,
@@ -67,6 +75,8 @@ def integrate_batches(
         Column of its table.
     embedding
         (n_obs, D), where it is at hand.
+    correction
+        "shift"; "clusters", one shift per soft cluster of those before; or "harmony", which moves all batches.
 
     Raises
     ------
@@ -83,21 +93,28 @@ def integrate_batches(
     chosen = np.sort(np.random.default_rng(seed).permutation(aligned.n_obs)[:MOST_CELLS_TO_FIT])
     spaces = JointSpaces(seed=seed).fit(log_counts(aligned.subset(chosen)), np.asarray(embedding[chosen]))
     before = spaces.project(aligned, embedding)
+    after, n_pairs = _correct(before, batches, correction, seed)
+    mixing = np.full(aligned.n_obs, np.nan)
+    scored = spread_sample(after["both"], MOST_CELLS_TO_SCORE)
+    found = scale_ilisi(mixing_of(after["both"][scored], batches[scored]), len(np.unique(batches)))
+    mixing[scored] = np.clip(found, 0.0, 1.0)  # but for rounding it lies there
+    return Integration(before, after, batches, mixing, n_pairs, correction)
+
+
+def _correct(points: Points, batches: np.ndarray, correction: str, seed: int) -> tuple[Points, dict[str, int]]:
+    if correction == "harmony":
+        return Points(*(harmonise(points[space], batches, seed=seed) for space in ("pca", "model"))), {}
     names, counts = np.unique(batches, return_counts=True)
     order = names[np.argsort(-counts, kind="stable")]
-    pca, model_part = before.pca.copy(), before.model.copy()
+    pca, model_part = points.pca.copy(), points.model.copy()
     done, n_pairs = batches == order[0], {}
     for name in order[1:]:
         mine = batches == name
-        moved, pairs = before.take(np.flatnonzero(mine)).moved_to(Points(pca[done], model_part[done]))
+        moved, pairs = points.take(np.flatnonzero(mine)).moved_to(Points(pca[done], model_part[done]), correction)
         pca[mine], model_part[mine] = moved.pca, moved.model
-        n_pairs[str(name)] = pairs["pca"]
+        n_pairs |= {str(name): pairs["pca"]} if pairs else {}
         done |= mine
-    after = Points(pca, model_part)
-    mixing = np.full(aligned.n_obs, np.nan)
-    scored = spread_sample(after["both"], MOST_CELLS_TO_SCORE)
-    mixing[scored] = scale_ilisi(mixing_of(after["both"][scored], batches[scored]), len(names))
-    return Integration(before, after, batches, mixing, n_pairs)
+    return Points(pca, model_part), n_pairs
 
 
 def read_batches(obs: "pd.DataFrame", column: str) -> np.ndarray:
@@ -133,13 +150,20 @@ def read_batches(obs: "pd.DataFrame", column: str) -> np.ndarray:
 
 
 def score_integration(found: Integration, types: np.ndarray) -> "pd.DataFrame":
-    """One row per space, before and after: mixing of batches within shared types, and purity of types; both 0 to 1."""
+    """One row per space, before and after: mixing of batches within shared types, and purity of types; both 0 to 1.
+
+    The last row is the graph of balanced neighbours in the principal components as they are, after BBKNN.
+    """
     import pandas as pd
 
     rows = []
-    for stage, points in (("as it is", found.before), ("one shift a batch", found.after)):
+    for stage, points in (("as it is", found.before), (STAGES[found.correction], found.after)):
         chosen = spread_sample(points["both"], MOST_CELLS_TO_SCORE)
         for space in SPACES:
             mixed = score_mixing(points[space][chosen], found.batches[chosen].astype(str), types[chosen].astype(str))
             rows.append({"space": space, "title": TITLES[space], "batches": stage} | mixed)
+    chosen = spread_sample(found.before.pca, MOST_CELLS_TO_SCORE)
+    purity = balanced_purity(found.before.pca[chosen], found.batches[chosen], types[chosen])
+    graph = {"ilisi": None, "clisi": purity, "n_shared_types": rows[0]["n_shared_types"]}
+    rows.append({"space": balanced.SPACE, "title": balanced.TITLE, "batches": balanced.STAGE} | graph)
     return pd.DataFrame(rows)

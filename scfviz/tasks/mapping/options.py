@@ -6,6 +6,7 @@ from scfviz.errors import OptionError
 from scfviz.tasks.spec import ModelOptions, option
 
 SPACES = ("combination", "both", "model", "pca")
+CORRECTIONS = ("shift", "clusters", "harmony", "none")
 
 
 @dataclass(frozen=True)
@@ -42,10 +43,12 @@ class MappingOptions(ModelOptions):
     false_rate: float = option(
         0.05, low=0.001, high=0.5, help="share of cells like the reference that may be called without counterpart"
     )
-    shift: bool = option(
-        True,
-        title="Subtract the overall shift",
-        help="subtract one shift of the whole query against the reference, as a platform or a chemistry makes it",
+    correction: str = option(
+        "shift",
+        choices=CORRECTIONS,
+        title="Correction",
+        help="subtract one shift of the whole query or batch, as a platform or a chemistry makes it; or one per soft "
+        "cluster of the reference, after Symphony; or none; Harmony for batches only",
     )
     most_reference_cells: int = option(
         20_000,
@@ -71,4 +74,20 @@ class MappingOptions(ModelOptions):
                 "A reference and a batch column were given.",
                 "Cells are mapped onto a reference, or batches of one dataset are integrated.",
                 "Leave one out.",
+            )
+        if self.correction == "harmony":
+            if self.batch is None:
+                raise OptionError(
+                    "Harmony was chosen for a mapping onto a reference.",
+                    "It moves the reference's cells as well, and its picture would not stay.",
+                    "Choose 'clusters', the projection after Symphony, or integrate a batch column.",
+                )
+            from scfviz.tasks.mapping.harmony import refuse_without_harmony  # with numpy: not for the table of tasks
+
+            refuse_without_harmony()
+        if self.correction == "none" and self.batch is not None:
+            raise OptionError(
+                "No correction was chosen for an integration.",
+                "Batches are brought together by a correction; the scores before it stand beside anyway.",
+                "Choose 'shift', 'clusters' or 'harmony'.",
             )

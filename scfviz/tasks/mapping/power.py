@@ -1,15 +1,18 @@
 """What a mapping could have noticed: every type left out of the reference in its turn, and cells of no tissue."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import sparse
 
-from scfviz.tasks.mapping.compute import FittedReference, Pair, map_points, search_spaces
-from scfviz.tasks.mapping.labels import NO_COUNTERPART, ReferenceLabels, sample_labels
+from scfviz.tasks.mapping.compute import CellMapping, FittedReference, HeldOut, Pair, map_points, search_spaces
+from scfviz.tasks.mapping.labels import NO_COUNTERPART, sample_labels
+from scfviz.tasks.mapping.novelty import find_novel
+from scfviz.tasks.mapping.scores import cluster_query
 from scfviz.tasks.mapping.search import combine_scores
-from scfviz.tasks.mapping.spaces import SPACES, JointSpaces, log_counts
+from scfviz.tasks.mapping.spaces import SPACES, JointSpaces, Points, log_counts
 from scfviz.tasks.views import combine
 
 if TYPE_CHECKING:
@@ -26,7 +29,7 @@ CONTROL = "cells whose genes were exchanged with others of similar mean expressi
 def measure_power(
     pair: Pair,
     embedding: np.ndarray,
-    used: Mapping[str, float],
+    fitted: FittedReference,
     *,
     n_neighbors: int = 15,
     false_rate: float = 0.05,
@@ -39,8 +42,8 @@ def measure_power(
     ----------
     embedding
         (n_reference, D), the model's.
-    used
-        Weight of each space in the answer.
+    fitted
+        The reference, for the weight of each space in the answer.
 
     Returns
     -------
@@ -49,7 +52,9 @@ def measure_power(
         against the cells that stayed (in the answer, and `auroc_SPACE`), `detected` share without counterpart at the
         false rate, `taken_for` the label that most would get instead, `noticed_from` the fewest cells at which a group
         of such cells would have more without counterpart than chance (0.01) explains, in four of five cases; missing
-        where a thousand do not suffice.
+        where a thousand do not suffice. These are by distance alone; `detected_by_both` is the share without
+        counterpart by distance and likeness, as in the answer, `false_by_both` the same of the cells whose label
+        stayed, and `likeness` that of the clusters of the left-out cells (median; missing where nobody can tell).
     """
     import pandas as pd
 
@@ -61,7 +66,8 @@ def measure_power(
     enough = sorted(enough, key=lambda code: -counts[code])[:MOST_LABELS]
     table = []
     for done, code in enumerate(enough):
-        table.append(_leave_out(values, embedding, labels, code, used, n_neighbors, false_rate, seed))
+        part = replace(pair, reference=pair.reference.subset(rows), labels=labels)
+        table.append(_leave_out(part, fitted, values, embedding, code, n_neighbors, false_rate, seed))
         progress(done + 1, len(enough))
     names = [
         "label",
@@ -69,6 +75,9 @@ def measure_power(
         "auroc",
         *(f"auroc_{name}" for name in SPACES),
         "detected",
+        "detected_by_both",
+        "false_by_both",
+        "likeness",
         "taken_for",
         "noticed_from",
     ]
@@ -76,17 +85,18 @@ def measure_power(
 
 
 def _leave_out(
+    pair: Pair,
+    fitted: FittedReference,
     values: sparse.csr_matrix,
     embedding: np.ndarray,
-    labels: ReferenceLabels,
     code: int,
-    used: Mapping[str, float],
     n_neighbors: int,
     false_rate: float,
     seed: int,
 ) -> dict[str, object]:
     from sklearn.metrics import roc_auc_score
 
+    labels, used = pair.labels, fitted.used
     leaves = np.flatnonzero(labels.codes == code)
     stays = np.random.default_rng(seed).permutation(np.flatnonzero(labels.codes != code))
     # what is compared with the new cells was not learned on either
@@ -109,15 +119,39 @@ def _leave_out(
     detected = float((combine_scores(looks, used) > limit).mean())
     said = combine({name: look.probabilities for name, look in looks.items()}, used)
     instead = np.bincount(said.argmax(axis=1), minlength=n_labels).argmax()
+    less = replace(
+        fitted,
+        spaces=spaces,
+        points=own,
+        searches=searches,
+        labels=labels.take(learned),
+        held_out=HeldOut(labels.codes[beside], held_out),
+    )
+    query = np.concatenate([beside, leaves])
+    both = replace(pair, reference=pair.reference.subset(learned), query=pair.reference.subset(query))
+    mapped = _map_as_asked(both, less, spaces.transform(values[query], embedding[query]), false_rate, seed)
+    new = is_new == 1
+    likeness = mapped.likeness[new]
     return {
         "label": labels.names[code],
         "n_cells": len(leaves),
+        "detected_by_both": float((mapped.label[new] == NO_COUNTERPART).mean()),
+        "false_by_both": float((mapped.label[~new] == NO_COUNTERPART).mean()),
+        "likeness": float(np.nanmedian(likeness)) if np.isfinite(likeness).any() else float("nan"),
         "auroc": auroc(used),
         **{f"auroc_{name}": auroc({name: 1.0}) for name in SPACES},
         "detected": detected,
         "taken_for": labels.names[instead],
         "noticed_from": noticed_from(detected, false_rate),
     }
+
+
+def _map_as_asked(pair: Pair, fitted: FittedReference, points: Points, false_rate: float, seed: int) -> CellMapping:
+    """Cells of the same platform mapped as any query is, by distance and by the likeness of their clusters."""
+    nowhere = np.zeros((len(fitted.points), 2), dtype=np.float32)
+    found = map_points(fitted, points, nowhere, false_rate=false_rate, correction="none")
+    clusters = cluster_query(found.points[fitted.main], seed=seed)
+    return find_novel(pair, fitted, found, clusters, false_rate=false_rate)
 
 
 def noticed_from(detected: float, false_rate: float) -> int | None:
@@ -170,13 +204,31 @@ def exchange_genes(counts: sparse.csr_matrix, seed: int = 0) -> sparse.csr_matri
     return sparse.csr_matrix((found.data, (found.row, target[found.col])), shape=counts.shape)
 
 
+@dataclass(frozen=True)
+class _InMemory:
+    """Counts as `compare_groups` reads them."""
+
+    counts: sparse.csr_matrix
+
+    @property
+    def n_obs(self) -> int:
+        return self.counts.shape[0]
+
+    @property
+    def n_genes(self) -> int:
+        return self.counts.shape[1]
+
+    def blocks(self) -> Iterator[tuple[int, sparse.csr_matrix]]:
+        yield 0, self.counts
+
+
 def run_control(
     pair: Pair,
     fitted: FittedReference,
     model: "ScFoundation",
     *,
     false_rate: float = 0.05,
-    shift: bool = True,
+    correction: str = "shift",
     precision: str = "auto",
     device: str = "auto",
     seed: int = 0,
@@ -194,5 +246,7 @@ def run_control(
     embedding = embed_cells(counts, model, precision=precision, device=device).values
     points = fitted.spaces.transform(log_normalise(counts), np.asarray(embedding))
     nowhere = np.zeros((len(fitted.points), 2), dtype=np.float32)
-    found = map_points(fitted, points, nowhere, false_rate=false_rate, shift=shift)
+    found = map_points(fitted, points, nowhere, false_rate=false_rate, correction=correction)
+    clusters = cluster_query(found.points[fitted.main], seed=seed)
+    found = find_novel(replace(pair, query=_InMemory(counts)), fitted, found, clusters, false_rate=false_rate)
     return float((found.label == NO_COUNTERPART).mean())

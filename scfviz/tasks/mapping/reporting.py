@@ -1,24 +1,22 @@
 """What reports say of a mapping beyond its line: what to cite, and what a reader must know first."""
 
 from scfviz.tasks import reporting
+from scfviz.tasks.mapping.harmony import HARMONY, SYMPHONY
 from scfviz.tasks.reporting import Answered
 
 _SHIFT = (
     "Haghverdi L, Lun ATL, Morgan MD, Marioni JC (2018). Batch effects in single-cell RNA-sequencing data are "
     "corrected by matching mutual nearest neighbors. Nature Biotechnology 36, 421-427. doi:10.1038/nbt.4091"
 )
-_LISI = (
-    "Korsunsky I, Millard N, Fan J, et al. (2019). Fast, sensitive and accurate integration of single-cell data with "
-    "Harmony. Nature Methods 16, 1289-1296. doi:10.1038/s41592-019-0619-0 (the local inverse Simpson's index)"
-)
 _ENOUGH = 0.8  # of the control's cells
 
 
 def citations(answered: Answered) -> tuple[str, ...]:
-    """The model, the shift where one was subtracted, and the index of mixing."""
+    """The model, the correction, and the index of mixing, which came with Harmony."""
     options = answered.result.report["options"]
-    has_shift = options.get("shift", True) or options.get("batch") is not None
-    return (*reporting.citations(answered), *([_SHIFT] if has_shift else []), _LISI)
+    by_correction = {"shift": _SHIFT, "clusters": SYMPHONY, "harmony": HARMONY}
+    used = by_correction.get(options.get("correction", "shift"))
+    return (*reporting.citations(answered), *dict.fromkeys(text for text in (used, HARMONY) if text))
 
 
 def caveats(answered: Answered) -> tuple[str, ...]:

@@ -3,8 +3,8 @@
 Arrays: `umap_mapping` (n_kept, 2) float32, places on the reference's picture; `mapping` (n_kept, D) float32, the joint
 space; `reference_map` (n_reference, 2) float32 and `reference_codes` int32, picture and labels of the reference.
 Columns of `cells`: mapped_label, mapped_nearest, mapped_runner_up, mapped_probability, mapped_distance,
-mapped_p_value, mapped_mixing, mapped_cluster. Tables: `clusters`, `flow`, `spaces`, `reference_labels`,
-`power`. Scores: what the model adds, novelty, the control, fidelity of the picture.
+mapped_p_value, mapped_likeness, mapped_mixing, mapped_cluster. Tables: `clusters`, `flow`, `spaces`,
+`reference_labels`, `power`. Scores: what the model adds, novelty, the control, fidelity of the picture.
 """
 
 from dataclasses import dataclass, replace
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scfviz.analysis.metrics import sounds_like_units
 from scfviz.data.memory import Need
 from scfviz.errors import DatasetError, GeneError, OptionError
 from scfviz.tasks.mapping import scores
@@ -27,6 +28,7 @@ from scfviz.tasks.mapping.compute import (
     spread_mapping,
 )
 from scfviz.tasks.mapping.labels import NO_COUNTERPART, ReferenceLabels, read_labels, sample_labels
+from scfviz.tasks.mapping.novelty import find_novel
 from scfviz.tasks.mapping.options import MappingOptions
 from scfviz.tasks.mapping.power import measure_power, missing_type_size, run_control
 from scfviz.tasks.result import Result
@@ -97,16 +99,18 @@ def run(cells: OpenedCells, options: MappingOptions, steps: Steps) -> Result:
             points,
             picture[pair.reference_rows],
             false_rate=options.false_rate,
-            shift=options.shift,
+            correction=options.correction,
             progress=steps.progress(0.75, 0.8),
         )
+        clusters = _clusters(obs, options, pair, fitted, part)
+        part = find_novel(pair, fitted, part, clusters[pair.query_rows], false_rate=options.false_rate)
     with steps.step(0.8, "Scoring the mapping"):
-        result = _collect(cells, options, pair, fitted, part)
+        result = _collect(cells, options, pair, fitted, part, clusters)
     with steps.step(0.84, POWER):
         power = measure_power(
             pair,
             of_reference.values,
-            fitted.used,
+            fitted,
             n_neighbors=options.n_neighbors,
             false_rate=options.false_rate,
             seed=options.seed,
@@ -118,7 +122,7 @@ def run(cells: OpenedCells, options: MappingOptions, steps: Steps) -> Result:
             fitted,
             cells.model,
             false_rate=options.false_rate,
-            shift=options.shift,
+            correction=options.correction,
             precision=options.precision,
             device=options.device,
             seed=options.seed,
@@ -153,7 +157,12 @@ def _integrate(cells: OpenedCells, options: MappingOptions, steps: Steps) -> Res
         embedded = embed_part(cells.aligned, cells, options, steps, "embedding", (0.05, 0.7))
     with steps.step(0.7, "Bringing the batches together"):
         found = integrate_batches(
-            cells.aligned, cells.model, options.batch, embedding=embedded.values, seed=options.seed
+            cells.aligned,
+            cells.model,
+            options.batch,
+            embedding=embedded.values,
+            correction=options.correction,
+            seed=options.seed,
         )
     with steps.step(0.85, "Drawing the map and finding clusters"):
         drawn = build_map(found.after["both"], seed=options.seed)
@@ -226,6 +235,11 @@ def _open_reference(cells: OpenedCells, options: MappingOptions) -> _Reference:
     notes, picture = [], _own_picture(opened, aligned.n_obs)
     if options.column is None:
         notes.append(f"Labels are those of the reference's column '{labels.column}'.")
+    elif sounds_like_units(labels.column):
+        notes.append(
+            f"The column '{labels.column}' sounds like donors or batches: its labels say whose cells are most alike, "
+            "not which type a cell is."
+        )
     if len(labels.known) < len(labels.names):
         n_missing = int((labels.codes == len(labels.names) - 1).sum())
         notes.append(f"{n_missing:,} cells of the reference have no label; they answer 'missing'.")
@@ -248,8 +262,24 @@ def _own_picture(opened: "OpenDataset", n_obs: int) -> np.ndarray | None:
     return picture if np.isfinite(picture).all(axis=1).mean() > 0.9 else None
 
 
+def _clusters(
+    obs: "pd.DataFrame", options: MappingOptions, pair: Pair, fitted: FittedReference, part: CellMapping
+) -> np.ndarray:
+    """Cluster of each cell of the query, str (n_obs,); "none" without counts on the common genes."""
+    if options.clusters is not None:
+        return obs[options.clusters].astype(str).to_numpy().astype(object)
+    clusters = np.full(len(obs), "none", dtype=object)
+    clusters[pair.query_rows] = scores.cluster_query(part.points[fitted.main], seed=options.seed)
+    return clusters
+
+
 def _collect(
-    cells: OpenedCells, options: MappingOptions, pair: Pair, fitted: FittedReference, part: CellMapping
+    cells: OpenedCells,
+    options: MappingOptions,
+    pair: Pair,
+    fitted: FittedReference,
+    part: CellMapping,
+    clusters: np.ndarray,
 ) -> Result:
     import pandas as pd
 
@@ -257,11 +287,6 @@ def _collect(
     found = spread_mapping(part, rows, n_obs)
     mixing = np.full(n_obs, np.nan)
     mixing[rows] = scores.mixing_with_reference(fitted, part)
-    if options.clusters is None:
-        clusters = np.full(n_obs, "none", dtype=object)
-        clusters[rows] = scores.cluster_query(part.points[fitted.main], seed=options.seed)
-    else:
-        clusters = obs[options.clusters].astype(str).to_numpy().astype(object)
     truth = _own_labels(obs, pair.labels)
     spaces = scores.score_spaces(fitted, part, None if truth is None else truth[rows])
     names = list(pair.labels.names)
@@ -274,6 +299,7 @@ def _collect(
             "mapped_probability": found.probability,
             "mapped_distance": found.distance,
             "mapped_p_value": found.p_value,
+            "mapped_likeness": found.likeness,
             "mapped_mixing": mixing,
             "mapped_cluster": pd.Categorical(clusters, categories=scores.order_names(clusters)),
         },
@@ -287,15 +313,18 @@ def _collect(
         "reference_labels": pd.DataFrame({"label": names, "n_cells": counts}),
     }
     arrays = {"umap_mapping": found.umap, "mapping": found.points["both"]}
-    return Result(cells.kept, table, arrays, tables, scores=_scores(fitted, part, found, truth))
+    return Result(cells.kept, table, arrays, tables, scores=_scores(pair, fitted, part, found, truth))
 
 
 def _scores(
-    fitted: FittedReference, part: CellMapping, found: CellMapping, truth: np.ndarray | None
+    pair: Pair, fitted: FittedReference, part: CellMapping, found: CellMapping, truth: np.ndarray | None
 ) -> dict[str, float]:
     numbers = {
+        "common_genes": pair.n_genes,
         "no_counterpart_share": float((found.label == NO_COUNTERPART).mean()),
         "median_distance": float(np.nanmedian(found.distance)),
+        "platform_distance": found.platform_distance,
+        "unlike_share": float(found.is_unlike.mean()),
         "model_gain": fitted.gain.share,
         "model_gain_low": fitted.gain.low,
         "model_gain_high": fitted.gain.high,

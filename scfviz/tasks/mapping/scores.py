@@ -107,12 +107,14 @@ def cluster_query(points: np.ndarray, *, seed: int = 0) -> np.ndarray:
     """Leiden clusters of cells in a space, str (n_obs,), "0" the largest; of many cells those of a sample."""
     from scfviz.tasks.embedding.compute import cluster_cells
 
+    # in an order of their own, so that clusters do not depend on that of the file
     chosen = spread_sample(points, MOST_CELLS_FOR_CLUSTERS)
+    chosen = chosen[np.lexsort(points[chosen, :4].T[::-1])]
     search = NeighborSearch(points[chosen])
     clusters = cluster_cells(_neighbor_graph(search, CLUSTER_NEIGHBORS), seed=seed)
-    if len(chosen) == len(points):
-        return clusters
-    return clusters[search.nearest(points, 1)[0][:, 0]]
+    if len(chosen) < len(points):
+        return clusters[search.nearest(points, 1)[0][:, 0]]
+    return clusters[np.argsort(chosen)]
 
 
 def _neighbor_graph(search: NeighborSearch, k: int) -> "sparse.csr_matrix":
@@ -155,6 +157,7 @@ def summarise_clusters(clusters: np.ndarray, found: CellMapping, false_rate: flo
                 "undecided": float((found.label[mine] == UNDECIDED).mean()),
                 "distance": float(np.nanmedian(distance)) if np.isfinite(distance).any() else None,
                 "relative_distance": float(np.nanmedian(distance)) / usual if np.isfinite(distance).any() else None,
+                "likeness": float(found.likeness[mine][0]) if n_cells else None,
                 "chance": chance,
                 "has_no_counterpart": bool(chance < SURPRISE and n_new > n_cells / 2),
             }

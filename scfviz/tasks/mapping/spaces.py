@@ -9,6 +9,7 @@ from scipy import sparse
 
 from scfviz.analysis.baselines import VariableGenePca
 from scfviz.tasks.embedding.compute import JointEmbedding
+from scfviz.tasks.mapping.harmony import shift_by_clusters
 from scfviz.tasks.mapping.neighbors import NeighborSearch, spread_sample
 
 if TYPE_CHECKING:
@@ -106,8 +107,14 @@ class Points:
         """Some of the cells."""
         return Points(self.pca[cells], self.model[cells])
 
-    def moved_to(self, reference: "Points") -> tuple["Points", dict[str, int]]:
-        """The same cells without the overall shift against a reference, and the pairs that it rests on, by space."""
+    def moved_to(self, reference: "Points", correction: str = "shift") -> tuple["Points", dict[str, int]]:
+        """The same cells corrected towards a reference, and the pairs that an overall shift rests on, by space."""
+        if correction == "none":
+            return self, {}
+        if correction == "clusters":
+            return Points(
+                *(_to_unit(shift_by_clusters(reference[space], self[space])) for space in ("pca", "model"))
+            ), {}
         shifts = {space: find_shift(reference[space], self[space]) for space in ("pca", "model")}
         moved = Points(*(_to_unit(self[space] - shift.vector) for space, shift in shifts.items()))
         return moved, {space: shift.n_pairs for space, shift in shifts.items()}

@@ -9,10 +9,10 @@ from scfviz.ui.drawing import palette
 from scfviz.ui.frame.text import hover
 
 FEWEST_SMOOTHED = 40  # records of a pretraining curve
-_CLEAR = {  # what lies below shows through, also under the buttons
+CLEAR = {  # what lies below shows through, also under the buttons; Plotly takes a clear ground for a black one
     "paper_bgcolor": "rgba(0, 0, 0, 0)",
     "plot_bgcolor": "rgba(0, 0, 0, 0)",
-    "modebar": {"bgcolor": "rgba(0, 0, 0, 0)"},
+    "modebar": {"bgcolor": "rgba(0, 0, 0, 0)", "color": "#7f8c8f", "activecolor": "#0e8088"},
 }
 
 
@@ -82,7 +82,7 @@ def draw_quality(
         bargap=0,
         showlegend=False,
         margin={"l": 8, "r": 8, "t": 8, "b": 8},
-        **_CLEAR,
+        **CLEAR,
         xaxis=axis,
         yaxis={"title": "cells", "nticks": 4},
         dragmode=False,
@@ -135,7 +135,7 @@ def draw_training(
     figure.update_layout(
         height=300,
         margin={"l": 8, "r": 8, "t": 8, "b": 8},
-        **_CLEAR,
+        **CLEAR,
         hovermode="x unified",
         xaxis={"title": "optimiser step"},
         yaxis={"title": y_title},

@@ -148,7 +148,7 @@ def _draw_legend(axes: "Axes", coloring: Coloring, cells: raster.Cells) -> None:
         axes.set(xlim=(0, 1), ylim=(0, 1))
         unknown = int((cells.codes == len(colors) - 1).sum())
         notes = [text] if text else []
-        notes += [f"No value: {unknown:,} cells (grey)."] if unknown else []
+        notes += [f"No value: {unknown:,} cell{'s' * (unknown != 1)} (grey)."] if unknown else []
         axes.text(0, 0.78, "\n".join(notes), va="top", fontsize=7, color=_INK, wrap=True)
         return
     if isinstance(coloring, Labels):

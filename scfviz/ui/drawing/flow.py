@@ -5,17 +5,17 @@ from typing import TYPE_CHECKING
 
 import plotly.graph_objects as go
 
+from scfviz.ui.drawing.charts import CLEAR
 from scfviz.ui.frame.text import hover
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_CLEAR = "rgba(0, 0, 0, 0)"
 _LINK_OPACITY, _NAME_LENGTH, _HEIGHT_OF_A_LANE = 0.45, 28, 26
 
 
 def draw_flow(
-    table: "pd.DataFrame", left: Mapping[str, str], right: Mapping[str, str], *, titles: Sequence[str], dark: bool
+    table: "pd.DataFrame", left: Mapping[str, str], right: Mapping[str, str], *, titles: Sequence[str]
 ) -> go.Figure:
     """Bands from groups on the left to groups on the right, as wide as they hold cells, in the left one's colour.
 
@@ -32,11 +32,10 @@ def draw_flow(
     place = {("left", name): i for i, name in enumerate(left)}
     place |= {("right", name): len(left) + i for i, name in enumerate(right)}
     rows = list(table.itertuples(index=False, name=None))
-    ink = "#e6e6e6" if dark else "#222222"
     figure = go.Figure(
         go.Sankey(
             arrangement="snap",
-            textfont={"color": ink, "size": 13, "shadow": "none"},
+            textfont={"size": 13, "shadow": "none"},  # no colour: the theme's, also when the visitor changes it
             node={
                 "label": [hover(name, _NAME_LENGTH) for name in names],
                 "color": [*left.values(), *right.values()],
@@ -58,9 +57,7 @@ def draw_flow(
     figure.update_layout(
         height=height,
         margin={"l": 8, "r": 8, "t": 64, "b": 8},
-        paper_bgcolor=_CLEAR,
-        modebar={"bgcolor": _CLEAR},
-        font={"color": ink},
+        **CLEAR,
     )
     for x, title, anchor in ((0, titles[0], "left"), (1, titles[1], "right")):
         figure.add_annotation(
@@ -70,7 +67,6 @@ def draw_flow(
             text=hover(title),
             showarrow=False,
             xanchor=anchor,
-            font={"color": ink},
             xref="paper",
             yref="paper",
         )

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from scfviz.analysis.metrics import sounds_like_types
+from scfviz.analysis.metrics import rank_of_types
 from scfviz.analysis.selection.rules import Rule, SelectionContext, evaluate
 from scfviz.data import gene_store
 from scfviz.data.gene_index import GeneIndex
@@ -301,12 +301,12 @@ def _is_numbered(column: pd.Series) -> bool:
 
 
 def _order_labels(labels: list[str], obs: pd.DataFrame) -> tuple[str, ...]:
-    """Those that sound like types of cells first, then what the app computed; what is the same for all cells last."""
+    """Types of cells first, then the others, then what the app computed; what is the same for all cells last."""
     ours = {entry.name for entry in written("obs")}
     places = {str(name): place for place, name in enumerate(obs.columns)}
 
-    def rank(name: str) -> tuple[bool, bool, bool]:
+    def rank(name: str) -> tuple[bool, bool, int]:
         is_constant = obs.iloc[:, places[name]].nunique() < 2
-        return is_constant, name in ours or inherited(name) is not None, not sounds_like_types(name)
+        return is_constant, name in ours or inherited(name) is not None, rank_of_types(name)
 
     return tuple(sorted(labels, key=rank))

@@ -134,5 +134,7 @@ def _describe_drawing(view: View) -> str:
         if missing:
             parts.append(f"{plural(missing, 'cell')} without a place on the map {plain(data.titles[name])}")
     if view.store is None:
-        parts.append("genes are being ordered for quick access, until then each takes a little longer")
+        waits = explorer_data.must_wait(data, view.store)
+        until = "they can be shown when that is done" if waits else "until then each takes a little longer"
+        parts.append(f"genes are being ordered for quick access, {until}")
     return " · ".join([*parts, "press ? for shortcuts"])

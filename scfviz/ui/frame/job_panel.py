@@ -11,19 +11,31 @@ from typing import Any
 import streamlit as st
 
 from scfviz import jobs
+from scfviz.data.source import refuse_outside
 from scfviz.errors import AccessError, JobError
 from scfviz.jobs import JobStatus, Workspace, access, jobs_ahead
-from scfviz.jobs.kinds import need_of
+from scfviz.jobs.kinds import get_kind, need_of
 from scfviz.jobs.memory import estimate
-from scfviz.ui.frame import page, state
+from scfviz.ui.frame import page, sources, state
 from scfviz.ui.frame.text import duration, plain, plural
 
-_LOOK_AGAIN_SECONDS = 0.5
+_LOOK_AGAIN_SECONDS = 1.0
 _ASKED = "scfviz.asked"
+_ASSETS = Path(__file__).resolve().parents[3] / "assets"  # classifiers and predictors that ship are data of tasks, too
 
 
 def ask(kind: str, options: dict[str, Any]) -> str:
-    """Ask for a computation; the same request again finds the same one. Returns its id."""
+    """Ask for a computation; the same request again finds the same one. Returns its id.
+
+    Raises
+    ------
+    DatasetError
+        An option names a file outside of the folders that this app may read: it came from a file that anybody wrote.
+    """
+    folders = [*sources.allowed_folders(), Workspace().root, _ASSETS]
+    for name in get_kind(kind).datasets(options):
+        if not name.startswith(access.JOB):
+            refuse_outside(Path(name).expanduser().resolve(), Path(name), folders)
     return jobs.submit(Workspace(), kind, options, asked_by=state.owner())
 
 
@@ -153,14 +165,21 @@ def show_progress(job_id: str, title: str, *, place: str = "", on_leave: Callabl
     """
     with st.container(border=True, key=f"card-progress{place}"):
         st.markdown(f"**{title}**")
-        if status_of(job_id).is_active:
-            _follow(job_id, place)
+        job = status_of(job_id)
+        if job.is_active:
+            follow(job_id)
+            with st.container(horizontal=True, vertical_alignment="center"):
+                # outside of what is redrawn every second: a click that meets such a redraw is lost
+                if may_change(job) and st.button("Stop", icon=":material/stop_circle:", key=f"stop-job{place}"):
+                    stop(job_id)
+                st.caption("It runs by itself: visit other pages or close the browser, nothing is lost.")
         else:
-            _show_stopped(status_of(job_id), place, on_leave)
+            _show_stopped(job, place, on_leave)
 
 
 @st.fragment(run_every=_LOOK_AGAIN_SECONDS)
-def _follow(job_id: str, place: str) -> None:
+def follow(job_id: str) -> None:
+    """A bar that follows a computation by itself and reloads the page when it is done."""
     with page.guard():
         job = status_of(job_id)
         if not job.is_active:
@@ -171,11 +190,6 @@ def _follow(job_id: str, place: str) -> None:
             left = "" if job.seconds_left is None else f" · about {duration(job.seconds_left)} left"
             text = f"{job.stage}{left}"
         st.progress(min(max(job.fraction, 0.0), 1.0), text=plain(text))
-        with st.container(horizontal=True, vertical_alignment="center"):
-            if may_change(job) and st.button("Stop", icon=":material/stop_circle:", key=f"stop-job{place}"):
-                stop(job_id)
-                st.rerun(scope="fragment")
-            st.caption("It runs by itself: visit other pages or close the browser, nothing is lost.")
 
 
 def describe_wait(ahead: list[JobStatus]) -> str:

@@ -1,17 +1,19 @@
-"""Checkpoints that the app can use: the default one and those imported into the workspace."""
+"""Checkpoints that the app can use: the default one, those imported into the workspace, and adapted ones."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scfviz.errors import CheckpointError
 from scfviz.jobs import Workspace
+from scfviz.jobs.options import ADAPTED as RESULT
+from scfviz.ui.frame import job_panel
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from scfviz.model.checkpoint import CheckpointInfo
 
-DEFAULT = "default"
+DEFAULT, ADAPTED = "default", "adapted/"
 
 
 def folder_of_all() -> Path:
@@ -22,9 +24,19 @@ def folder_of_all() -> Path:
 
 
 def references() -> list[str]:
-    """All checkpoints by reference: `default`, then the imported ones as paths below `folder_of_all`."""
+    """All checkpoints by reference: `default`, the imported ones as paths below `folder_of_all`, and `adapted/JOB`."""
     root = folder_of_all()
-    return [DEFAULT, *sorted(path.parent.relative_to(root).as_posix() for path in root.glob("*/*/config.json"))]
+    imported = sorted(path.parent.relative_to(root).as_posix() for path in root.glob("*/*/config.json"))
+    jobs = [job for job in job_panel.visible_jobs() if job.kind == "adapt" and job.state == "done"]
+    adapted = [f"{ADAPTED}{job.id}" for job in jobs]
+    return [DEFAULT, *imported, *adapted]
+
+
+def title_of(ref: str) -> str:
+    """What a checkpoint is called in a list."""
+    if ref == DEFAULT:
+        return "the one that came with scfviz"
+    return info_of(ref).name if ref.startswith(ADAPTED) else ref
 
 
 def folder_of(ref: str) -> Path:
@@ -42,9 +54,11 @@ def folder_of(ref: str) -> Path:
     if ref not in references():
         raise CheckpointError(
             f"There is no checkpoint '{ref[:80]}' here.",
-            "An imported checkpoint is needed.",
+            "An imported or adapted checkpoint is needed.",
             "Choose one on the Model page.",
         )
+    if ref.startswith(ADAPTED):
+        return Workspace().jobs.joinpath(ref.removeprefix(ADAPTED), *RESULT)
     return folder_of_all() / ref
 
 

@@ -124,24 +124,6 @@ def show_empty(title: str, text: str) -> None:
     st.markdown(text)
 
 
-def require_dataset() -> sources.Source:
-    """The dataset in use; without one the page says how to get one and stops."""
-    ref = state.dataset()
-    if ref is None:
-        with st.container(border=True, key="card-empty"):
-            show_empty(
-                "No dataset yet", "Choose one of your own files, or open the demo: 559 immune cells with all genes."
-            )
-            with st.container(horizontal=True):
-                if st.button("Open the demo", type="primary", icon=":material/play_arrow:"):
-                    state.choose_dataset(sources.FIRST_DEMO)
-                    st.rerun()
-                if st.button("Choose a dataset", icon=":material/database:"):
-                    routes.go("dataset")
-        st.stop()
-    return sources.resolve(ref)
-
-
 def untrained_notice() -> None:
     """Said wherever results of a model without training are shown."""
     st.warning(

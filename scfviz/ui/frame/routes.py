@@ -28,6 +28,7 @@ _FIRST = {
 _LAST = {
     "explorer": Route("Analyse", "Explorer", ":material/travel_explore:"),
     "model": Route("Reference", "Model", ":material/neurology:"),
+    "adapt": Route("Reference", "Adapting", ":material/school:"),
     "workspace": Route("Reference", "Workspace", ":material/inventory_2:"),
 }
 

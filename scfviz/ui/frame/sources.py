@@ -21,6 +21,8 @@ from scfviz.ui.frame import state
 FIRST_DEMO = "demo:celltypist_sample"
 ORIGINS = {"demo": "Demo", "gallery": "Gallery", "upload": "Upload", "folder": "Server folder", "subset": "Subset"}
 _MAX_DEPTH, _MAX_FILES = 4, 2_000
+# A download goes through the server's memory three to four times; larger files stay on its disk, where they are named.
+MAX_BROWSER_BYTES = 200_000_000
 
 
 @dataclass(frozen=True)

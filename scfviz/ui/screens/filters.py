@@ -30,7 +30,8 @@ def show(source: sources.Source) -> None:
 
     with page.guard():
         metrics = describe.quality(source, state.gene_column())
-        st.caption(_describe_genes(describe.describe(source, state.gene_column())))
+        about = describe.describe(source, state.gene_column())
+        st.caption(_describe_genes(about))
         columns = st.columns(3, gap="medium")
         places = [column.container() for column in columns]
         limits = _limits(columns, metrics, source.ref)
@@ -38,8 +39,10 @@ def show(source: sources.Source) -> None:
         if n_foreign:
             limits = {"min_counts": 1.0} | limits
             st.warning(f"{plural(n_foreign, 'cell')} of the mouse cannot be embedded; any limit leaves them out.")
-        model_counts = describe.open_dataset(source, state.gene_column()).counts.known_counts
-        n_empty = int((model_counts <= 0).sum())
+        model_counts = None  # of no meaning where the model reads none of these cells
+        if about["refusal"] is None:
+            model_counts = describe.open_dataset(source, state.gene_column()).counts.known_counts
+        n_empty = 0 if model_counts is None else int((model_counts <= 0).sum())
         if n_empty:  # their depth has no logarithm, so the model cannot read them
             limits = {"min_counts": 1.0} | limits
             st.warning(
@@ -79,9 +82,10 @@ def show(source: sources.Source) -> None:
 def _describe_genes(about: dict[str, Any]) -> str:
     """Over which genes cells are counted: all of the file, as other programs do, although the model reads fewer."""
     genes = about["genes"]
+    reads = "" if about["refusal"] else f"; the model itself reads {genes['n_measured']:,} of them"
     return (
         f"Counts, genes and mitochondrial share of a cell are taken over all {genes['n_genes']:,} genes of the file, "
-        f"and so are the limits; the model itself reads {genes['n_measured']:,} of them."
+        f"and so are the limits{reads}."
     )
 
 

@@ -8,7 +8,7 @@ import streamlit as st
 from scfviz.jobs import JobStatus
 from scfviz.reporting.numbers import median_text
 from scfviz.tasks.registry import TASKS
-from scfviz.ui.frame import describe, job_panel, lineage, page, routes, sources, state
+from scfviz.ui.frame import describe, job_panel, lineage, opening, page, routes, sources, state
 from scfviz.ui.frame.text import number, plain, plural, shorten, size
 from scfviz.ui.tasks import embedding, request
 
@@ -25,6 +25,7 @@ _STEPS = {
         "Select cells with a lasso, name them, and find the genes that set them apart.",
     ),
     "model": ("Know the model", "What the weights in use are good for, and how to import the official ones."),
+    "adapt": ("Adapt the model", "Let it learn from your own cells, and see what it gained and what it forgot."),
 }
 _WIDTH, _HEIGHT = 760, 470  # of the map, in pixels
 _IN_A_ROW = 4  # cards: narrower ones cannot be read
@@ -90,6 +91,7 @@ def _show_card(ref: str) -> None:
         waiting = st.skeleton(height=_HEIGHT)
         try:
             source = sources.resolve(ref)
+            opening.wait(source)
             about = describe.describe(source, state.gene_column())
             job = embedding.known_job(source)
             is_done = job is not None and job.state == "done"
@@ -103,7 +105,7 @@ def _show_card(ref: str) -> None:
         with right:
             _show_facts(source, about)
             _show_computed(source, about, job, "umap_quick" in data.maps)
-            _show_next(job, bool(data.maps))
+            _show_next(job, bool(data.maps), bool(about["refusal"]))
         with left:
             if data.maps:
                 _draw_map(data)
@@ -174,9 +176,12 @@ def _draw_map(data: "Explored") -> None:
     st.caption(f"{plain(words)} · {plural(len(points), 'cell')}")
 
 
-def _show_next(job: JobStatus | None, has_map: bool) -> None:
+def _show_next(job: JobStatus | None, has_map: bool, is_refused: bool) -> None:
+    """Two next steps; the model is none of them where it cannot read the genes."""
     steps = ["explorer", "cell_embedding"] if has_map else ["cell_embedding", "dataset"]
-    if job is None:
+    if is_refused:
+        steps = ["explorer", "dataset"]
+    elif job is None:
         steps = ["cell_embedding", "explorer" if has_map else "dataset"]
     with st.container(horizontal=True):
         for number_of, name in enumerate(steps):

@@ -43,7 +43,7 @@ def show_choice() -> None:
         refs,
         index=refs.index(state.model()) if state.model() in refs else 0,
         width=420,
-        format_func=lambda ref: "the one that came with scfviz" if ref == models.DEFAULT else ref,
+        format_func=models.title_of,
     )
     if chosen != state.model():
         state.choose_model(chosen)
@@ -125,7 +125,7 @@ def _describe_training(training: Mapping[str, Any]) -> str:
     if "seconds" in training:
         parts.append(duration(training["seconds"]))
     if isinstance(corpus, Mapping) and "datasets" in corpus:
-        parts.append(f"{plural(corpus['datasets'], 'public dataset')}")
+        parts.append(f"{plural(corpus['datasets'], 'dataset')}")
     text = " · ".join(parts)
     if isinstance(start, Mapping) and "steps" in start:
         text += f"\n\nIt continued from a checkpoint of {number(start['steps'])} steps, so its curve begins low."

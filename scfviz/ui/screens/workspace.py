@@ -90,10 +90,32 @@ def show_datasets() -> None:
 
 def show_computations() -> None:
     """Computations and their results."""
-    if any(job.is_active for job in job_panel.visible_jobs()):
-        _follow_computations()
+    st.markdown("#### Computations and results")
+    workspace = Workspace()
+    everything = list_jobs(workspace)
+    jobs = {job.id: job for job in job_panel.visible_jobs()}
+    sizes = {job.id: folder_size(workspace.jobs / job.id) for job in everything}
+    if not jobs:
+        st.markdown("Nothing was computed yet. What you ask for on the other pages appears here with its result.")
     else:
-        _show_computations()
+        # only the table is redrawn while it is looked at: a click that meets a redraw is lost
+        draw = _follow_table if any(job.is_active for job in jobs.values()) else _show_table
+        draw({job.id: job.state for job in jobs.values()}, sizes)
+        chosen = st.selectbox(
+            "Computation",
+            list(jobs),
+            index=None,
+            format_func=lambda job_id: _title(jobs[job_id]),
+            placeholder="Choose one to stop, resume or delete it",
+            key="ws_job",
+        )
+        if chosen is not None:
+            _show_job(jobs[chosen], sizes[chosen])
+        _show_cleaning(list(jobs.values()), sizes)
+    hidden = [job for job in everything if job.id not in jobs]
+    if hidden:
+        total = size(sum(sizes[job.id] for job in hidden))
+        st.caption(f"{plural(len(hidden), 'computation')} on other visitors' uploads ({total}) are not listed.")
 
 
 def show_session() -> None:
@@ -106,49 +128,27 @@ def show_session() -> None:
 
 
 @st.fragment(run_every=_LOOK_AGAIN_SECONDS)
-def _follow_computations() -> None:
+def _follow_table(drawn: dict[str, str], sizes: dict[str, int]) -> None:
     with page.guard():
-        if not any(job.is_active for job in job_panel.visible_jobs()):
-            st.rerun(scope="app")
-        _show_computations()
+        _show_table(drawn, sizes)
 
 
-def _show_computations() -> None:
-    st.markdown("#### Computations and results")
-    workspace = Workspace()
-    everything = list_jobs(workspace)
-    jobs = {job.id: job for job in job_panel.visible_jobs()}
-    sizes = {job.id: folder_size(workspace.jobs / job.id) for job in everything}
-    hidden = [job for job in everything if job.id not in jobs]
-    if not jobs:
-        st.markdown("Nothing was computed yet. What you ask for on the other pages appears here with its result.")
-    else:
-        st.dataframe(
-            {
-                "What": [_kind(job) for job in jobs.values()],
-                "Dataset": [_dataset_name(job) for job in jobs.values()],
-                "State": [_state(job) for job in jobs.values()],
-                "Asked for": [datetime.fromtimestamp(job.created_at) for job in jobs.values()],
-                "Size (MB)": [sizes[job.id] / 1e6 for job in jobs.values()],
-            },
-            hide_index=True,
-            key="ws_jobs",
-            column_config=_columns(),
-        )
-        chosen = st.selectbox(
-            "Computation",
-            list(jobs),
-            index=None,
-            format_func=lambda job_id: _title(jobs[job_id]),
-            placeholder="Choose one to stop, resume or delete it",
-            key="ws_job",
-        )
-        if chosen is not None:
-            _show_job(jobs[chosen], sizes[chosen])
-        _show_cleaning(list(jobs.values()), sizes)
-    if hidden:
-        total = size(sum(sizes[job.id] for job in hidden))
-        st.caption(f"{plural(len(hidden), 'computation')} on other visitors' uploads ({total}) are not listed.")
+def _show_table(drawn: dict[str, str], sizes: dict[str, int]) -> None:
+    jobs = job_panel.visible_jobs()
+    if {job.id: job.state for job in jobs} != drawn:
+        st.rerun(scope="app")
+    st.dataframe(
+        {
+            "What": [_kind(job) for job in jobs],
+            "Dataset": [_dataset_name(job) for job in jobs],
+            "State": [_state(job) for job in jobs],
+            "Asked for": [datetime.fromtimestamp(job.created_at) for job in jobs],
+            "Size (MB)": [sizes[job.id] / 1e6 for job in jobs],
+        },
+        hide_index=True,
+        key="ws_jobs",
+        column_config=_columns(),
+    )
 
 
 def _show_dataset(entry: Kept) -> None:
@@ -194,7 +194,7 @@ def _share(ref: str, key: str) -> None:
 def _show_job(job: JobStatus, n_bytes: int) -> None:
     is_mine = job_panel.may_change(job)
     if job.is_active:
-        st.progress(min(max(job.fraction, 0.0), 1.0), text=plain(job.stage))
+        job_panel.follow(job.id)
     if job.error:
         st.caption(f":material/error: {plain(job.error['found'])} {plain(job.error['advice'])}")
     with st.container(horizontal=True, vertical_alignment="center"):

@@ -19,8 +19,6 @@ from scfviz.ui.frame import describe, sources, state
 from scfviz.ui.tasks import results
 from scfviz.ui.tasks.results import EmbeddingResult
 
-MAX_BROWSER_BYTES = 1_000_000_000
-
 
 def show(
     result: EmbeddingResult, source: sources.Source, data: Explored, chosen: Chosen, mask: np.ndarray | None, key: str
@@ -63,7 +61,7 @@ def show(
                     icon=":material/imagesmode:",
                     key=f"download-{kind}",
                 )
-            if source.path.is_dir() or source.path.stat().st_size < MAX_BROWSER_BYTES:
+            if source.path.is_dir() or source.path.stat().st_size < sources.MAX_BROWSER_BYTES:
                 st.download_button(
                     "Dataset with results (h5ad)",
                     lambda: dataset_bytes(result, source, resolution),
@@ -73,7 +71,7 @@ def show(
                     icon=":material/dataset:",
                     key="download-h5ad",
                 )
-        if not source.path.is_dir() and source.path.stat().st_size >= MAX_BROWSER_BYTES:
+        if not source.path.is_dir() and source.path.stat().st_size >= sources.MAX_BROWSER_BYTES:
             st.caption("The dataset is too large for the browser: use `scfviz embed FILE OUT.h5ad` on the server.")
         st.caption(
             "The h5ad is your own file with the embedding, the maps, the clusters and their provenance in it; scanpy "

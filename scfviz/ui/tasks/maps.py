@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from scfviz.analysis.metrics import sounds_like_types
+from scfviz.analysis.metrics import rank_of_types
 from scfviz.jobs import JobStatus
 from scfviz.ui.explorer import address
 from scfviz.ui.explorer import data as explorer_data
@@ -115,7 +115,7 @@ def titles_of(result: EmbeddingResult) -> dict[str, str]:
 def label_columns(result: EmbeddingResult) -> list[str]:
     """Columns of the file that hold labels, those that look like cell types first."""
     names = [name for name in result.agreement if name in result.obs]
-    return sorted(names, key=lambda name: not sounds_like_types(name))
+    return sorted(names, key=rank_of_types)
 
 
 def _describe(data: Explored, mask: np.ndarray | None) -> str:

@@ -3,14 +3,14 @@
 import streamlit as st
 
 from scfviz.tasks.spec import Task, load
-from scfviz.ui.frame import job_panel, page, sources, state
+from scfviz.ui.frame import job_panel, opening, page, sources, state
 from scfviz.ui.tasks import request
 
 
 def show(task: Task) -> None:
     """The whole page of a task that has no file in `pages/`."""
     with page.screen(str(task.page), task.question):
-        show_task(task, page.require_dataset())
+        show_task(task, opening.require_dataset())
         with st.expander("How to read this", icon=":material/help:"):
             st.markdown(explanation(task))
 

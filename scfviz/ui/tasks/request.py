@@ -73,8 +73,15 @@ def describe_cells(source: sources.Source, *, for_model: bool = True) -> dict[st
     return about
 
 
-def show(task: Task, source: sources.Source) -> None:
+def show(task: Task, source: sources.Source, *, defaults: dict[str, Any] | None = None, said: str = "") -> None:
     """The form that asks for a task; a file that cannot be read is reported before it is asked for.
+
+    Parameters
+    ----------
+    defaults
+        What the form starts with where that is not what the options do.
+    said
+        A sentence above the button.
 
     Raises
     ------
@@ -91,8 +98,10 @@ def show(task: Task, source: sources.Source) -> None:
             with st.expander("Options", icon=":material/tune:"):
                 for place, (column, field) in enumerate(_columns(fields)):
                     with column:
-                        given[field.name] = _ask(task, field, source, place)
+                        given[field.name] = _ask(task, field, source, place, (defaults or {}).get(field.name))
         options = options_of(task, source) | {name: value for name, value in given.items() if value is not None}
+        if said:
+            st.markdown(said)
         job_panel.show_memory(task.name, options, about["n_obs"])
         if st.button("Compute", type="primary", icon=":material/play_arrow:", key=f"start-{task.name}"):
             start(task, source, **options)
@@ -104,10 +113,11 @@ def _columns(fields: list[dataclasses.Field]) -> list[tuple[Any, dataclasses.Fie
     return [(columns[number % len(columns)], field) for number, field in enumerate(fields)]
 
 
-def _ask(task: Task, field: dataclasses.Field, source: sources.Source, place: int) -> Any:
+def _ask(task: Task, field: dataclasses.Field, source: sources.Source, place: int, start: Any = None) -> Any:
     """A control for one option; `None` for one that is left out."""
     about, kind = field.metadata, value_type(task.options_type, field)
     default = None if field.default is dataclasses.MISSING else field.default
+    default = default if start is None else start
     label = title_of(field) + (f" ({about['unit']})" if about["unit"] else "")
     said = {"key": f"{task.name}-{field.name}", "help": about["help"] or None}
     if about["choices"]:
@@ -142,5 +152,5 @@ def _ask_for_name(kind: str, label: str, source: sources.Source, said: dict[str,
     else:
         names = list(map(str, opened.adata.obs))
     if kind in ("genes", "columns"):
-        return tuple(st.multiselect(label, names, **said)) or None
+        return tuple(st.multiselect(label, names, select_all=False, **said)) or None
     return st.selectbox(label, names, index=None, **said)

@@ -14,7 +14,6 @@ from scfviz.ui.frame import page, sources, state
 from scfviz.ui.frame.text import duration, plain, plural
 from scfviz.ui.tasks.results import load_result
 
-MAX_BROWSER_BYTES = 1_000_000_000
 MAX_ROWS = 2_000  # of a table on the screen; the file has all
 
 
@@ -41,7 +40,7 @@ def show_facts(task: Task, result: Result) -> None:
         parts.append(f"{plural(report['n_removed'], 'cell')} removed by filters")
     if report["checkpoint"] is not None:
         parts.append(f"model {plain(report['checkpoint']['name'])}")
-    parts += [f"{title_of(field).lower()} {plain(value)}" for field, value in _chosen(task, result)]
+    parts += [f"{title_of(field).lower()}: {plain(value)}" for field, value in _chosen(task, result)]
     parts.append(f"computed in {duration(sum(report['seconds'].values()))}")
     with st.container(horizontal=True, vertical_alignment="center", key="facts"):
         st.markdown(" · ".join(parts))
@@ -123,7 +122,7 @@ def show_downloads(task: Task, result: Result, source: sources.Source) -> None:
                     icon=":material/table:",
                     key=f"{task.name}-csv-{name}",
                 )
-            if source.path.is_dir() or source.path.stat().st_size < MAX_BROWSER_BYTES:
+            if source.path.is_dir() or source.path.stat().st_size < sources.MAX_BROWSER_BYTES:
                 st.download_button(
                     "Dataset with results (h5ad)",
                     lambda: dataset_bytes(task, result, source),

@@ -3,6 +3,7 @@
 const SVG = "http://www.w3.org/2000/svg";
 const LAYERS = ["all", "passing", "chosen"];
 const WAIT = 350; // milliseconds after the last key before a range is sent
+const ENDING = 7; // letters of a name that are always seen
 const views = new WeakMap();
 
 export default function render({ data, parentElement, setTriggerValue }) {
@@ -24,6 +25,14 @@ const make = (tag, className, parent, attributes = {}) => {
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
   parent.append(element);
   return element;
+};
+// A name that is cut in the middle where there is no room: names of groups often differ at their end.
+const write = (element, name) => {
+  const letters = [...name];
+  const ending = letters.length > 2 * ENDING ? letters.splice(-ENDING) : [];
+  element.replaceChildren();
+  make("span", "head", element).textContent = letters.join("");
+  if (ending.length) make("span", "ending", element).textContent = ending.join("");
 };
 const count = (n) => n.toLocaleString("en");
 const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
@@ -310,7 +319,7 @@ class Labels extends Chart {
     const layers = this.heights();
     this.text.textContent = picked.size ? `${picked.size} of ${entry.labels.length}` : "";
     this.rows.forEach(({ button, name, layers: parts, number }, bar) => {
-      name.textContent = entry.labels[bar];
+      write(name, entry.labels[bar]);
       button.title = entry.labels[bar];
       button.setAttribute("aria-pressed", String(picked.has(bar)));
       parts.forEach((part, layer) => (part.style.width = `${100 * layers[layer][bar]}%`));

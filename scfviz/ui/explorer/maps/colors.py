@@ -140,6 +140,7 @@ def _ask_genes(data: Explored) -> Request:
         data.genes,
         key="x_genes",
         max_selections=3,
+        select_all=False,
         placeholder="Two or three genes",
         label_visibility="collapsed",
     )

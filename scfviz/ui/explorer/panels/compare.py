@@ -16,7 +16,7 @@ from scfviz.ui.explorer.panels import comparison, gene_table, result_downloads, 
 from scfviz.ui.explorer.panels.comparison import Result
 from scfviz.ui.explorer.view import View
 from scfviz.ui.frame import job_panel, state
-from scfviz.ui.frame.text import plain, shorten
+from scfviz.ui.frame.text import plain, plural, shorten
 
 _SELECTIONS, _CURRENT, _REST = "\0selections", "\0current", "\0rest"
 _TESTS = {"wilcoxon": "Wilcoxon rank sum", "t-test": "Welch's t-test"}
@@ -47,7 +47,8 @@ def show(view: View) -> None:
 
 def _choose(view: View) -> str | None:
     """The controls; the id of the computation that was asked for, else None."""
-    first_column, *columns = st.columns([1.2, 1.6, 1.6, 1.2], gap="medium", vertical_alignment="bottom")
+    with st.container(key="x_compare_sides"):
+        first_column, *columns = st.columns([1.2, 1.6, 1.6, 1.2], gap="medium", vertical_alignment="bottom")
     origin = first_column.selectbox(
         "Groups from",
         [_SELECTIONS, *view.data.labels],
@@ -113,14 +114,16 @@ def _sides(view: View, origin: str) -> dict[str, _Side]:
     """What can be compared, by key."""
     rest = {_REST: _Side(comparison.REST, None)}
     if origin == _SELECTIONS:
-        named = {kept.name: _Side(f"{kept.name} ({kept.n_cells:,} cells)", kept.rule) for kept in view.history.named}
+        named = {
+            kept.name: _Side(f"{kept.name} ({plural(kept.n_cells, 'cell')})", kept.rule) for kept in view.history.named
+        }
         return {_CURRENT: _Side("current selection", view.history.current)} | rest | named
     counts = view.data.column(origin).value_counts()
     groups = [(value, int(n)) for value, n in zip(counts.index, counts, strict=True) if n]
     sides = {}
     for value, n in sorted(groups, key=lambda group: _natural(str(group[0]))):
         exact = bool(value) if isinstance(value, bool | np.bool_) else str(value)
-        sides[str(value)] = _Side(f"{shorten(value, 60)} ({n:,} cells)", Categories(origin, (exact,)))
+        sides[str(value)] = _Side(f"{shorten(value, 60)} ({plural(n, 'cell')})", Categories(origin, (exact,)))
     return sides | rest
 
 
@@ -170,9 +173,8 @@ def _show_job(view: View, job: JobStatus) -> None:
         )
         return
     result = comparison.read_result(job, view)
-    st.markdown(
-        f"**{plain(result.title)}** · {result.report['n_group']:,} against {result.report['n_reference']:,} cells"
-    )
+    others = plural(result.report["n_reference"], "cell")
+    st.markdown(f"**{plain(result.title)}** · {result.report['n_group']:,} against {others}")
     columns = result.report["donor_columns"]
     st.markdown(f":material/{'verified' if columns else 'info'}: {plain(result.report['trust'])}")
     if columns and _wants_donors():

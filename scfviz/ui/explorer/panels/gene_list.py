@@ -27,8 +27,10 @@ def choose_genes(view: View) -> list[str]:
             data.genes,
             key=KEY,
             accept_new_options=True,
+            select_all=False,
             bind="query-params",
             placeholder="Symbol, alias or Ensembl ID",
+            help="Enter takes the first gene of the list. For an alias that other names begin with (CD20), choose Add.",
         )
         with st.popover("Paste a list", icon=":material/content_paste:"):
             _ask_for_list()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
@@ -23,6 +24,7 @@ _COLUMNS = {
     "pvals": ("p", 60, "{:.0e}", "of one gene alone"),
     "model_gene": ("In the model", 90, None, "What the model calls the gene; empty where it does not know it"),
 }
+_P_VALUES = {"pvals_adj", "pvals"}
 
 
 def show(
@@ -53,14 +55,25 @@ def show(
 
 
 def _write(table: pd.DataFrame, titles: dict[str, str]):
-    """Numbers as they are read; a gene that one side has no count of has no fold change, but the side's name."""
+    """Numbers as they are read; a gene that one side has no count of has no fold change, but the side's name.
+
+    It is infinite beneath the words, which sorts it beside the largest ones, and a p value that is not there is sorted
+    last: where a value is missing the browser writes "None" in place of the words.
+    """
     shown = with_measured_changes(table).reset_index(drop=True)
+    sides = shown["only_in"] if "only_in" in shown else pd.Series("", index=shown.index)
+    rows = {side: shown.index[(sides == side).to_numpy()] for side in titles}
+    for side, infinite in (("first", np.inf), ("second", -np.inf)):
+        shown.loc[rows[side], "logfoldchanges"] = infinite
     numbers = {name: form for name, (_, _, form, _) in _COLUMNS.items() if form and name in shown}
     written = shown.style.format(numbers, na_rep="–")
+    for name in _P_VALUES & set(shown):
+        without = shown.index[shown[name].isna().to_numpy()]
+        shown.loc[without, name] = np.inf
+        written = written.format(lambda _: "–", subset=(without, [name]))
     for side, title in titles.items():
-        rows = shown.index[(shown["only_in"] == side).to_numpy()] if "only_in" in shown else []
-        if len(rows):
-            written = written.format("{}", subset=(rows, ["logfoldchanges"]), na_rep=f"{title} only")
+        if len(rows[side]):
+            written = written.format(lambda _, title=title: f"{title} only", subset=(rows[side], ["logfoldchanges"]))
     return written
 
 

@@ -234,7 +234,12 @@ def _show_changing(view: View, annotation: Annotation) -> None:
     if kept != st.session_state.get(_CHOSEN, kept):
         st.session_state[_CHOSEN] = kept
     chosen = st.multiselect(
-        "Labels", list(counts), key=_CHOSEN, placeholder="One to rename, several to merge", label_visibility="collapsed"
+        "Labels",
+        list(counts),
+        key=_CHOSEN,
+        placeholder="One to rename, several to merge",
+        label_visibility="collapsed",
+        select_all=False,
     )
     n = sum(counts[name] for name in chosen)
     with st.form("x_labels_rename", border=False), st.container(horizontal=True, vertical_alignment="bottom"):

@@ -14,9 +14,8 @@ from scfviz.jobs import Workspace
 from scfviz.ui.explorer.panels import comparison, result_figures
 from scfviz.ui.explorer.panels.comparison import Result
 from scfviz.ui.explorer.view import View
-from scfviz.ui.frame import describe, state
+from scfviz.ui.frame import describe, sources, state
 from scfviz.ui.frame.text import shorten
-from scfviz.ui.tasks.downloads import MAX_BROWSER_BYTES
 
 MIME = {"svg": "image/svg+xml", "png": "image/png"}
 STORED = "rank_genes_groups"
@@ -55,7 +54,7 @@ def show(view: View, result: Result) -> None:
             icon=":material/imagesmode:",
             key=f"x_de_{kind}",
         )
-    if view.source.path.is_dir() or take_fingerprint(view.source.path).size < MAX_BROWSER_BYTES:
+    if view.source.path.is_dir() or take_fingerprint(view.source.path).size < sources.MAX_BROWSER_BYTES:
         st.download_button(
             "Dataset with this result (h5ad)",
             lambda: dataset_bytes(view, result),
@@ -71,7 +70,7 @@ def show(view: View, result: Result) -> None:
             f"`{STORED}_scfviz`. The groups are a column of `obs`."
         )
     else:
-        st.caption("The dataset is too large for the browser.")
+        st.caption("The dataset is too large for the browser; the tables are not.")
 
 
 def dataset_bytes(view: View, result: Result) -> bytes:

@@ -17,11 +17,10 @@ from scfviz.ui.drawing.cell_map import hidden_codes
 from scfviz.ui.explorer.data import Explored
 from scfviz.ui.explorer.selection.subset import options_of
 from scfviz.ui.explorer.view import View
-from scfviz.ui.frame import describe, job_panel, state
+from scfviz.ui.frame import describe, job_panel, sources, state
 from scfviz.ui.frame.text import plain, size
 
 MAX_DIRECT_BYTES = 200_000_000  # a larger file is written by a job, not while the visitor waits
-MAX_BROWSER_BYTES = 2_000_000_000
 
 
 def show(view: View, key: str) -> None:
@@ -110,7 +109,7 @@ def _show_job(job: JobStatus, name: str, key: str) -> None:
         return
     path = _file_of(job)
     n_bytes = path.stat().st_size
-    if n_bytes < MAX_BROWSER_BYTES:
+    if n_bytes < sources.MAX_BROWSER_BYTES:
         st.download_button(
             f"Download it ({size(n_bytes)})",
             path.read_bytes,
@@ -121,7 +120,8 @@ def _show_job(job: JobStatus, name: str, key: str) -> None:
             key=f"{key}_file",
             type="primary",
         )
-    st.caption(f"{size(n_bytes)} on the server: `{path}`")
+    why = "" if n_bytes < sources.MAX_BROWSER_BYTES else ", too large for the browser"
+    st.caption(f"{size(n_bytes)} on the server{why}: `{path}`")
 
 
 def _file_of(job: JobStatus) -> Path:

@@ -46,7 +46,8 @@ def show(view: View) -> None:
     """Ways to share and export this view; each is made when it is asked for."""
     stem = Path(view.source.title).name.split(".")[0] or "cells"
     asked = take(view)
-    left, right = st.columns(2, gap="large")
+    with st.container(key="x_report_sides"):
+        left, right = st.columns(2, gap="large")
     with left:
         st.markdown("##### For a colleague on this server")
         st.code(session.link(view), language=None, wrap_lines=True)

@@ -35,6 +35,8 @@ _RULE_ID = re.compile(r"[0-9a-f]{12}")
 _MOST_RULES = 5_000  # of one dataset; the oldest links go first
 _PENDING, _NOTES = "scfviz.session.pending", "scfviz.session.notes"
 _PANELS = {"plots": plots, "composition": composition}
+# Kinds of options of a task that a session leaves out: files, and what the session says for all tasks.
+_NOT_ALONG = ("dataset", "checkpoint", "filters", "gene_column")
 
 
 def follow_address(
@@ -270,7 +272,7 @@ def _begin(saved: SavedSession, target: sources.Source, *, compute: bool = False
         if (found := _task_job(name, entry, target)) is not None:
             state.choose_job(found.id, name)
         elif compute and name in TASKS and entry["options"] is not None:
-            request.start(TASKS[name], target, **entry["options"])
+            request.start(TASKS[name], target, **_own_options(name, entry["options"]))
     if not compute:
         _restore_labels(saved, access.content_key(Workspace(), target.path))
         st.session_state[_PENDING] = saved
@@ -321,6 +323,12 @@ def _is_same(job: JobStatus, saved: SavedSession) -> bool:
     )
 
 
+def _own_options(task: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Of a session's options those that a session may hold: anybody can write a file that names other data."""
+    mine = {field.name for field in fields_of(TASKS[task].options_type) if field.metadata["kind"] not in _NOT_ALONG}
+    return {name: value for name, value in options.items() if name in mine}
+
+
 def _task_of(job: JobStatus) -> tuple[str, dict[str, Any]]:
     """A finished task as a session holds it: files beside the dataset itself cannot go along."""
     chosen, needs_files = {}, False
@@ -328,7 +336,7 @@ def _task_of(job: JobStatus) -> tuple[str, dict[str, Any]]:
         value = job.options.get(field.name)
         if field.metadata["kind"] == "dataset":
             needs_files |= field.name != "dataset" and value is not None
-        elif field.metadata["kind"] not in ("checkpoint", "filters", "gene_column") and value is not None:
+        elif field.metadata["kind"] not in _NOT_ALONG and value is not None:
             chosen[field.name] = value
     checkpoint = load_result(job.id).report["checkpoint"]
     kept = None if checkpoint is None else {name: checkpoint[name] for name in ("name", "hash")}

@@ -213,7 +213,7 @@ def draw_again() -> None:
 
 
 def _show_named(data: Explored, history: SelectionHistory) -> None:
-    titles = {kept.name: f"{kept.name} ({kept.n_cells:,} cells)" for kept in reversed(history.named)}
+    titles = {kept.name: f"{kept.name} ({plural(kept.n_cells, 'cell')})" for kept in reversed(history.named)}
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         name = st.selectbox("Named selections", list(titles), format_func=titles.get, key="x_named", width="stretch")
         how = st.selectbox(

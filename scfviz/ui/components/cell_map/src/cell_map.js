@@ -203,7 +203,7 @@ export class CellMap {
     const turn = this.drawing;
     this.root.dataset.drawn = "";
     for (const panel of [...this.panels]) await panel.layer?.draw?.();
-    if (turn === this.drawing) this.root.dataset.drawn = this.spec.colors.id;
+    if (this.spec && turn === this.drawing) this.root.dataset.drawn = this.spec.colors.id; // it may be gone by now
   }
 
   setLook(panel) {

@@ -1,0 +1,89 @@
+"""What `benchmarks/drug_cells.py` measured, in sentences and as a table."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+FILE = Path(__file__).resolve().parents[3] / "benchmarks" / "results" / "drug_cells.json"
+TITLES = {
+    "ridge": "Ridge regression of bulk lines on each cell",
+    "shipped_single": "The same against what cells show on average",
+    "shipped": "The same, averaged over similar cells (this page)",
+    "clusters": "The same on sums of clusters",
+    "depth_matched": "Ridge regression on pseudo-cells of the cell's depth",
+    "nearest": "The 60 most similar lines",
+    "signature": "Genes up and down in resistant lines",
+    "targets": "Expression of the drug's targets",
+    "coral": "Ridge regression after aligning covariances (CORAL)",
+    "adversarial_genes": "Adversarial alignment on genes (in SCAD's place)",
+    "embedding_ridge": "Ridge regression on this model's embedding",
+    "embedding_adversarial": "Adversarial alignment on this model's embedding",
+    "combination": "Combination, weights from pseudo-cells of other lines",
+    "shipped_and_embedding": "This page's view and the embedding, equal parts",
+}
+
+
+def read_measured(path: Path = FILE) -> dict[str, Any] | None:
+    """The recorded results; None where they are not at hand."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return found if found["breast"]["views"]["shipped"] else None
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def describe_measured(found: Mapping[str, Any]) -> list[str]:
+    """The verdict in sentences."""
+    breast = found["breast"]
+    views = breast["views"]
+    shipped, bar = views["shipped"], views["ridge"]
+    gain = shipped["gain"]
+    said = [
+        f"{breast['n_drugs']} drugs, {breast['n_lines']} breast lines with 30 cells each, all left out of training: "
+        f"over these lines predictions and measured responses have a median Spearman of {shipped['median']:.2f} (95 % "
+        f"interval over lines {shipped['low']:.2f} to {shipped['high']:.2f}); {shipped['share_above']:.0%} of the "
+        f"drugs are above 0.2. Plain ridge regression has {bar['median']:.2f}; the gain is {gain['share']:+.2f} "
+        f"({gain['low']:+.2f} to {gain['high']:+.2f}).",
+        f"From a single cell of each line: {views['shipped_single']['one_cell']:.2f}, averaged over similar cells "
+        f"{shipped['one_cell']:.2f}.",
+    ]
+    if "embedding_ridge" in views:
+        alone, both = views["embedding_ridge"]["median"], views["shipped_and_embedding"]
+        step = both["median"] - shipped["median"]
+        verdict = "adds nothing that can be seen" if step < 0.02 else "adds a little"
+        said.append(
+            f"This model's embedding in place of the genes has {alone:.2f}, both together {both['median']:.2f}: the "
+            f"model {verdict}. What carries the answer is the lines' expression."
+        )
+    else:
+        said.append("No view here uses this model: what it would add to the lines' expression has not been measured.")
+    if calibrated := breast.get("calibration", {}).get("median"):
+        said.append(
+            f"Of cells and drugs {calibrated['share_called']:.0%} are called sensitive or resistant, and "
+            f"{calibrated['right_when_called']:.0%} of the calls are right (always saying resistant: "
+            f"{1 - calibrated['base_rate']:.0%}); the rest is 'can't tell'."
+        )
+    for name, state in found.get("states", {}).items():
+        alone = max(("depth", "s_phase", "g2m_phase"), key=lambda what: abs(state[what]["auroc"] - 0.5))
+        title = {"depth": "read depth", "s_phase": "the S phase", "g2m_phase": "the G2/M phase"}[alone]
+        said.append(
+            f"Treated against untreated cells ({name.replace('_', ' ')}): AUROC of predicted resistance "
+            f"{state['predictor']['auroc']:.2f}; {title} alone {state[alone]['auroc']:.2f}. Each is one batch, and "
+            "far below 0.5 means that what the drug switches on looks like sensitivity: no test of a prediction."
+        )
+    return said
+
+
+def measured_table(found: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """One row a view on the breast lines."""
+    return [
+        {
+            "View": TITLES.get(name, name),
+            "Median Spearman": f"{one['median']:.2f} ({one['low']:.2f} to {one['high']:.2f})",
+            "Drugs above 0.2": f"{one['share_above']:.0%}",
+            "From one cell": f"{one['one_cell']:.2f}",
+            "Against ridge": f"{one['gain']['share']:+.2f} ({one['gain']['low']:+.2f} to {one['gain']['high']:+.2f})",
+        }
+        for name, one in sorted(found["breast"]["views"].items(), key=lambda pair: -pair[1]["median"])
+    ]

@@ -1,0 +1,1 @@
+"""Annotation: what its page shows."""

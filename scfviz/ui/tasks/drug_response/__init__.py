@@ -1,0 +1,1 @@
+"""Drug response of samples and of cells: what its page shows."""

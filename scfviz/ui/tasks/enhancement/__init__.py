@@ -1,0 +1,1 @@
+"""Enhancement: what its page shows."""

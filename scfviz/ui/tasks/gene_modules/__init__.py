@@ -1,0 +1,1 @@
+"""Gene modules and regulators: what its page shows."""

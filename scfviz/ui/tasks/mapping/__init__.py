@@ -1,0 +1,1 @@
+"""Mapping to a reference: what its page shows."""

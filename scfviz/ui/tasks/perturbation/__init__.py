@@ -1,0 +1,1 @@
+"""Perturbations: predictors, own screens, treatments, in silico: what its page shows."""

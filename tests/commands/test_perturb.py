@@ -1,0 +1,80 @@
+"""The commands of perturbations: they give the numbers of Python and of the page, and refuse in one sentence."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from perturbed_cells import make_screen
+
+import scfviz
+from scfviz.__main__ import main
+from scfviz.data.open import OpenDataset
+
+
+@pytest.fixture(scope="module")
+def screen(tmp_path_factory):
+    path = tmp_path_factory.mktemp("screen") / "screen.h5ad"
+    make_screen().write_h5ad(path)
+    return path
+
+
+def test_check_fit_and_predict_as_python_does(screen, tmp_path, capsys):
+    assert main(["perturb", "check", str(screen), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["column"] == "condition" and report["n_conditions"] == 14 and report["controls"] == ["ctrl"]
+    assert {row["condition"] for row in report["conditions"]} >= {"KLF1", "KLF1+MAPK1"}
+    folder, table = tmp_path / "mine", tmp_path / "changes.csv"
+    assert main(["perturb", "fit", str(screen), "--out", str(folder)]) == 0
+    assert "It rests on" in capsys.readouterr().out
+    assert main(["perturb", "predict", str(folder), "SOX2", "TP53+KLF1", "--out", str(table), "--json"]) == 0
+    kinds = json.loads(capsys.readouterr().out)["conditions"]
+    assert kinds == {"SOX2": "one gene, unseen", "KLF1+TP53": "two genes, both seen alone"}
+    counts = OpenDataset(make_screen()).counts
+    found = scfviz.predict_perturbation(scfviz.fit_perturbations(counts), ["SOX2", "TP53+KLF1"])
+    written = pd.read_csv(table)
+    np.testing.assert_allclose(written["change"], found.change.ravel(), atol=1e-5)
+    np.testing.assert_allclose(written["high"], found.high.ravel(), atol=1e-5)
+
+
+def test_what_ships_answers_by_its_name(tmp_path, capsys):
+    out = tmp_path / "klf1.csv"
+    assert main(["perturb", "predict", "activation_k562", "KLF1", "GATA1", "--out", str(out)]) == 0
+    assert "GATA1: one gene, unseen" in capsys.readouterr().out and len(pd.read_csv(out)) == 500
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["check", "SCREEN", "--column", "sample"], "no control group"),
+        (["check", "SCREEN", "--control", "NT"], "no value 'NT'"),
+        (["fit", "SCREEN", "--out", "."], "exists already"),
+        (["predict", "nowhere", "KLF1", "--out", "a.csv"], "is no predictor"),
+        (["predict", "activation_k562", "A+B+C", "--out", "a.csv"], "more than two genes"),
+    ],
+)
+def test_bad_input_is_one_sentence(screen, tmp_path, monkeypatch, capsys, argv, words):
+    monkeypatch.chdir(tmp_path)
+    assert main(["perturb", *(str(screen) if part == "SCREEN" else part for part in argv)]) == 2
+    error = capsys.readouterr().err
+    assert words in error and "Traceback" not in error
+
+
+def test_guides_in_a_table_make_the_conditions(screen, tmp_path, capsys):
+    obs = make_screen().obs
+    names = ["NTg1", "KLF1g1", "MAPK1g1", "TP53g2"]
+    table = pd.DataFrame(0, index=obs.index, columns=names)
+    for guide, one in zip(names, ["ctrl", "KLF1", "MAPK1", "TP53"], strict=True):
+        table.loc[obs["condition"] == one, guide] = 9
+    table.loc[obs["condition"] == "KLF1+MAPK1", ["KLF1g1", "MAPK1g1"]] = 9
+    table.to_csv(tmp_path / "guides.csv")
+    argv = ["perturb", "check", str(screen), "--guides", str(tmp_path / "guides.csv")]
+    assert main([*argv, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert {row["condition"] for row in report["conditions"]} == {"KLF1", "MAPK1", "TP53", "KLF1+MAPK1"}
+    table.index = [f"other{i}" for i in range(len(table))]
+    table.to_csv(tmp_path / "guides.csv")
+    assert main(argv) == 2 and "None of the guide table's barcodes" in capsys.readouterr().err
+    assert main([*argv, "--column", "condition"]) == 2 and "Leave one out" in capsys.readouterr().err
+    (tmp_path / "guides.csv").write_text("barcode,KLF1g1\ncell0,many\n")
+    assert main(argv) == 2 and "cannot be read" in capsys.readouterr().err

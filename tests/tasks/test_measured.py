@@ -1,0 +1,68 @@
+"""What benchmarks recorded, in the words that pages show: numbers are those of the file, and no file is no sentence."""
+
+import json
+
+import pytest
+
+from scfviz.tasks.enhancement import measured as of_enhancement
+from scfviz.tasks.mapping import measured as of_mapping
+
+
+@pytest.mark.parametrize("measured", [of_enhancement, of_mapping])
+def test_recorded_results_are_described_and_none_are_made_up(measured, tmp_path):
+    found = measured.read_measured()
+    assert found is not None and measured.describe_measured(found) and measured.measured_table(found)
+    assert measured.read_measured(tmp_path / "absent.json") is None
+    (tmp_path / "broken.json").write_text("{")
+    assert measured.read_measured(tmp_path / "broken.json") is None
+
+
+def test_a_dataset_counts_as_ahead_or_behind_by_the_interval_of_the_gain(tmp_path):
+    def run(low, high):
+        scores = {"effective_fold": 2.0, "effective_fold_low": 1.5, "effective_fold_high": 3.0} | {
+            "best_simple_method": "neighbours",
+            "effective_fold_of_best_simple_method": 1.2,
+            "gain_over_best_simple_method_low": low,
+            "gain_over_best_simple_method_high": high,
+        }
+        names = ("dataset alone", "posterior", "low rank")
+        return {"scores": scores, "methods": [{"method": m, "fold": 1.1, "invented_per_1000": 3.0} for m in names]}
+
+    runs = {"dataset/a/0": run(0.01, 0.02), "dataset/b/0": run(-0.01, 0.01), "dataset/c/0": run(-0.02, -0.01)}
+    (tmp_path / "found.json").write_text(json.dumps({"runs": runs}))
+    found = of_enhancement.read_measured(tmp_path / "found.json")
+    assert [row["Combination is"] for row in of_enhancement.measured_table(found)] == ["ahead", "alike", "behind"]
+    assert "on 1 of 3 datasets, behind on 1" in of_enhancement.describe_measured(found)[0]
+
+
+def test_thinned_counts_and_mixtures_are_said_where_they_were_measured(tmp_path):
+    gain = {"gain_over_best_simple_method_low": -0.02, "gain_over_best_simple_method_high": -0.01}
+    runs = {"thinning 5 %/a/0": {"scores": gain}, "thinning 50 %/a/0": {"skipped": "no genes"}}
+    names = {"input": 0.2, "low rank": 0.3, "dataset alone": 0.5}
+    runs["mixtures/m/0"] = {"methods": {name: {"median_correlation": value} for name, value in names.items()}}
+    said = " ".join(of_enhancement.describe_measured({"runs": runs | _whole()}))
+    assert "5 %: ahead on 0, behind on 1 of 1." in said and "50 %" not in said
+    assert "counts 0.20, low rank 0.30, combination 0.50." in said
+
+
+def _whole():
+    scores = {f"gain_over_best_simple_method{end}": 0.1 for end in ("_low", "_high")}
+    scores |= {f"effective_fold{end}": 2.0 for end in ("", "_low", "_high")}
+    scores |= {"best_simple_method": "low rank", "effective_fold_of_best_simple_method": 1.5}
+    names = ("dataset alone", "posterior", "low rank")
+    return {
+        "dataset/a/0": {
+            "scores": scores,
+            "methods": [{"method": m, "fold": 1.1, "invented_per_1000": 3.0} for m in names],
+        }
+    }
+
+
+def test_a_wrong_tissue_counts_as_noticed_above_four_fifths(tmp_path):
+    def pair(share):
+        arm = {"no_counterpart": {"mean": share, "sd": 0.0}, "no_counterpart_by_distance": {"mean": 0.1, "sd": 0.0}}
+        return {"arms": {"pca": arm, "combination": arm}}
+
+    pairs = {"wrong_tissue_a": pair(0.9), "wrong_tissue_b": pair(0.5)}
+    said = " ".join(of_mapping.describe_measured({"pairs": pairs}))
+    assert "in 1 of 2 pairs: 50% to 90%; by distance alone 10% to 10%" in said

@@ -1,0 +1,101 @@
+"""What the pages for administrators say can be done: the container's files suffice, scripts run, commands exist."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pytest
+from small_cells import save_tiny_checkpoint, write_cells
+
+from scfviz.__main__ import build_parser, main
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+CONTAINER = (DOCS / "Containerfile").read_text(encoding="utf-8")
+
+
+def test_the_container_has_no_rights_a_health_check_and_a_volume():
+    lines = [line.split(maxsplit=1) for line in CONTAINER.splitlines() if line and not line.startswith("#")]
+    words = [word for word, _ in lines]
+    assert words.index("USER") < words.index("CMD") and dict(lines)["USER"] == "scfviz"
+    assert dict(lines)["VOLUME"] == "/workspace" and "/_stcore/health" in dict(lines)["HEALTHCHECK"]
+    command = eval(dict(lines)["CMD"])
+    assert command[0] == "scfviz" and build_parser().parse_args(command[1:]).host == "0.0.0.0"
+
+
+@pytest.mark.slow
+def test_what_is_copied_into_the_container_is_all_that_the_app_needs(tmp_path):
+    """Pages read assets, recorded measurements and Streamlit's settings, which no package holds."""
+    for line in re.findall(r"^COPY (.*)$", CONTAINER, re.M):
+        *sources, target = line.split()
+        for source in sources:
+            place = tmp_path / (source if target == "./" else target)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            copy = shutil.copytree if (ROOT / source).is_dir() else shutil.copy
+            copy(ROOT / source, place)
+    code = """
+import sys
+from pathlib import Path
+from streamlit.testing.v1 import AppTest
+import scfviz
+assert Path(scfviz.__file__).is_relative_to(Path.cwd())
+for page in sorted(Path("pages").glob("*.py")):
+    app = AppTest.from_file(str(page), default_timeout=120).run()
+    said = [element.value for element in (*app.exception, *app.error)]
+    assert not said, (page, said)
+    assert app.title, page
+"""
+    environment = os.environ | {"PYTHONPATH": str(tmp_path), "SCFVIZ_WORKSPACE": str(tmp_path / "workspace")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_the_script_of_an_array_computes_the_whole_in_parts(tmp_path, monkeypatch):
+    cells = write_cells(tmp_path / "cells.h5ad", 25)
+    model = ["--checkpoint", str(save_tiny_checkpoint(tmp_path / "tiny")), "--precision", "fp32"]
+    (tmp_path / "bin").mkdir()
+    command = tmp_path / "bin" / "scfviz"
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m scfviz "$@"\n')
+    command.chmod(0o755)
+    environment = os.environ | {
+        "PATH": f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+        "SLURM_ARRAY_TASK_COUNT": "2",
+        "SLURM_ARRAY_TASK_MIN": "5",
+        "SLURM_CPUS_PER_TASK": "1",
+    }
+    script = [str(DOCS / "embed_parts.sh"), str(cells), "25", str(tmp_path / "parts"), *model]
+    for task in ("6", "5", "5"):
+        done = subprocess.run(
+            ["bash", *script], env=environment | {"SLURM_ARRAY_TASK_ID": task}, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+    assert "is there" in done.stdout
+    parts = sorted(map(str, (tmp_path / "parts").glob("*.npy")))
+    assert main(["merge", str(cells), str(tmp_path / "merged.h5ad"), "--parts", *parts]) == 0
+    assert main(["embed", str(cells), str(tmp_path / "whole.h5ad"), *model]) == 0
+    merged, whole = (ad.read_h5ad(tmp_path / name).obsm["X_scfoundation"] for name in ("merged.h5ad", "whole.h5ad"))
+    np.testing.assert_array_equal(merged, whole)
+
+
+@pytest.mark.parametrize("name", ["server.md", "embed_parts.sh", "Containerfile"])
+def test_commands_of_the_pages_exist(name):
+    """Each `scfviz ...` is one that the parser takes; each file that is named is there."""
+    text = (DOCS / name).read_text(encoding="utf-8")
+    if name.endswith(".md"):
+        text = "\n".join(re.findall(r"^```\n(.*?)^```", text, re.M | re.S))
+    commands = re.findall(r"^(?:#\s+|\S*bin/|torchrun .*-m )?(scfviz .*?)(?:\s+#.*)?$", text, re.M)
+    assert commands or name == "Containerfile"
+    for line in commands:
+        if "$" not in line:
+            build_parser().parse_args(shlex.split(line)[1:])
+    for path in re.findall(r"docs/[\w.]+\w", text):
+        assert (ROOT / path).is_file(), path

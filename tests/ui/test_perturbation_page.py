@@ -1,0 +1,163 @@
+"""The page of perturbations: it answers at once from what ships, and takes a screen from check to a kept predictor."""
+
+import zipfile
+from io import BytesIO
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from app_pages import check, text_of, work_off
+from perturbed_cells import make_screen
+from small_cells import make_cells, save_tiny_checkpoint
+from streamlit.testing.v1 import AppTest
+from treated_cells import make_treated
+
+from scfviz import jobs
+from scfviz.jobs import queue
+from scfviz.tasks.perturbation.alike import cluster
+from scfviz.tasks.perturbation.predictor import PREDICTORS
+from scfviz.ui.frame import state
+from scfviz.ui.tasks.perturbation import words as perturbation_words
+from scfviz.ui.tasks.perturbation.in_silico import grid_moves
+from scfviz.ui.tasks.perturbation.result import predictor_bytes
+
+
+@pytest.fixture(autouse=True)
+def world(tmp_path, monkeypatch):
+    """A screen in the server's folder, a small model, no worker."""
+    monkeypatch.setattr(queue, "start_worker", lambda _: None)
+    monkeypatch.setenv("SCFVIZ_WORKSPACE", str(tmp_path / "workspace"))
+    monkeypatch.setenv("SCFVIZ_DATA", str(tmp_path))
+    make_screen().write_h5ad(tmp_path / "screen.h5ad")
+
+
+def own_page() -> None:
+    from scfviz.ui.frame import page
+    from scfviz.ui.tasks.perturbation import screen as perturbation
+
+    with page.screen("perturbation", perturbation.TASK.question):
+        perturbation.show()
+
+
+def open_page(**query: str) -> AppTest:
+    app = AppTest.from_function(own_page, default_timeout=120)
+    for name, value in query.items():
+        app.query_params[name] = value
+    return check(app.run())
+
+
+def test_it_answers_without_any_data():
+    app = open_page()
+    assert "measured in training" in text_of(app) and "It rests on" in text_of(app)
+    assert "official test knock-downs" in text_of(app), "what was measured stands on the page"
+    genes = app.multiselect(key="perturbation-genes-activation_k562")
+    check(genes.set_value(["KLF1", "MAPK1"]).run())
+    assert "two genes, both seen alone" in text_of(app)
+    check(app.button(key="keep-activation_k562").click().run())
+    check(app.multiselect(key="perturbation-genes-activation_k562").set_value(["NOSUCHGENE"]).run())
+    assert "unknown to the model" in text_of(app) and "Scenarios side by side" in text_of(app)
+    later = AppTest.from_function(own_page, default_timeout=120)
+    later.session_state[state._VISITOR] = app.session_state[state._VISITOR]
+    assert "Kept in the workspace for you alone" in text_of(check(later.run())), "beyond the visit"
+    assert "Kept in the workspace" not in text_of(open_page()), "another visitor"
+
+
+@pytest.mark.parametrize("name", [name for name in PREDICTORS.shipped() if name.startswith("knockdown")])
+def test_every_line_that_ships_answers(name):
+    app = open_page()
+    check(app.selectbox(key="perturbation-predictor").set_value(name).run())
+    assert "Which genes change?" in text_of(app) and "Probabilities as they held" in text_of(app)
+
+
+def test_a_screen_is_recognised_corrected_learned_and_kept():
+    app = open_page(dataset="folder:0/screen.h5ad")
+    check(app.segmented_control(key="perturbation-part").set_value("My own screen").run())
+    assert "against 40 control cells" in text_of(app)
+    check(app.selectbox(key="perturbation-column").set_value("sample").run())
+    assert "has no control group" in text_of(app), "a column that is none is refused in words, in the form"
+    check(app.selectbox(key="perturbation-column").set_value("condition").run())
+    check(app.button(key="start-perturbation").click().run())
+    work_off(jobs.Workspace())
+    app = check(app.run())
+    text = text_of(app)
+    for words in ("What a prediction is worth", "Did the perturbations work", "Which perturbations look alike"):
+        assert words in text
+    assert "pairs with both genes measured alone" in text and "That is too few" in text
+    check(app.segmented_control(key="alike-picture").set_value("Network").run())
+    check(app.toggle(key="perturbation-next").set_value(True).run())
+    assert "nearness of genes" in text_of(app)
+    app.session_state["scfviz.asked"] = ["KLF1", "TAL1"]  # as a click on the matrix of pairs does
+    check(app.run())
+    assert app.multiselect(key="perturbation-genes-own").value == ["KLF1", "TAL1"]
+    check(app.selectbox(key="steer-column-own").set_value("condition").run())
+    check(app.selectbox(key="steer-start-own-condition").set_value("ctrl").run())
+    check(app.selectbox(key="steer-goal-own-condition").set_value("KLF1").run())
+    assert "clearly towards the goal" in text_of(app)
+    check(app.multiselect(key="perturbation-genes-own").set_value(["MAPK1"]).run())
+    assert "measured in training" in text_of(app)
+    from scfviz.tasks.perturbation.run import predictor_of
+    from scfviz.ui.tasks.results import load_result
+
+    model = predictor_of(load_result(jobs.list_jobs(jobs.Workspace())[0].id))
+    packed = zipfile.ZipFile(BytesIO(predictor_bytes(model, "mine", "screen")))
+    assert sorted(packed.namelist())[0] == "mine/README.md" and len(packed.namelist()) == 4
+
+
+def test_a_gene_is_changed_in_silico(tmp_path, monkeypatch):
+    monkeypatch.setenv("SCFVIZ_CHECKPOINT", str(save_tiny_checkpoint(tmp_path / "model")))
+    drawn = SimpleNamespace(umap=np.random.default_rng(0).normal(size=(12, 2)).astype(np.float32))
+    monkeypatch.setattr("scfviz.tasks.embedding.compute.build_map", lambda *args, **options: drawn)
+    cells = make_cells(12)
+    cells.write_h5ad(tmp_path / "cells.h5ad")
+    app = open_page(dataset="folder:0/cells.h5ad")
+    assert "It rests on" in text_of(app), "what ships answers, whichever model is in use"
+    check(app.segmented_control(key="perturbation-part").set_value("In silico").run())
+    check(app.selectbox(key="in-silico-gene").set_value(str(cells.var_names[3])).run())
+    check(app.button(key="start-in_silico").click().run())
+    work_off(jobs.Workspace())
+    text = text_of(check(app.run()))
+    assert "Exploration, not a prediction" in text and "Where the cells move" in text
+    moves = grid_moves(np.zeros((3, 2)) + [[0, 0], [0, 0], [9, 9]], np.array([[1.0, 0], [3, 0], [9, 9]]))
+    assert len(moves) == 1 and moves["dx"][0] == pytest.approx(9 / 22) and moves["dy"][0] == 0
+
+
+def test_every_line_is_asked_for_own_cells_that_were_not_perturbed(tmp_path):
+    make_cells(30).write_h5ad(tmp_path / "cells.h5ad")
+    app = open_page(dataset="folder:0/cells.h5ad")
+    check(app.selectbox(key="perturbation-predictor").set_value("own cells").run())
+    assert "Extrapolation" in text_of(app) and "nothing was measured" in text_of(app)
+    check(app.multiselect(key="perturbation-genes-own-cells").set_value(["GATA1"]).run())
+    text = text_of(app)
+    assert "Knock-down of GATA1** was measured in K562" in text and "line by line" in text
+
+
+def test_a_response_is_predicted_for_a_type_that_was_not_treated(tmp_path, monkeypatch):
+    monkeypatch.setenv("SCFVIZ_CHECKPOINT", str(save_tiny_checkpoint(tmp_path / "model")))
+    make_treated().write_h5ad(tmp_path / "treated.h5ad")
+    app = open_page(dataset="folder:0/treated.h5ad")
+    check(app.segmented_control(key="perturbation-part").set_value("Drug or cytokine, by cell type").run())
+    assert app.selectbox(key="response-types-stim").value == "cell_type", "found by its name"
+    check(app.button(key="start-response").click().run())
+    work_off(jobs.Workspace())
+    text = text_of(check(app.run()))
+    assert "It rests on" in text and "in a type left out" in text
+    assert app.selectbox(key="response-type").value == "B2", "the type that was not measured is shown first"
+    assert "Its treated cells were not measured" in text
+    check(app.selectbox(key="response-type").set_value("M1").run())
+    assert "Predicted against measured" in text_of(app)
+
+
+def test_alike_conditions_stand_beside_each_other():
+    rng = np.random.default_rng(0)
+    base = rng.normal(size=(2, 50))
+    change = base[[0, 1, 0, 1, 0, 1]] + 0.1 * rng.normal(size=(6, 50))
+    order, alike = cluster(change)
+    assert {tuple(sorted(order[:3])), tuple(sorted(order[3:]))} == {(0, 2, 4), (1, 3, 5)}
+    assert np.allclose(np.diag(alike), 1)
+
+
+def test_what_was_measured_is_said_of_the_model_that_was_measured():
+    measured = perturbation_words.read_results()["checkpoint"]["hash"]
+    assert len(perturbation_words.sentences(measured)) == 2 and not perturbation_words.sentences("0" * 16)
+    table = perturbation_words.table_of_lines()
+    assert len(table) == 6 and (table["Gene frequency"] == 0.5).all()
