@@ -332,10 +332,14 @@ def worker_lock(workspace: Workspace, lane: str) -> FileLock:
 
 
 def worker_is_alive(workspace: Workspace, lane: str) -> bool:
-    """Whether the worker process of a lane lives; one that was killed has lost its lock."""
+    """Whether the worker process of a lane lives; one that was killed has lost its lock.
+
+    One look at a time: two that met would each take the other for a worker, and no worker would be started.
+    """
     try:
-        with worker_lock(workspace, lane).acquire(blocking=False):
-            return False
+        with FileLock(workspace.jobs / "look.lock", timeout=5, poll_interval=0.002, thread_local=False):
+            with worker_lock(workspace, lane).acquire(blocking=False):
+                return False
     except Timeout:
         return True
 

@@ -25,7 +25,7 @@ JOB_MS, STEP_MS = 900_000, 60_000  # limits for a machine that is busy with othe
 class Server:
     """The app as `scfviz app` starts it, on a free port where none is given, with folders of its own."""
 
-    def __init__(self, folder: Path, demo: str = "", port: int = 0):
+    def __init__(self, folder: Path, demo: str = "", port: int = 0, script: Path = ROOT / "app.py"):
         self.folder = folder
         (folder / "data").mkdir(parents=True, exist_ok=True)
         with socket.socket() as free:
@@ -36,7 +36,7 @@ class Server:
             "SCFVIZ_DATA": str(folder / "data"),
             "SCFVIZ_DEMO": demo,
         }
-        command = ["streamlit", "run", "app.py", f"--server.port={self.port}", "--server.headless=true"]
+        command = ["streamlit", "run", str(script), f"--server.port={self.port}", "--server.headless=true"]
         self.process = subprocess.Popen(
             [sys.executable, "-m", *command],
             cwd=ROOT,
@@ -136,7 +136,8 @@ class Visitor:
         self.page.get_by_text(text).first.wait_for(timeout=timeout)
 
     def click(self, name: str) -> None:
-        self.page.get_by_role("button", name=name).first.click()
+        """Press the app's own button: Streamlit's header has a Stop, too, while the page is drawn."""
+        self.page.get_by_role("button", name=name).and_(self.page.locator(":not(header *)")).first.click()
 
     def assert_sound(self) -> None:
         assert self.page.locator("[data-testid=stException]").count() == 0
@@ -146,7 +147,7 @@ class Visitor:
     def describe(self) -> str:
         """What this visitor sees, for the report of a test that failed."""
         try:
-            seen = self.page.locator("body").aria_snapshot(timeout=5_000)
+            seen = self.page.locator("[data-testid=stMain]").aria_snapshot(timeout=5_000)
         except Exception as error:
             seen = f"the page does not answer: {error}"
         return f"{self.page.url}\nis waiting: {self.is_waiting}, trouble: {self.trouble}\n{seen[:8_000]}"

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -219,6 +220,13 @@ def test_removed_job_is_gone_and_a_running_one_cannot_be_removed(workspace, star
     assert not [path for path in workspace.jobs.iterdir() if path.is_dir()]
     with pytest.raises(JobError, match="no such computation"):
         jobs.status(workspace, job_id)
+
+
+def test_looks_that_meet_see_no_worker_where_there_is_none(workspace):
+    """Else a job is queued, nobody starts a worker, and it waits for ever."""
+    with ThreadPoolExecutor(4) as pool:
+        seen = list(pool.map(lambda _: queue.worker_is_alive(workspace, "quick"), range(400)))
+    assert not any(seen)
 
 
 @pytest.mark.parametrize("job_id", ["../../etc", "", "0123456789abcdeg", "0123456789abcdef", ".new-x"])

@@ -170,11 +170,22 @@ def show_progress(job_id: str, title: str, *, place: str = "", on_leave: Callabl
             follow(job_id)
             with st.container(horizontal=True, vertical_alignment="center"):
                 # outside of what is redrawn every second: a click that meets such a redraw is lost
-                if may_change(job) and st.button("Stop", icon=":material/stop_circle:", key=f"stop-job{place}"):
-                    stop(job_id)
+                if may_change(job):
+                    offer_stop(job_id, key=f"stop-job{place}")
                 st.caption("It runs by itself: visit other pages or close the browser, nothing is lost.")
         else:
             _show_stopped(job, place, on_leave)
+
+
+def offer_stop(job_id: str, *, key: str) -> None:
+    """A button that stops a computation. It acts before the page is drawn: a run that is cut short keeps the click."""
+    st.button("Stop", icon=":material/stop_circle:", key=key, on_click=page.guarded(stop), args=(job_id,))
+
+
+def offer_resume(job_id: str, word: str = "Resume", *, key: str) -> None:
+    """A button that takes a computation up again; as `offer_stop`."""
+    icon = ":material/play_arrow:"
+    st.button(word, type="primary", icon=icon, key=key, on_click=page.guarded(resume), args=(job_id,))
 
 
 @st.fragment(run_every=_LOOK_AGAIN_SECONDS)
@@ -222,10 +233,8 @@ def _show_stopped(job: JobStatus, place: str, on_leave: Callable[[], None] | Non
         word = "was stopped" if job.state == "cancelled" else "was interrupted, perhaps by a restart of the computer"
         st.info(f"This computation {word}. What it had finished is kept.", icon=":material/pause_circle:")
     with st.container(horizontal=True):
-        again = "Resume" if job.state != "failed" else "Try again"
-        if may_change(job) and st.button(again, type="primary", icon=":material/play_arrow:", key=f"resume-job{place}"):
-            resume(job.id)
-            st.rerun()
+        if may_change(job):
+            offer_resume(job.id, "Resume" if job.state != "failed" else "Try again", key=f"resume-job{place}")
         leave = on_leave or _ask_again
         st.button("Choose other options", icon=":material/tune:", key=f"leave-job{place}", on_click=leave)
 

@@ -2,9 +2,10 @@
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
@@ -97,6 +98,16 @@ def guard() -> Iterator[None]:
             "",
             "Reload the page. If it happens again, please report it with the last lines of the server's log.",
         )
+
+
+def guarded(act: Callable[..., None]) -> Callable[..., None]:
+    """What a button does, with an error in it shown as one on a page."""
+
+    def do(*args: Any) -> None:
+        with guard():
+            act(*args)
+
+    return do
 
 
 def _offer(choices: tuple[str, ...]) -> None:

@@ -198,13 +198,10 @@ def _show_job(job: JobStatus, n_bytes: int) -> None:
     if job.error:
         st.caption(f":material/error: {plain(job.error['found'])} {plain(job.error['advice'])}")
     with st.container(horizontal=True, vertical_alignment="center"):
-        if is_mine and job.is_active and st.button("Stop", icon=":material/stop_circle:", key="ws_stop"):
-            job_panel.stop(job.id)
-            st.rerun()
-        can_resume = is_mine and not job.is_active and job.state != "done"
-        if can_resume and st.button("Resume", type="primary", icon=":material/play_arrow:", key="ws_resume"):
-            job_panel.resume(job.id)
-            st.rerun()
+        if is_mine and job.is_active:
+            job_panel.offer_stop(job.id, key="ws_stop")
+        elif is_mine and job.state != "done":
+            job_panel.offer_resume(job.id, key="ws_resume")
         in_use = _is_in_use(job, list_jobs(Workspace()))
         what = f"'{_title(job)}' and its result ({size(n_bytes)}) will be gone; it can be computed again."
         may_go = is_mine and not job.is_active and not in_use
