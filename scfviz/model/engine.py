@@ -21,6 +21,7 @@ from scfviz.model.batching import (
     release_memory,
 )
 from scfviz.model.prepared import PreparedModel, choose_device, choose_precision
+from scfviz.model.prepared_decoder import KeySample
 from scfviz.model.scfoundation import ScFoundation
 from scfviz.model.source import CellSource
 from scfviz.model.store import ResultStore
@@ -205,11 +206,11 @@ class InferenceRun:
                     done += float(work[window].sum())
                 else:
                     pending.append((window, batches, number - len(batches)))
-            reading = reader.submit(self._read, pending[0][0]) if pending else None
+            reading = reader.submit(self.read, pending[0][0]) if pending else None
             for position, (window, batches, first) in enumerate(pending):
                 cells = reading.result()
                 if position + 1 < len(pending):
-                    reading = reader.submit(self._read, pending[position + 1][0])
+                    reading = reader.submit(self.read, pending[position + 1][0])
                 for number, batch in enumerate(batches, start=first):
                     indices = window[batch]
                     done += float(work[indices].sum())
@@ -230,7 +231,7 @@ class InferenceRun:
             progress(self.source.n_obs, self.source.n_obs)
 
     def decode(
-        self, cells: PreparedCells, wanted_K: torch.Tensor | None = None
+        self, cells: PreparedCells, wanted_K: torch.Tensor | None = None, sample: KeySample | None = None
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Gene context embeddings (n_genes, decoder width) and encoder output of one cell after the other.
 
@@ -238,22 +239,25 @@ class InferenceRun:
         ----------
         wanted_K
             Positions of the genes that are asked for, on the run's device; all when left out.
+        sample
+            Genes that the decoder attends to beside those and the cell's own; all when left out.
         """
         tokens = tokenise(cells, self.config).to(self.device)
         hidden_ND = self.prepared.encode(tokens)
         for hidden_LD, ids_L in zip(hidden_ND.split(tokens.lengths), tokens.ids_N.split(tokens.lengths), strict=True):
-            yield self.prepared.decode(hidden_LD, ids_L, wanted_K), hidden_LD
+            yield self.prepared.decode(hidden_LD, ids_L, wanted_K, sample), hidden_LD
 
     def decode_as_one_batch(self, model: ScFoundation) -> np.ndarray:
         """Gene context embeddings (n_obs, n_genes, decoder width) of cells that depend on each other; fp32, CPU."""
         everything = np.arange(self.source.n_obs)
-        tokens = tokenise(self._read(everything), self.config)
+        tokens = tokenise(self.read(everything), self.config)
         with torch.inference_mode():
             values = model.decode(model.encode(tokens), tokens, official_batch=True).numpy()
         self._refuse_no_numbers(values, everything)
         return values
 
-    def _read(self, indices: np.ndarray) -> PreparedCells:
+    def read(self, indices: np.ndarray) -> PreparedCells:
+        """Some cells as the model takes them."""
         if self._official is not None:
             return _take(self._official, indices)
         names = None if self.source.names is None else self.source.names[indices]

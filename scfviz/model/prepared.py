@@ -14,7 +14,7 @@ from torch import nn
 from scfviz.errors import OptionError
 from scfviz.model.attention import attend_packed
 from scfviz.model.packed_linear import PackedLinear
-from scfviz.model.prepared_decoder import PreparedDecoder
+from scfviz.model.prepared_decoder import KeySample, PreparedDecoder
 from scfviz.model.scfoundation import ScFoundation, pool_cell
 from scfviz.model.tokens import TokenBatch
 
@@ -103,10 +103,14 @@ class PreparedModel:
         return self._encoder_norm(x_ND.float())
 
     def decode(
-        self, hidden_LD: torch.Tensor, ids_L: torch.Tensor, wanted_K: torch.Tensor | None = None
+        self,
+        hidden_LD: torch.Tensor,
+        ids_L: torch.Tensor,
+        wanted_K: torch.Tensor | None = None,
+        sample: KeySample | None = None,
     ) -> torch.Tensor:
         """Gene context embeddings of one cell; float32 of shape (n_genes, decoder width), or of the wanted genes."""
-        return self._decoder(hidden_LD, ids_L, wanted_K)
+        return self._decoder(hidden_LD, ids_L, wanted_K, sample)
 
     def to_expression(self, values_GE: torch.Tensor, hidden_LD: torch.Tensor) -> torch.Tensor:
         """Predicted ln(1 + counts per 10,000) of one cell from what `decode` and `encode` gave; float32 (n_genes,)."""

@@ -2,7 +2,9 @@
 
 Queries and keys in the kernel's feature space (19,266 x 266 x 8 numbers each, at the published size) never exist as a
 whole. Genes that a cell does not express enter as the same rows in every cell, so that the first layer's queries, keys,
-values and sums over them are computed once per model and corrected by the cell's expressed genes.
+values and sums over them are computed once per model and corrected by the cell's expressed genes. Who asks for a few
+genes can let the later layers attend to a sample of the genes that a cell does not express, each standing for many, as
+in training.
 """
 
 import copy
@@ -19,6 +21,33 @@ from scfviz.model.scfoundation import ScFoundation
 _ROWS_PER_BLOCK = 1024  # on a CPU: the widest activations of a block stay in the cache
 # Sums are corrected only while the rounding that a subtraction leaves behind is not blown up by more than e^3.
 _MOST_RESCALING = 3.0
+
+
+class KeySample:
+    """A sample of genes in place of all those that a cell neither expresses nor is asked for.
+
+    Attributes
+    ----------
+    is_wanted_R, is_drawn_R
+        bool (n_genes + 2,): rows that are asked for; rows of the sample.
+    """
+
+    def __init__(self, n_genes: int, wanted_K: torch.Tensor, n_drawn: int, seed: int = 0):
+        drawn = torch.randperm(n_genes, generator=torch.Generator().manual_seed(seed))[:n_drawn]
+        self.is_wanted_R, self.is_drawn_R = (
+            torch.zeros(n_genes + 2, dtype=torch.bool, device=wanted_K.device) for _ in range(2)
+        )
+        self.is_wanted_R[wanted_K] = True
+        self.is_drawn_R[drawn.to(wanted_K.device)] = True
+
+    def rows(self, ids_L: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Rows that take part in a cell, ascending, and how many rows each stands for (n_rows, 1)."""
+        is_exact = self.is_wanted_R.clone()
+        is_exact[ids_L] = True
+        is_sample = self.is_drawn_R & ~is_exact
+        rows = (is_exact | is_sample).nonzero().squeeze(1)
+        each = (~is_exact).sum() / is_sample.sum().clamp(min=1)
+        return rows, torch.where(is_sample[rows], each, 1.0)[:, None]
 
 
 @dataclass
@@ -76,7 +105,11 @@ class PreparedDecoder:
             self._prepare_first_layer()
 
     def __call__(
-        self, hidden_LD: torch.Tensor, ids_L: torch.Tensor, wanted_K: torch.Tensor | None = None
+        self,
+        hidden_LD: torch.Tensor,
+        ids_L: torch.Tensor,
+        wanted_K: torch.Tensor | None = None,
+        sample: KeySample | None = None,
     ) -> torch.Tensor:
         """Decode one cell.
 
@@ -88,21 +121,30 @@ class PreparedDecoder:
             Their genes, T and S last.
         wanted_K
             Rows that are asked for, all when left out: the last layer computes no others.
+        sample
+            Keys of the layers after the first; all of them when left out.
 
         Returns
         -------
         Tensor
             float32 of shape (n_genes, decoder width), or (n_wanted, decoder width).
         """
-        x_RE = self._unseen_RE.clone()
-        x_RE[ids_L] = self._to_decoder(hidden_LD + self._identity_RD[ids_L])
-        blocks = [slice(start, start + self._block) for start in range(0, self._n_rows, self._block)]
-        q_RI, sums = self._start(x_RE, ids_L, blocks)
+        weights_R1 = None
+        if sample is None:
+            x_RE, q_RI = self._unseen_RE.clone(), self._unseen_q_RI.clone()
+            seen_L, asked_K = ids_L, wanted_K
+        else:
+            rows, weights_R1 = sample.rows(ids_L)
+            x_RE, q_RI = self._unseen_RE[rows], self._unseen_q_RI[rows]
+            seen_L, asked_K = (torch.searchsorted(rows, ids) for ids in (ids_L, wanted_K))
+        x_RE[seen_L] = self._to_decoder(hidden_LD + self._identity_RD[ids_L])
+        q_RI[seen_L], sums = self._start(x_RE[seen_L], ids_L)
+        blocks = [slice(start, start + self._block) for start in range(0, len(x_RE), self._block)]
         for number, layer in enumerate(self._layers):
             context = sums.finished()
             following = self._layers[number + 1] if number + 1 < len(self._layers) else None
             if following is None and wanted_K is not None:
-                x_KE, q_KI = x_RE[wanted_K], q_RI[wanted_K]
+                x_KE, q_KI = x_RE[asked_K], q_RI[asked_K]
                 layer.update(x_KE, q_KI, context)
                 return self._norm(self._decoder_norm(x_KE))
             sums = None
@@ -110,7 +152,7 @@ class PreparedDecoder:
                 layer.update(x_RE[block], q_RI[block], context)
                 if following is not None:
                     q_RI[block], keys, values = following.project(x_RE[block])
-                    part, _tops = following.sum_keys(keys, values)
+                    part, _tops = following.sum_keys(keys, values, None if weights_R1 is None else weights_R1[block])
                     sums = part if sums is None else sums.add(part)
         out = [self._norm(self._decoder_norm(x_RE[block])) for block in blocks]
         return torch.cat(out)[: self._n_genes]
@@ -126,27 +168,25 @@ class PreparedDecoder:
             part, self._unseen_top_R[block] = layer.sum_keys(self._unseen_k_RI[block], self._unseen_v_RI[block])
             self._unseen_sums = part if self._unseen_sums is None else self._unseen_sums.add(part)
 
-    def _start(self, x_RE: torch.Tensor, ids_L: torch.Tensor, blocks: list[slice]) -> tuple[torch.Tensor, KeySums]:
-        """Queries of the first layer, and its sums over keys."""
+    def _start(self, seen_LE: torch.Tensor, ids_L: torch.Tensor) -> tuple[torch.Tensor, KeySums]:
+        """The first layer's queries of the cell's own rows, and its sums over all keys."""
         layer = self._layers[0]
-        seen_q, seen_k, seen_v = layer.project(x_RE[ids_L])
-        q_RI = self._unseen_q_RI.clone()
-        q_RI[ids_L] = seen_q
+        q_LI, seen_k, seen_v = layer.project(seen_LE)
         sums, _tops = layer.sum_keys(seen_k, seen_v)
-        is_unseen = torch.ones(self._n_genes, dtype=torch.bool, device=x_RE.device)
+        is_unseen = torch.ones(self._n_genes, dtype=torch.bool, device=ids_L.device)
         is_unseen[ids_L[:-2]] = False
         if not is_unseen.any():
-            return q_RI, sums
+            return q_LI, sums
         top = self._unseen_top_R[: self._n_genes][is_unseen].amax()
         if self._unseen_sums.top - torch.maximum(top, sums.top) > _MOST_RESCALING:
             for rows in is_unseen.nonzero().squeeze(1).split(self._block):
                 sums = sums.add(layer.sum_keys(self._unseen_k_RI[rows], self._unseen_v_RI[rows])[0])
-            return q_RI, sums
+            return q_LI, sums
         replaced, _tops = layer.sum_keys(self._unseen_k_RI[ids_L[:-2]], self._unseen_v_RI[ids_L[:-2]])
         unseen = self._unseen_sums
         context = unseen.context_Hmv - replaced.context_Hmv * torch.exp(replaced.top - unseen.top)
         context = context * torch.exp(unseen.top - top)
-        return q_RI, sums.add(KeySums(context, unseen.values_H1v - replaced.values_H1v, top))
+        return q_LI, sums.add(KeySums(context, unseen.values_H1v - replaced.values_H1v, top))
 
 
 class _PreparedDecoderLayer:
@@ -181,13 +221,17 @@ class _PreparedDecoderLayer:
         x_CE += self.out(attended.transpose(0, 1).flatten(1).to(self.dtype))
         x_CE += self.contract(self.expand(self.feed_forward_norm(x_CE).to(self.dtype), "gelu"))
 
-    def sum_keys(self, k_CI: torch.Tensor, v_CI: torch.Tensor) -> tuple[KeySums, torch.Tensor]:
-        """Sums over a block of keys, and the largest projection of each of them."""
+    def sum_keys(
+        self, k_CI: torch.Tensor, v_CI: torch.Tensor, weights_C1: torch.Tensor | None = None
+    ) -> tuple[KeySums, torch.Tensor]:
+        """Sums over a block of keys, each as often as its weight says, and the largest projection of each of them."""
         projected, half_square = self._exponents(self._heads(k_CI))
         tops_C = projected.amax((0, 2))
         top = tops_C.amax()
         features = projected.sub_(half_square + top).exp_().to(self.dtype)
         values = F.pad(self._heads(v_CI), (0, 1), value=1.0)
+        if weights_C1 is not None:
+            values = (values * weights_C1).to(self.dtype)
         context = torch.bmm(features.transpose(1, 2), values).float()
         return KeySums(context, values.float().sum(1, keepdim=True), top), tops_C
 

@@ -123,6 +123,25 @@ def test_a_cell_that_expresses_every_gene_is_decoded(small_model):
     torch.testing.assert_close(found, small_model.decode(hidden, tokens)[0], atol=1e-5, rtol=0)
 
 
+@torch.inference_mode()
+def test_a_sample_of_keys_stands_for_all_of_them(small_model, counts):
+    """Every row is counted once; with all genes drawn nothing changes, with half of them a little."""
+    prepared = PreparedModel(small_model, CPU, "fp32")
+    tokens = tokenise(prepare_cells(counts[:1]), small_model.config)
+    hidden, wanted = prepared.encode(tokens), torch.tensor([5, 2, 40])
+    exact = prepared.decode(hidden, tokens.ids_N, wanted)
+    torch.testing.assert_close(exact, prepared.decode(hidden, tokens.ids_N)[wanted])
+    errors = []
+    for n_drawn in (64, 40, 20):
+        sample = prepared_decoder.KeySample(64, wanted, n_drawn)
+        rows, weights = sample.rows(tokens.ids_N)
+        assert weights.sum() == pytest.approx(66)
+        assert {*wanted.tolist(), *tokens.ids_N.tolist()} <= {*rows.tolist()}
+        found = prepared.decode(hidden, tokens.ids_N, wanted, sample)
+        errors.append(float((found - exact).norm() / exact.norm()))
+    assert errors[0] < 1e-5 < errors[1] < 0.1 and errors[2] < 0.1, errors
+
+
 def test_preparing_leaves_the_model_as_it_was(small_model, counts):
     before = {name: tensor.clone() for name, tensor in small_model.state_dict().items()}
     prepared = PreparedModel(small_model, CPU, "bf16")

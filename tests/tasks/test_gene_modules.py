@@ -11,6 +11,7 @@ from small_cells import make_cells, save_tiny_checkpoint
 from scfviz.analysis.gene_sets import GeneSet
 from scfviz.data.align import align_genes
 from scfviz.errors import DatasetError, GeneError, OptionError
+from scfviz.tasks.gene_modules import contexts as contexts_module
 from scfviz.tasks.gene_modules import export
 from scfviz.tasks.gene_modules.coexpression import correlate, pool_cells
 from scfviz.tasks.gene_modules.compute import find_gene_modules, infer_network
@@ -120,6 +121,21 @@ def test_contexts_are_streamed_and_do_not_depend_on_batch_or_interruption(small_
     length = np.sqrt(np.diag(expected))
     np.testing.assert_allclose(context_similarity(one), expected / np.outer(length, length), atol=2e-3)
     np.testing.assert_allclose(context_spread(one), length**2 / 14, rtol=2e-3)
+
+
+def test_a_sample_of_keys_is_used_where_it_changes_little(small_model, monkeypatch):
+    counts = sparse.csr_matrix(np.random.default_rng(0).poisson(0.5, size=(14, 64)).astype(np.float32))
+    genes, quarter = np.array([3, 7, 20, 41]), np.repeat([0, 1, 2, 3], [5, 4, 3, 2])
+    exact = embed_contexts(counts, small_model, genes, quarter, precision="fp32")
+    assert exact.provenance["keys_error"] < 1e-4, "all 64 genes are drawn"
+    monkeypatch.setattr(contexts_module, "KEYS_DRAWN", 12)
+    monkeypatch.setattr(contexts_module, "_LARGEST_ERROR", 10.0)
+    rough = embed_contexts(counts, small_model, genes, quarter, precision="fp32")
+    assert rough.provenance["keys_error"] > 1e-4 and np.abs(rough.means - exact.means).max() > 1e-5
+    monkeypatch.setattr(contexts_module, "_LARGEST_ERROR", rough.provenance["keys_error"] / 2)
+    whole = embed_contexts(counts, small_model, genes, quarter, precision="fp32")
+    np.testing.assert_allclose(whole.products, exact.products, atol=1e-4)
+    assert "keys_error" not in whole.provenance
 
 
 def test_a_gene_is_like_those_that_change_with_it_not_like_those_that_look_like_it():

@@ -13,8 +13,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    import torch
+
     from scfviz.data.align import AlignedCounts
+    from scfviz.model.engine import InferenceRun
+    from scfviz.model.prepared_decoder import KeySample
     from scfviz.model.scfoundation import ScFoundation
+
+
+KEYS_DRAWN = 1024  # genes that the decoder attends to in place of all that a cell does not express
+_LARGEST_ERROR = 0.03  # of how contexts change from cell to cell; above it the decoder attends to all genes
+_CELLS_TRIED = 6
 
 
 @dataclass(frozen=True)
@@ -82,16 +91,18 @@ def embed_contexts(
         "task": "gene contexts of quarters",
         "genes": hashlib.sha256(genes.tobytes()).hexdigest()[:16],
         "quarters": hashlib.sha256(quarter.astype(np.int64).tobytes()).hexdigest()[:16],
+        "keys_drawn": KEYS_DRAWN,
     }
     store = run.open_store(out, (len(members), n_genes, n_genes + width), task, decode=True, resume=True)
     sums = store.load_sums()
     if sums is None:
         sums = np.zeros(store.values.shape[1:])
     wanted = torch.from_numpy(genes).to(run.device)
+    sample, error = _sample_keys(run, wanted)
 
     def sum_cells(cells: Any) -> np.ndarray:
         total = torch.zeros(sums.shape, device=run.device)
-        for values, _hidden in run.decode(cells, wanted):
+        for values, _hidden in run.decode(cells, wanted, sample):
             total[:, :n_genes].addmm_(values, values.T)
             total[:, n_genes:] += values
         return total.cpu().numpy()[None]
@@ -109,7 +120,26 @@ def embed_contexts(
     )
     values = store.finish()
     n_cells = np.array([len(cells) for cells in members])
-    return Contexts(values[..., :n_genes], values[..., n_genes:], n_cells, run.provenance(task["task"]))
+    about = run.provenance(task["task"]) | ({"keys_drawn": KEYS_DRAWN, "keys_error": error} if sample else {})
+    return Contexts(values[..., :n_genes], values[..., n_genes:], n_cells, about)
+
+
+def _sample_keys(run: "InferenceRun", wanted: "torch.Tensor") -> tuple["KeySample | None", float]:
+    """Genes for the decoder to attend to, and the error that this leaves on a few cells; None where it is too large."""
+    import torch
+
+    from scfviz.model.prepared_decoder import KeySample
+
+    sample = KeySample(run.config.n_genes, wanted, KEYS_DRAWN)
+    tried = np.unique(np.linspace(0, run.source.n_obs - 1, _CELLS_TRIED).astype(np.int64))
+    with torch.inference_mode():
+        exact, sampled = (
+            torch.stack([values for values, _hidden in run.decode(run.read(tried), wanted, keys)])
+            for keys in (None, sample)
+        )
+    exact, sampled = (values - values.mean(0) for values in (exact, sampled))
+    error = float((sampled - exact).norm() / exact.norm().clamp_min(1e-12))
+    return (sample if error <= _LARGEST_ERROR else None), error
 
 
 def context_similarity(contexts: Contexts, quarters: Sequence[int] = (0, 1, 2, 3)) -> np.ndarray:

@@ -41,7 +41,7 @@ class GeneModulesOptions(ModelOptions):
         "on held-out cells; co-expression alone needs no pass of the model and takes seconds",
     )
     most_cells: int = option(
-        300,
+        1_000,
         low=40,
         high=1_000_000,
         unit="cells",

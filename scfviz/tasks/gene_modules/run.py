@@ -241,6 +241,12 @@ def _notes(found: GeneModules, contexts: Any) -> list[str]:
             f"The model read {int(contexts.n_cells.sum()):,} cells. Links from one half of them correlate with those "
             f"from the other at {r:.2f}; of all of them that makes about {whole:.2f}. More cells make that higher."
         )
+        if "keys_error" in contexts.provenance:
+            notes.append(
+                f"For speed the model's decoder saw a sample of {contexts.provenance['keys_drawn']:,} genes in place "
+                "of all that a cell does not express. On a few cells that changed the contexts by "
+                f"{contexts.provenance['keys_error']:.1%} of how they differ between cells."
+            )
     if not found.modules.n_modules:
         notes.append("No five genes are linked closely enough to be a module.")
     if len(found.network) == 0:

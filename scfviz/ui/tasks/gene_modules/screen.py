@@ -19,7 +19,7 @@ _CHOICES = {
     "expressed": "The most expressed ones, and transcription factors",
     "own": "Only my list",
 }
-_SECONDS_PER_CELL, _SECONDS_OF_THE_REST = 0.2, 10  # one core, the shipped model; see benchmarks/NOTES.md
+_SECONDS_PER_CELL, _SECONDS_OF_THE_REST = 0.07, 10  # one core, the shipped model; see benchmarks/NOTES.md
 
 
 def show_request(source: sources.Source) -> None:
@@ -73,7 +73,7 @@ def _ask_options(source: sources.Source, n_obs: int) -> dict[str, Any]:
         most_cells = left.select_slider(
             "Cells that the model reads",
             [100, 300, 1_000, 2_000, 5_000, 20_000],
-            value=300,
+            value=1_000,
             key="gene_modules-most_cells",
             help=fields["most_cells"]["help"],
         )
