@@ -4,11 +4,12 @@ import json
 
 import pytest
 
+from scfviz.tasks.drug_response import measured as of_drugs
 from scfviz.tasks.enhancement import measured as of_enhancement
 from scfviz.tasks.mapping import measured as of_mapping
 
 
-@pytest.mark.parametrize("measured", [of_enhancement, of_mapping])
+@pytest.mark.parametrize("measured", [of_drugs, of_enhancement, of_mapping])
 def test_recorded_results_are_described_and_none_are_made_up(measured, tmp_path):
     found = measured.read_measured()
     assert found is not None and measured.describe_measured(found) and measured.measured_table(found)
@@ -66,3 +67,28 @@ def test_a_wrong_tissue_counts_as_noticed_above_four_fifths(tmp_path):
     pairs = {"wrong_tissue_a": pair(0.9), "wrong_tissue_b": pair(0.5)}
     said = " ".join(of_mapping.describe_measured({"pairs": pairs}))
     assert "in 1 of 2 pairs: 50% to 90%; by distance alone 10% to 10%" in said
+
+
+def test_drug_responses_have_their_intervals_behind_them_and_the_same_columns_in_each_row():
+    arms = {
+        "n": {"lines": 1_200},
+        "predictor": {
+            "normalised_r": 0.5,
+            "normalised_r low": 0.4,
+            "normalised_r high": 0.6,
+            "seeds": 5,
+        },
+        "predictor minus forest": {"normalised_r low": -0.01, "normalised_r high": 0.02},
+        "structure": {"partial_r": 0.1, "partial_low": 0.05, "partial_high": 0.2, "5 % of the drugs below": 0.3},
+        "laboratory": {"median spearman": 0.3, "low": 0.2, "high": 0.4},
+    }
+    rows = of_drugs.measured_table({"questions": ["unseen line", "never measured"], "unseen line": arms})
+    assert {tuple(row) for row in rows} == {("Question", "Arm", *of_drugs.COLUMNS.values(), "Other numbers")}
+    assert {row["Question"] for row in rows} == {"unseen line (1,200 lines)"}
+    assert [row["All pairs"] for row in rows] == ["0.500 (0.400 to 0.600)", "-0.010 to 0.020", "", ""]
+    assert [row["Other numbers"] for row in rows] == [
+        "seeds 5",
+        "",
+        "partial r 0.100 (0.050 to 0.200); 5 % of the drugs below 0.300",
+        "median spearman 0.300 (0.200 to 0.400)",
+    ]

@@ -208,10 +208,14 @@ def show_measured() -> None:
         for sentence in describe_measured(found):
             st.markdown(plain(sentence))
         with st.expander("Numbers", icon=":material/table:"):
-            table = pd.DataFrame(measured_table(found))
-            formats = {title: st.column_config.NumberColumn(format="%.3f") for title in table.select_dtypes("number")}
-            st.dataframe(table, hide_index=True, column_config=formats)
-            st.caption("Made by `benchmarks/drug_response.py`; what the numbers mean stands in `benchmarks/NOTES.md`.")
+            st.dataframe(measured_table(found), hide_index=True)
+            st.caption(
+                "Correlations of predicted and measured responses, with 95 % intervals. *All pairs*: each drug's mean "
+                "taken off. *General*: what all drugs share in a line. *Specific*: what is left of a line and a "
+                "drug. *Median drug*: over lines, by drug. *Pooled*: drug means left in, which averages win. Lines are "
+                "of GDSC2 where nothing else is written. Made by `benchmarks/drug_response.py`; more in "
+                "`benchmarks/NOTES.md`."
+            )
 
 
 def report_text(name: str, found: DrugResponses, predictor: DrugPredictor) -> str:
