@@ -2,6 +2,7 @@
 
     python benchmarks/jobs.py --dask-python ENV/bin/python     writes benchmarks/results/jobs.json
     python benchmarks/jobs.py --memory                         adds the peak memory of jobs by number of cells
+    python benchmarks/jobs.py --memory markers markers:store   measures only that, of some kinds
 
 Dask is no dependency of scfviz: give the interpreter of an environment that has `dask[distributed]` and `psutil`.
 Each side is measured in processes of its own: a "server" that asks, and whatever it starts to compute.
@@ -16,6 +17,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -280,14 +282,54 @@ def memory_options(kind: str, dataset: str) -> dict:
     return {"dataset": dataset} | more.get(kind, {})
 
 
+FROM_STORE = ":store"  # behind a kind that is measured with the counts by genes
+STORED = tuple(kind + FROM_STORE for kind in ("differential_expression", "markers"))
+
+
+def build_store(dataset: str) -> str:
+    """The counts by genes beside a dataset, made once."""
+    from scfviz.data.gene_store import build_gene_store
+    from scfviz.data.open import open_dataset
+
+    folder = Path(dataset).with_suffix(".store")
+    if not folder.exists():
+        build_gene_store(open_dataset(dataset).counts, folder)
+    return str(folder)
+
+
+class OwnMemory:
+    """The most bytes that this process has had of its own, looked at a hundred times a second.
+
+    Files that are mapped into memory are not counted: the system takes their pages back when others need them.
+    """
+
+    def __init__(self) -> None:
+        self.peak = 0
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def _watch(self) -> None:
+        while True:
+            self.peak = max(self.peak, status_bytes("RssAnon"))
+            time.sleep(0.01)
+
+
+def status_bytes(name: str) -> int:
+    """A line of the process's own status, in bytes; `ru_maxrss` would count what the parent held when it forked."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))
+
+
 def run_one(kind: str, dataset: str) -> dict:
-    """One job in this process: its peak memory in bytes, and the estimate."""
+    """One job in this process: its peak memory in bytes, in all and of its own, and the estimate."""
     from scfviz.jobs.kinds import get_kind, need_of
     from scfviz.jobs.memory import estimate
     from scfviz.jobs.workspace import Workspace
 
-    options = memory_options(kind, dataset)
-    module = get_kind(kind)
+    name, own = kind.removesuffix(FROM_STORE), OwnMemory()
+    options = memory_options(name, dataset)
+    if name != kind:
+        options["gene_store"] = str(Path(dataset).with_suffix(".store"))
+    module = get_kind(name)
     root = Path(tempfile.mkdtemp(prefix="memory-"))
     options, identity = module.prepare(options, Workspace(root))
     folder = root / "jobs" / ("0" * 16)
@@ -297,21 +339,21 @@ def run_one(kind: str, dataset: str) -> dict:
     module.run(folder, options, lambda *_: None, lambda: False)
     shutil.rmtree(folder.parents[1])
     n_obs = int(Path(dataset).stem)
-    # ru_maxrss would count what the parent held when it forked
-    lines = Path("/proc/self/status").read_text().splitlines()
-    peak = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
-    found = estimate(need_of(kind, options), n_obs)
-    return {"kind": kind, "n_obs": n_obs, "peak_bytes": peak, "estimated_bytes": found and found.needed}
+    found = estimate(need_of(name, options), n_obs)
+    peaks = {"peak_bytes": status_bytes("VmHWM"), "own_bytes": own.peak}
+    return {"kind": kind, "n_obs": n_obs} | peaks | {"estimated_bytes": found and found.needed}
 
 
-def measure_memory() -> list[dict]:
-    """Peak memory of the kinds that say what they need, each in a process of its own."""
+def measure_memory(kinds: list[str], cells: tuple[int, ...] = CELLS) -> list[dict]:
+    """Peak memory of kinds that say what they need, each in a process of its own; see `run_one`."""
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        for n_obs in CELLS:
+        for n_obs in cells:
             path = Path(folder) / f"{n_obs}.h5ad"
             make_dataset(path, n_obs)
-            for kind in measured_kinds():
+            if any(kind.endswith(FROM_STORE) for kind in kinds):
+                build_store(str(path))
+            for kind in kinds:
                 command = [sys.executable, str(HERE), "--one", kind, str(path)]
                 environment = os.environ | {"PYTHONPATH": str(ROOT), "SCFVIZ_WORKSPACE": str(Path(folder) / "w")}
                 shown = subprocess.run(command, env=environment, capture_output=True, check=True)
@@ -366,7 +408,7 @@ def in_process(python: str, side: str) -> dict:
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dask-python", help="interpreter of an environment with dask[distributed]")
-    parser.add_argument("--memory", action="store_true", help="measure the memory of jobs, too")
+    parser.add_argument("--memory", nargs="*", metavar="KIND", help="measure the memory of jobs, too; of some, alone")
     for inner in ("worker", "serve", "waiting", "one"):
         parser.add_argument(f"--{inner}", nargs=1 if inner == "worker" else 2, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
@@ -384,6 +426,11 @@ def main(argv: list[str]) -> int:
         os._exit(0)  # a cluster takes seconds to close, which is none of the numbers
     elif args.one:
         print(json.dumps(run_one(*args.one)))
+    elif args.memory:
+        report = json.loads(RESULTS.read_text())
+        others = [row for row in report.get("memory", []) if row["kind"] not in args.memory]
+        report["memory"] = others + measure_memory(args.memory)
+        RESULTS.write_text(json.dumps(report, indent=1) + "\n")
     else:
         report = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
         report |= {"date": time.strftime("%Y-%m-%d"), "n_cores": os.cpu_count(), "load_average": os.getloadavg()[0]}
@@ -397,8 +444,8 @@ def main(argv: list[str]) -> int:
         runs = [measure_beside() for _ in range(3)]
         report["beside"] = {name: statistics.median(run[name] for run in runs) for name in runs[0]}
         print("beside", report["beside"], flush=True)
-        if args.memory:
-            report["memory"] = measure_memory()
+        if args.memory is not None:
+            report["memory"] = measure_memory([*measured_kinds(), *STORED])
         RESULTS.write_text(json.dumps(report, indent=1) + "\n")
     return 0
 

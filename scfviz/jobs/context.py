@@ -66,6 +66,13 @@ def open_expression(counts: "AlignedCounts", store: str | Path | None) -> "Expre
     return AlignedExpression(counts)
 
 
+def is_stored(expression: "Expression") -> bool:
+    """Whether expression is read from a store of genes, so that no pass over the file keeps it in memory."""
+    from scfviz.data.gene_store import GeneStore
+
+    return isinstance(expression, GeneStore)
+
+
 def read_context(
     adata: "AnnData",
     expression: "Callable[[], Expression]",

@@ -38,3 +38,11 @@ def test_it_has_options_for_every_kind_that_estimates_its_memory(benchmark, tmp_
         assert estimate(need_of(kind, options), 12).needed > 0
     others = {*TASKS, *KINDS} - {*measured}
     assert all(getattr(get_kind(kind), "memory", lambda _: None)({}) is None for kind in others)
+
+
+@pytest.mark.slow
+def test_the_estimate_of_a_comparison_is_above_what_it_takes_and_at_most_twice_as_much(benchmark):
+    """It said 5.3 GB for a million cells and took 0.5: whoever had less free was refused for nothing."""
+    kinds = ["differential_expression", "differential_expression:store"]
+    for row in benchmark.measure_memory(kinds, cells=(2_000, 12_000)):
+        assert row["own_bytes"] <= row["estimated_bytes"] <= 2 * row["own_bytes"], row

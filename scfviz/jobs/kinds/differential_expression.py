@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 TITLE = "Comparison"
 VERSION = 3  # part of the identity: raise it when the same options give other results
 PSEUDOBULK = "pseudobulk"
-FIXED_BYTES, BYTES_PER_CELL = 1.3e9, 4_000.0  # measured by benchmarks/jobs.py --memory
+# Measured by benchmarks/jobs.py --memory: the programs with a block of genes, or with the sums of donors; the table of
+# cells; and, without the store of genes, what one pass over the file keeps, in full from so many cells on.
+GENES_BYTES, DONORS_BYTES, BYTES_PER_CELL = 0.75e9, 0.5e9, 200.0
+PASS_BYTES, PASS_CELLS = 1.6e9, 120_000
 METHODS = ("wilcoxon", "t-test", PSEUDOBULK)
 DEFAULTS: dict[str, Any] = {
     "dataset": None,
@@ -84,8 +87,16 @@ def datasets(options: dict[str, Any]) -> tuple[str, ...]:
 
 
 def memory(options: dict[str, Any]) -> Need:
-    """A pass over the genes (up to 1.5 GB without the store of genes), masks, maps and the table of cells."""
-    return Need(FIXED_BYTES, BYTES_PER_CELL, "Expression of some genes in all cells, and the table of cells")
+    """Blocks of genes and the table of cells; from the store of genes it does not grow with what a pass keeps.
+
+    Pages of the store that are mapped into memory are not counted: they are given back when others need them.
+    """
+    if options.get("method") == PSEUDOBULK:
+        return Need(DONORS_BYTES, BYTES_PER_CELL, "Sums of each donor, and the table of cells")
+    what = "Expression of some genes in all cells, and the table of cells"
+    if options.get("gene_store"):
+        return Need(GENES_BYTES, BYTES_PER_CELL, what)
+    return Need(GENES_BYTES, BYTES_PER_CELL, what, PASS_BYTES, PASS_CELLS)
 
 
 def run(folder: Path, options: dict[str, Any], report: Report, should_stop: ShouldStop) -> None:
@@ -93,7 +104,7 @@ def run(folder: Path, options: dict[str, Any], report: Report, should_stop: Shou
     from scfviz.analysis.pseudobulk import donor_columns, find_replicates, what_to_trust
     from scfviz.analysis.selection.rules import evaluate, from_json
     from scfviz.jobs.access import content_key
-    from scfviz.jobs.context import open_expression, open_file, read_context, result_folders
+    from scfviz.jobs.context import is_stored, open_expression, open_file, read_context, result_folders
     from scfviz.jobs.labels import refuse_changed_labels
 
     start = time.monotonic()
@@ -102,8 +113,8 @@ def run(folder: Path, options: dict[str, Any], report: Report, should_stop: Shou
     workspace = Workspace(folder.parents[1])
     opened = open_file(options["dataset"], workspace, options["gene_column"])
     adata, counts = opened.adata, opened.counts
-    refuse_what_cannot_fit(memory(options), counts.n_obs)
     expression = open_expression(counts, options["gene_store"])
+    refuse_what_cannot_fit(memory(options | {"gene_store": is_stored(expression)}), counts.n_obs)
     results = result_folders(workspace, [options["embed_job"], *options["task_jobs"]])
     context, takes_part = read_context(adata, lambda: expression, results, workspace=workspace)
     report(0.05, "Finding the selected cells")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scfviz.errors import OptionError
-from scfviz.jobs.kinds.differential_expression import BYTES_PER_CELL, FIXED_BYTES
+from scfviz.jobs.kinds import differential_expression
 from scfviz.jobs.memory import Need, refuse_what_cannot_fit
 from scfviz.jobs.options import Report, ShouldStop, check_job_ids, fill_options, named_data
 from scfviz.jobs.workspace import Workspace, read_json, write_json
@@ -62,8 +62,8 @@ def datasets(options: dict[str, Any]) -> tuple[str, ...]:
 
 
 def memory(options: dict[str, Any]) -> Need:
-    """No more than a comparison, which reads the same pieces."""
-    return Need(FIXED_BYTES, BYTES_PER_CELL, "Expression of some genes in all cells")
+    """What a comparison takes, which reads the same pieces."""
+    return differential_expression.memory(options)
 
 
 def run(folder: Path, options: dict[str, Any], report: Report, should_stop: ShouldStop) -> None:
@@ -71,7 +71,7 @@ def run(folder: Path, options: dict[str, Any], report: Report, should_stop: Shou
     from scfviz.analysis.groups import Grouping, group_cells
     from scfviz.analysis.markers import find_markers
     from scfviz.jobs.access import content_key
-    from scfviz.jobs.context import open_expression, open_file, read_context, result_folders
+    from scfviz.jobs.context import is_stored, open_expression, open_file, read_context, result_folders
     from scfviz.jobs.labels import refuse_changed_labels
 
     start = time.monotonic()
@@ -79,8 +79,8 @@ def run(folder: Path, options: dict[str, Any], report: Report, should_stop: Shou
     workspace = Workspace(folder.parents[1])
     identity = (read_json(folder / "job.json") or {})["identity"]
     opened = open_file(options["dataset"], workspace, options["gene_column"])
-    refuse_what_cannot_fit(memory(options), opened.n_obs)
     expression = open_expression(opened.counts, options["gene_store"])
+    refuse_what_cannot_fit(memory(options | {"gene_store": is_stored(expression)}), opened.n_obs)
     results = result_folders(workspace, [options["embed_job"], *options["task_jobs"]])
     context, takes_part = read_context(opened.adata, lambda: expression, results, workspace=workspace)
     key = content_key(workspace, options["dataset"])

@@ -94,7 +94,7 @@ def _choose(view: View) -> str | None:
             args=(group, reference),
             help="The first side becomes the second. All other cells can only be the second.",
         )
-        job_panel.show_memory(comparison.KIND, {"method": method}, view.data.context.n_obs)
+        job_panel.show_memory(comparison.KIND, {"method": method, "gene_store": view.store}, view.data.context.n_obs)
     if not wants or is_empty:
         return None
     options = {
