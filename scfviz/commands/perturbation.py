@@ -197,6 +197,7 @@ def _predict(args: argparse.Namespace) -> int:
 
     from scfviz.tasks.perturbation.answers import predict_answers
     from scfviz.tasks.perturbation.fit import KIND_TITLES, PerturbationModel, predict_perturbation
+    from scfviz.tasks.perturbation.methods import GRAPH
     from scfviz.tasks.perturbation.predictor import find_predictor, read_predictor
     from scfviz.tasks.perturbation.spaces import spaces_of
 
@@ -212,6 +213,8 @@ def _predict(args: argparse.Namespace) -> int:
         for i, name in enumerate(found.conditions):
             parts = {"change": found.change[i], "low": found.low[i], "high": found.high[i]}
             views = {f"view_{view}": said[i] for view, said in found.views.items()}
+            if GRAPH in found.views:
+                views["graph_sd"] = found.graph_spread[i]
             tables.append(pd.DataFrame({"condition": name, "gene": found.genes, **parts, **views}))
             kinds[name] = KIND_TITLES[found.kinds[i]]
     else:

@@ -167,7 +167,7 @@ _PERTURBATION = Task(
     question="What happens in these cells when a gene is switched off or on, and how far can a prediction be trusted?",
     options="scfviz.tasks.perturbation.options:PerturbationOptions",
     run="scfviz.tasks.perturbation.run:run",
-    version=1,
+    version=2,
     writes=(
         Written("obs", "perturbation_condition", "perturbation_condition", "Perturbation"),
         Written("obs", "perturbation_responded", "perturbation_responded", "Responded to it", "probability"),

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scfviz.errors import DatasetError
-from scfviz.tasks.perturbation.effects import MOST_GENES, library_sizes, measure_effects
+from scfviz.tasks.perturbation.effects import MOST_GENES, control_profiles, library_sizes, measure_effects
 from scfviz.tasks.perturbation.fit import PerturbationModel, learn
-from scfviz.tasks.perturbation.spaces import spaces_of
+from scfviz.tasks.perturbation.graph import coexpression_space
+from scfviz.tasks.perturbation.spaces import COEXPRESSION, spaces_of
 
 if TYPE_CHECKING:
     from scfviz.data.align import AlignedCounts
@@ -54,6 +55,9 @@ def fit_perturbations(
     design = read_design(counts.obs) if design is None else design
     if not design.is_genetic:
         raise DatasetError(f"The conditions of '{design.column}' are not genes.", NOT_GENES, "Look at their changes.")
-    effects = measure_effects(counts, design, sizes=library_sizes(counts, library), most_genes=most_genes)
+    sizes = library_sizes(counts, library)
+    effects = measure_effects(counts, design, sizes=sizes, most_genes=most_genes)
+    profiles = control_profiles(counts, design, effects.genes, sizes)
+    spaces = spaces_of(checkpoint) | {COEXPRESSION: coexpression_space(effects.genes, profiles)}
     about = {"column": design.column, "controls": list(design.controls), "notes": list(design.notes)}
-    return learn(effects, spaces_of(checkpoint), about=about, seed=seed, progress=progress)
+    return learn(effects, spaces, about=about, seed=seed, progress=progress)

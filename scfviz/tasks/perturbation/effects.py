@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from scfviz.data.align import AlignedCounts
     from scfviz.data.perturbations import PerturbationDesign
 
-MOST_GENES = 5_000
+MOST_GENES, MOST_PROFILES = 5_000, 2_000
 
 
 @dataclass(frozen=True)
@@ -140,6 +140,21 @@ def sum_conditions(
         found[1] += members @ block.multiply(block)
         progress(start + block.shape[0], counts.n_obs)
     return found.reshape(2, 2, n_conditions, counts.n_genes)
+
+
+def control_profiles(
+    counts: "AlignedCounts", design: "PerturbationDesign", genes: Sequence[str], sizes: np.ndarray
+) -> np.ndarray:
+    """ln(1 + counts per 10,000) of genes in control cells, of many cells a sample: float32 (n_genes, n_cells)."""
+    rows = np.flatnonzero(design.codes == 0)
+    rows = rows[np.argsort(counts.obs.index[rows].to_numpy().astype(str), kind="stable")]  # whatever their order
+    rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), MOST_PROFILES)).astype(np.int64)]
+    symbols, first = np.unique(symbols_of(counts.genes), return_index=True)
+    columns = first[np.searchsorted(symbols, genes)]
+    found = np.empty((len(genes), len(rows)), dtype=np.float32)
+    for start, block in normalised_blocks(counts.subset(rows), sizes[rows]):
+        found[:, start : start + block.shape[0]] = block[:, columns].toarray().T
+    return found
 
 
 def measure_effects(

@@ -9,7 +9,8 @@ import numpy as np
 from scfviz.errors import DatasetError, GeneError
 from scfviz.tasks.perturbation import scores
 from scfviz.tasks.perturbation.effects import ScreenEffects
-from scfviz.tasks.perturbation.methods import ADDITIVE, MEAN, MODEL_VIEWS, VIEWS, Views
+from scfviz.tasks.perturbation.graph import GeneSignals, GraphFactors, spread_signals
+from scfviz.tasks.perturbation.methods import ADDITIVE, GRAPH, MEAN, MODEL_VIEWS, VIEWS, Views
 from scfviz.tasks.perturbation.spaces import GeneSpace
 from scfviz.tasks.views import combine, gain_from, weigh
 
@@ -49,6 +50,8 @@ class PerturbationModel:
         `name` and `hash` of the model whose gene embeddings were used.
     about
         Where it comes from.
+    factors
+        Of the view "graph"; None in predictors from before it.
     """
 
     effects: ScreenEffects
@@ -58,6 +61,7 @@ class PerturbationModel:
     scores: Mapping[str, Any]
     checkpoint: Mapping[str, str]
     about: Mapping[str, Any] = field(default_factory=dict)
+    factors: GraphFactors | None = None
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,8 @@ class PerturbationEffects:
         By name, what each view alone says, float64 (n, n_genes).
     measured
         float64 (n, n_genes): the measured change of a training condition, NaN for the others.
+    graph_spread
+        float64 (n, n_genes): standard deviation of the networks of the view "graph"; NaN without that view.
     """
 
     conditions: tuple[str, ...]
@@ -86,6 +92,7 @@ class PerturbationEffects:
     high: np.ndarray
     views: Mapping[str, np.ndarray]
     measured: np.ndarray
+    graph_spread: np.ndarray
 
 
 @dataclass
@@ -94,6 +101,7 @@ class _HeldOut:
 
     rows: dict[str, list[int]] = field(default_factory=lambda: {kind: [] for kind in KINDS})
     said: dict[str, list[dict[str, np.ndarray]]] = field(default_factory=lambda: {kind: [] for kind in KINDS})
+    spread: dict[str, list[float]] = field(default_factory=lambda: {kind: [] for kind in KINDS})  # of the graph's nets
 
 
 def kind_of(targets: Sequence[str], known: "frozenset[str] | set[str]") -> str:
@@ -116,7 +124,7 @@ def learn(
     effects
         Of a genetic screen.
     spaces
-        "go" and "model", see `spaces`.
+        "go" and "model", see `spaces`; "coexpression" where control cells are at hand.
 
     Raises
     ------
@@ -131,7 +139,8 @@ def learn(
             "Look at the measured changes instead, or use a predictor that ships.",
         )
     effects = effects.take(rows)
-    held = _hold_out(effects, spaces, seed, progress)
+    signals = spread_signals(spaces, sorted({gene for one in effects.targets for gene in one}))
+    held = _hold_out(effects, spaces, signals, seed, progress)
     mask = effects.own_gene()
     weights, spread, table = {}, {}, {}
     said_of = np.full(effects.change.shape, np.nan, dtype=np.float32)
@@ -151,13 +160,17 @@ def learn(
             "best": found.best,
             "losses": found.losses | {"combination": found.combined_loss},
             "gain_over_best": _plain(found.gain),
-            "gain_of_model": _gain_of_model(_different(views), truth, place, seed),
+            "gain_of_model": _gain_of(MODEL_VIEWS, _different(views), truth, place, seed),
+            "gain_of_graph": _gain_of((GRAPH,), _different(views), truth, place, seed),
+            "graph_spread_rank": _rank_of_spread(held.spread[kind], views[GRAPH], truth),
             "coverage": {"nominal": COVERAGE, "measured": coverage},
         }
         unsaid = np.isnan(said_of[place]).all(axis=1)
         said_of[place[unsaid]] = np.where(hidden, np.nan, combined)[unsaid]
     _fill(weights, spread, effects)
-    return PerturbationModel(effects, weights, spread, said_of, table, spaces["model"].source, dict(about or {}))
+    factors = Views(effects.genes, effects.targets, effects.change, spaces).with_graph(signals, seed).factors
+    source = spaces["model"].source
+    return PerturbationModel(effects, weights, spread, said_of, table, source, dict(about or {}), factors)
 
 
 def predict_perturbation(
@@ -195,7 +208,7 @@ def predict_perturbation(
         raise GeneError(
             f"'{many[0]}' combines more than two genes.", "One or two can be asked for.", "Leave some of them out."
         )
-    views = Views(effects.genes, effects.targets, effects.change, spaces)
+    views = Views(effects.genes, effects.targets, effects.change, spaces, model.factors)
     known = {one[0] for one in effects.targets if len(one) == 1}
     row_of = {one: i for i, one in enumerate(effects.targets)}
     said = views.predict(targets)
@@ -211,11 +224,17 @@ def predict_perturbation(
             change[i] = combine({name: values[i] for name, values in said.items()}, model.weights[kinds[i]])
             half[i] = model.spread[kinds[i]]
     names = tuple(condition_name(one) for one in targets)
-    return PerturbationEffects(names, tuple(kinds), effects.genes, change, change - half, change + half, said, measured)
+    low, high = change - half, change + half
+    apart = views.spread(targets)
+    return PerturbationEffects(names, tuple(kinds), effects.genes, change, low, high, said, measured, apart)
 
 
 def _hold_out(
-    effects: ScreenEffects, spaces: Mapping[str, GeneSpace], seed: int, progress: Callable[[int, int], None]
+    effects: ScreenEffects,
+    spaces: Mapping[str, GeneSpace],
+    signals: GeneSignals,
+    seed: int,
+    progress: Callable[[int, int], None],
 ) -> _HeldOut:
     """Leave genes out with all their conditions, then doubles alone; so that every kind of question is asked."""
     rng, found = np.random.default_rng(seed), _HeldOut()
@@ -227,15 +246,22 @@ def _hold_out(
     for number, fold in enumerate(gene_folds):
         gone = set(fold.tolist())
         rows = np.array([i for i, one in enumerate(effects.targets) if gone & set(one)], dtype=np.int64)
-        _ask(effects, spaces, rows, found)
+        _ask(effects, spaces, signals, rows, found, seed)
         progress(number + 1, total)
     for number, rows in enumerate(double_folds):
-        _ask(effects, spaces, rows, found)
+        _ask(effects, spaces, signals, rows, found, seed)
         progress(len(gene_folds) + number + 1, total)
     return found
 
 
-def _ask(effects: ScreenEffects, spaces: Mapping[str, GeneSpace], rows: np.ndarray, found: _HeldOut) -> None:
+def _ask(
+    effects: ScreenEffects,
+    spaces: Mapping[str, GeneSpace],
+    signals: GeneSignals,
+    rows: np.ndarray,
+    found: _HeldOut,
+    seed: int,
+) -> None:
     left = np.setdiff1d(np.arange(len(effects.targets)), rows)
     if len(left) < 2 or not len(rows):
         return
@@ -248,9 +274,11 @@ def _ask(effects: ScreenEffects, spaces: Mapping[str, GeneSpace], rows: np.ndarr
             asked.append((int(row), kind))
     if not asked:
         return
-    said = views.predict([effects.targets[row] for row, _ in asked])
+    views, targets = views.with_graph(signals, seed), [effects.targets[row] for row, _ in asked]
+    said, apart = views.predict(targets), views.spread(targets)
     for i, (row, kind) in enumerate(asked):
         found.rows[kind].append(row)
+        found.spread[kind].append(float(np.sqrt((apart[i] ** 2).mean())))
         found.said[kind].append({name: values[i].astype(np.float32) for name, values in said.items()})
 
 
@@ -302,13 +330,22 @@ def _different(views: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return found
 
 
-def _gain_of_model(
-    views: Mapping[str, np.ndarray], truth: np.ndarray, units: np.ndarray, seed: int
+def _gain_of(
+    names: Sequence[str], views: Mapping[str, np.ndarray], truth: np.ndarray, units: np.ndarray, seed: int
 ) -> dict[str, float | None]:
-    added = [name for name in MODEL_VIEWS if name in views]
+    """What some views add to the others."""
+    added = [name for name in names if name in views]
     if not added:
         return {"share": 0.0, "low": 0.0, "high": 0.0, "n": len(units)}
     return _plain(gain_from(added, views, truth, units, loss="squared", seed=seed))
+
+
+def _rank_of_spread(spread: Sequence[float], said: np.ndarray, truth: np.ndarray) -> float | None:
+    """Spearman's r over held-out conditions: are those with networks far apart those with a large error?"""
+    from scipy.stats import spearmanr
+
+    error = ((said - truth) ** 2).mean(axis=1)
+    return _finite(spearmanr(spread, error).statistic) if np.ptp(spread) > 0 else None
 
 
 def _finite(value: float) -> float | None:

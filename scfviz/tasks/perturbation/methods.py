@@ -1,15 +1,16 @@
 """Views of a perturbation that was not measured: each predicts the change of all genes from those that were."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
+from scfviz.tasks.perturbation.graph import GeneSignals, GraphFactors, fit_factors
 from scfviz.tasks.perturbation.spaces import GeneSpace
 
-NO_CHANGE, MEAN, ADDITIVE = "no_change", "mean", "additive"
-VIEWS = (NO_CHANGE, MEAN, ADDITIVE, "nearest_go", "nearest_model", "ridge_pca", "ridge_go", "ridge_model")
+NO_CHANGE, MEAN, ADDITIVE, GRAPH = "no_change", "mean", "additive", "graph"
+VIEWS = (NO_CHANGE, MEAN, ADDITIVE, "nearest_go", "nearest_model", "ridge_pca", "ridge_go", "ridge_model", GRAPH)
 MODEL_VIEWS = ("nearest_model", "ridge_model")
 TITLES = {
     NO_CHANGE: "Nothing changes",
@@ -20,6 +21,7 @@ TITLES = {
     "ridge_pca": "Regression on principal components of the screen",
     "ridge_go": "Regression on Gene Ontology",
     "ridge_model": "Regression on the model's gene embeddings",
+    GRAPH: "Network over the graph of genes",
 }
 N_COMPONENTS, N_NEAREST = 20, 10
 _PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
@@ -45,6 +47,8 @@ class Views:
         float64 (n, n_genes).
     spaces
         By name, see `spaces`.
+    factors
+        Of the view "graph", see `with_graph`; without them there is none.
 
     Source: the linear models are those of Ahlmann-Eltze et al. 2025, doi:10.1038/s41592-025-02772-6.
     """
@@ -53,6 +57,19 @@ class Views:
     targets: tuple[tuple[str, ...], ...]
     change: np.ndarray
     spaces: Mapping[str, GeneSpace]
+    factors: GraphFactors | None = None
+
+    def with_graph(self, signals: GeneSignals, seed: int = 0) -> "Views":
+        """The same with the view "graph", trained on the measured conditions."""
+        above = self._effects - self._mean_single
+        return replace(self, factors=fit_factors(signals, self._known, above, self._components, seed=seed))
+
+    def spread(self, targets: Sequence[Sequence[str]]) -> np.ndarray:
+        """Standard deviation of the networks of the view "graph": float64 (n_targets, n_genes), NaN without it."""
+        if self.factors is None:
+            return np.full((len(targets), len(self.genes)), np.nan)
+        unseen = [[gene for gene in one if gene not in self.singles] for one in targets]
+        return np.array([self.factors.say(genes).sum(axis=1).std(axis=0, ddof=1) for genes in unseen])
 
     @cached_property
     def singles(self) -> dict[str, np.ndarray]:
@@ -96,10 +113,12 @@ class Views:
         return self._mean_single if order == 1 else self._mean_double * order / 2
 
     def predict(self, targets: Sequence[Sequence[str]], names: Sequence[str] = VIEWS) -> dict[str, np.ndarray]:
-        """Change of every condition by each view: float64 (n_targets, n_genes)."""
+        """Change of every condition by each view that is there: float64 (n_targets, n_genes)."""
         singles = sorted({gene for one in targets for gene in one})
         found = {}
         for name in names:
+            if name == GRAPH and self.factors is None:
+                continue
             if name == NO_CHANGE:
                 found[name] = np.zeros((len(targets), len(self.genes)))
             elif name == MEAN:
@@ -116,6 +135,8 @@ class Views:
         mean = self._mean_single
         if name == ADDITIVE or len(self._known) < 3:
             return np.repeat(mean[None], len(genes), axis=0)
+        if name == GRAPH:
+            return mean + self.factors.say(genes).mean(axis=0)
         kind, _, of = name.partition("_")
         if kind == "nearest":
             return mean + self._nearest(of, genes)

@@ -12,7 +12,9 @@ from scfviz.tasks.parameters import FolderKind
 from scfviz.tasks.perturbation.answers import CHANGED, DIRECTION, Answers
 from scfviz.tasks.perturbation.effects import ScreenEffects
 from scfviz.tasks.perturbation.fit import KINDS, PerturbationModel
+from scfviz.tasks.perturbation.graph import GraphFactors
 from scfviz.tasks.perturbation.labels import LabelSummary
+from scfviz.tasks.perturbation.methods import GRAPH
 
 PREDICTORS = FolderKind("predictor.json", "predictor", 1)
 EFFECTS, ANSWERS = "effects", "answers"
@@ -99,6 +101,7 @@ def _parts(model: PerturbationModel | LineAnswers) -> tuple[dict[str, Any], Sequ
         "n_cells": effects.n_cells.astype(np.int64),
     }
     arrays |= {f"spread.{kind}": model.spread[kind].astype(np.float32) for kind in KINDS}
+    arrays |= model.factors.arrays() if model.factors is not None else {}
     about = {
         "kind": EFFECTS,
         "targets": [list(one) for one in effects.targets],
@@ -124,8 +127,18 @@ def _read_effects(
         genes, names, targets, arrays["n_cells"], int(about["n_controls"]), control, change, variance
     )
     spread = {kind: arrays[f"spread.{kind}"].astype(np.float64) for kind in KINDS}
+    factors = GraphFactors.of_arrays(arrays)
+    if factors is None and any(weights.get(GRAPH, 0) > 0 for weights in about["weights"].values()):
+        raise ValueError("a weight for a view that is not there")
     return PerturbationModel(
-        effects, about["weights"], spread, arrays["held_out"], about["scores"], about["checkpoint"], about["about"]
+        effects,
+        about["weights"],
+        spread,
+        arrays["held_out"],
+        about["scores"],
+        about["checkpoint"],
+        about["about"],
+        factors,
     )
 
 

@@ -17,12 +17,17 @@ _GO = (
     "Gene Ontology Consortium (2021). The Gene Ontology resource: enriching a GOld mine. Nucleic Acids Research 49, "
     "D325-D334. doi:10.1093/nar/gkaa1113"
 )
+_GRAPH = (
+    "Roohani Y, Huang K, Leskovec J (2024). Predicting transcriptional outcomes of novel multigene perturbations with "
+    "GEARS. Nature Biotechnology 42, 927-935. doi:10.1038/s41587-023-01905-6 (the network over the graph of genes is "
+    "made after it)"
+)
 _WEAK = 0.95
 
 
 def citations(answered: Answered) -> tuple[str, ...]:
-    """The model's gene embeddings, the linear views, escaped cells and the Gene Ontology."""
-    return ("scfoundation", _LINEAR, _MIXSCAPE, _GO)
+    """The model's gene embeddings, the linear views, the graph, escaped cells and the Gene Ontology."""
+    return ("scfoundation", _LINEAR, _GRAPH, _MIXSCAPE, _GO)
 
 
 def caveats(answered: Answered) -> tuple[str, ...]:

@@ -1,8 +1,9 @@
 """The task `perturbation`: a screen is recognised, checked, measured, and a predictor fitted to it.
 
 Columns of `cells`: perturbation_condition, perturbation_responded. Arrays (conditions x genes): change, variance,
-held_out; and control, `spread_KIND` (genes). Tables: `conditions` (see `quality.describe_conditions`), `genes`,
-`scores` (one row a kind of question and view). Scores: what was measured on held-out conditions, see `fit.learn`.
+held_out; and control, `spread_KIND` (genes); those of `graph.GraphFactors`. Tables: `conditions` (see
+`quality.describe_conditions`), `genes`, `scores` (one row a kind of question and view). Scores: what was measured on
+held-out conditions, see `fit.learn`.
 """
 
 from typing import Any
@@ -12,11 +13,18 @@ import numpy as np
 from scfviz.data.memory import Need
 from scfviz.errors import DatasetError
 from scfviz.tasks.perturbation.compute import NOT_GENES
-from scfviz.tasks.perturbation.effects import ScreenEffects, library_sizes, measure_effects, sum_conditions
+from scfviz.tasks.perturbation.effects import (
+    ScreenEffects,
+    control_profiles,
+    library_sizes,
+    measure_effects,
+    sum_conditions,
+)
 from scfviz.tasks.perturbation.fit import KINDS, PerturbationModel, learn
+from scfviz.tasks.perturbation.graph import GraphFactors, coexpression_space
 from scfviz.tasks.perturbation.options import PerturbationOptions
 from scfviz.tasks.perturbation.quality import describe_batches, describe_conditions, score_cells
-from scfviz.tasks.perturbation.spaces import spaces_of
+from scfviz.tasks.perturbation.spaces import COEXPRESSION, spaces_of
 from scfviz.tasks.result import Result
 from scfviz.tasks.run import OpenedCells
 from scfviz.tasks.steps import Steps
@@ -67,10 +75,12 @@ def run(cells: OpenedCells, options: PerturbationOptions, steps: Steps) -> Resul
     with steps.step(0.6, LEARNING):
         if design.is_genetic:
             about = {"column": design.column, "controls": list(design.controls), "action": "as in the screen"}
+            profiles = steps.keep("profiles", lambda: control_profiles(counts, design, effects.genes, sizes))
+            together = {COEXPRESSION: coexpression_space(effects.genes, profiles)}
             try:
                 model = learn(
                     effects,
-                    spaces_of(options.checkpoint),
+                    spaces_of(options.checkpoint) | together,
                     about=about,
                     seed=options.seed,
                     progress=steps.progress(0.6, 0.95),
@@ -105,7 +115,14 @@ def predictor_of(result: Result) -> PerturbationModel | None:
     spread = {kind: genes[f"spread_{kind}"].to_numpy(dtype=np.float64) for kind in KINDS}
     held_out = np.asarray(result.arrays["held_out"])
     return PerturbationModel(
-        effects, fitted["weights"], spread, held_out, result.scores, fitted["checkpoint"], fitted["about"]
+        effects,
+        fitted["weights"],
+        spread,
+        held_out,
+        result.scores,
+        fitted["checkpoint"],
+        fitted["about"],
+        GraphFactors.of_arrays(result.arrays),
     )
 
 
@@ -132,6 +149,7 @@ def _collect(
         for kind in KINDS:
             genes[f"spread_{kind}"] = model.spread[kind]
         arrays["held_out"] = model.held_out
+        arrays |= model.factors.arrays() if model.factors is not None else {}
         scores = dict(model.scores)
         tables["scores"] = scores_table(model)
         report["predictor"] = {

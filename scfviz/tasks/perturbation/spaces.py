@@ -11,7 +11,7 @@ import scipy.sparse as sp
 
 from scfviz.errors import CheckpointError
 
-GO, MODEL = "go", "model"
+GO, MODEL, COEXPRESSION = "go", "model", "coexpression"
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class GeneSpace:
     Attributes
     ----------
     name
-        "go" or "model".
+        "go", "model" or "coexpression".
     place
         Row of each gene.
     vectors

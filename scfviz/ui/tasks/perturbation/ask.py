@@ -105,6 +105,8 @@ def effects_table(model: PerturbationModel, found: PerturbationEffects, row: int
         table["held_out"] = np.asarray(model.held_out)[names.index(found.conditions[row])]
     for view, said in found.views.items():
         table[view] = said[row]
+    if methods.GRAPH in found.views:
+        table["graph_spread"] = found.graph_spread[row]
     table["is_target"] = table["gene"].isin(found.conditions[row].split("+"))
     order = np.argsort(-table["change"].abs().to_numpy(), kind="stable")
     return table.iloc[order].reset_index(drop=True)
@@ -198,6 +200,7 @@ def _show_table(table: pd.DataFrame, found: PerturbationEffects, condition: str,
         "held_out": "Predicted when held out",
         "control": "Control",
     } | {view: methods.TITLES[view] for view in found.views}
+    names["graph_spread"] = "Standard deviation of three networks"
     shown = table[[name for name in names if name in table]].rename(columns=names)
     with st.expander(f"Table of all genes, with each view alone ({found.kinds[0].replace('_', ' ')})"):
         st.dataframe(
