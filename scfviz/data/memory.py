@@ -1,8 +1,10 @@
 """How much memory is free, and how much a computation needs."""
 
+from bisect import bisect_right
 from dataclasses import dataclass
 from pathlib import Path
 
+MOST_CELLS = 10**12
 _GROUP = Path("/sys/fs/cgroup")
 
 
@@ -11,7 +13,7 @@ class Need:
     """Bytes that a computation takes.
 
     `fixed` always, `per_cell` for each cell, `what` holds them; `batch` for what is computed at once, in full from
-    `batch_cells` cells on.
+    `batch_cells` cells on, and `kept` for what is held of a part of the cells, in full from `kept_cells` on.
     """
 
     fixed: float
@@ -19,16 +21,17 @@ class Need:
     what: str
     batch: float = 0.0
     batch_cells: int = 1
+    kept: float = 0.0
+    kept_cells: int = 1
 
     def of(self, n_obs: int) -> float:
         """Bytes at the peak, for so many cells."""
-        return self.fixed + self.per_cell * n_obs + self.batch * min(n_obs / self.batch_cells, 1.0)
+        batch, kept = self.batch * min(n_obs / self.batch_cells, 1.0), self.kept * min(n_obs / self.kept_cells, 1.0)
+        return self.fixed + self.per_cell * n_obs + batch + kept
 
     def fitting(self, n_bytes: float) -> int:
         """The most cells that so many bytes suffice for; 0 for none."""
-        left = n_bytes - self.fixed
-        small = left / (self.per_cell + self.batch / self.batch_cells)
-        return max(int(small if small < self.batch_cells else (left - self.batch) / self.per_cell), 0)
+        return max(bisect_right(range(MOST_CELLS), n_bytes, key=self.of) - 1, 0)
 
 
 def free_memory() -> int:

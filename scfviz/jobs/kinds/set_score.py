@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from scfviz.errors import OptionError
-from scfviz.jobs.kinds.differential_expression import BYTES_PER_CELL, FIXED_BYTES
+from scfviz.jobs.kinds import differential_expression
 from scfviz.jobs.memory import Need, refuse_what_cannot_fit
 from scfviz.jobs.options import Report, ShouldStop, fill_options, named_data
 from scfviz.jobs.workspace import Workspace, write_json
@@ -49,19 +49,20 @@ def datasets(options: dict[str, Any]) -> tuple[str, ...]:
 
 def memory(options: dict[str, Any]) -> Need:
     """No more than a comparison, which reads the same pieces and does more with them."""
-    return Need(FIXED_BYTES, BYTES_PER_CELL, "Expression of some genes in all cells")
+    return differential_expression.memory(options)
 
 
 def run(folder: Path, options: dict[str, Any], report: Report, should_stop: ShouldStop) -> None:
     """Compute; see the module's text for the result files."""
     from scfviz.analysis.gene_sets import score_set
-    from scfviz.jobs.context import open_expression, open_file
+    from scfviz.jobs.context import is_stored, open_expression, open_file
 
     report(0.0, "Reading and checking the dataset")
     counts = open_file(options["dataset"], Workspace(folder.parents[1]), options["gene_column"]).counts
-    refuse_what_cannot_fit(memory(options), counts.n_obs)
+    expression = open_expression(counts, options["gene_store"])
+    refuse_what_cannot_fit(memory(options | {"gene_store": is_stored(expression)}), counts.n_obs)
     score = score_set(
-        open_expression(counts, options["gene_store"]),
+        expression,
         options["genes"],
         progress=lambda share: report(0.05 + 0.94 * share, "Scoring the cells"),
         should_stop=should_stop,

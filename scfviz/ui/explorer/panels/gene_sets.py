@@ -128,7 +128,8 @@ def score(source: sources.Source, data: Explored, store: str | None, genes: Sequ
 
 def _score_outside(source: sources.Source, data: Explored, store: str | None, genes: Sequence[str]) -> SetScore | None:
     options = {"dataset": str(source.path.resolve()), "genes": list(genes), "gene_column": state.gene_column()}
-    job = job_panel.ask_once("set_score", options | {"gene_store": store})
+    options |= {"gene_store": store}
+    job = job_panel.ask_once("set_score", options)
     if job.state == "done":
         return _read_score(str(result_dir(Workspace(), job.id)))
     job_panel.show_memory("set_score", options, data.context.n_obs)
