@@ -1,6 +1,8 @@
 """A network of genes: the interactive picture (ECharts, on a canvas) and the figure to keep (SVG, PNG, PDF).
 
 Places are given and stay: nothing moves by itself, and clicking, filtering and redrawing find every gene where it was.
+The picture names no colour of a theme, because a change between light and dark does not run the page: ECharts then
+chooses ink and halo of its texts by itself.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,11 +14,14 @@ import numpy as np
 import streamlit as st
 
 from scfviz.ui.drawing import palette
+from scfviz.ui.drawing.network_titles import FONT_PIXELS, GAP_PIXELS, LINE_PIXELS, Title, place_titles
 from scfviz.ui.frame.text import hover, shorten
 
-HEIGHT = 660
-POSITIVE, NEGATIVE = "#7f8c8f", "#c2410c"
-_FILLED = 0.8  # ECharts gives a graph this share of the chart
+HEIGHT, WIDTH = 660, 500  # pixels; a wider chart shows the same larger, a narrower one smaller
+POSITIVE, NEGATIVE, MARKED = "#7f8c8f", "#c2410c", "#e0218a"
+_MANY = 400  # genes from which on they are drawn smaller and without rims: these take a third of the time in software
+_MARGIN, _TITLE = 20, 36  # pixels around the picture, and for a title above and below
+_WIDE, _NARROW = 800, 480  # pixels of a chart from which on, and below which, it is drawn larger or smaller
 _INK = "#16282c"
 _NO_MODULE = "#aab4b6"
 
@@ -114,8 +119,7 @@ def show_network(network: Network, *, key: str, height: int = HEIGHT) -> tuple[s
     height
         Pixels.
     """
-    spec = describe(network, height, dark=st.context.theme.type == "dark")
-    event = st.echarts_chart(spec, height=height, key=key, on_select="rerun", alt=network.label)
+    event = st.echarts_chart(describe(network, height), height=height, key=key, on_select="rerun", alt=network.label)
     return read_click(network, event)
 
 
@@ -133,30 +137,49 @@ def read_click(network: Network, event: Mapping[str, Any] | None) -> tuple[str, 
     return None
 
 
-def describe(network: Network, height: int, *, dark: bool) -> dict[str, Any]:
-    """The picture as an ECharts option."""
+def describe(network: Network, height: int) -> dict[str, Any]:
+    """The picture as an ECharts option: the same places at every width of the chart, larger or smaller as a whole."""
     n_modules = max([node.module for node in network.nodes] + [disc.module for disc in network.discs] + [0])
-    colors, ink = module_colors(n_modules), "#e8eeee" if dark else _INK
-    low, high = _box(network)
-    scale = _FILLED * height / max(high[1] - low[1], 1e-9)
-    data = [_describe_disc(disc, scale, colors[disc.module]) for disc in network.discs]
-    data += [_describe_node(node, colors[node.module], ink, dark) for node in network.nodes]
+    colors, frame = module_colors(n_modules), _frame(network, height)
+    titles = place_titles(
+        [disc.name for disc in network.discs],
+        [disc.module for disc in network.discs],
+        [frame.to_pixels(disc) for disc in network.discs],
+        WIDTH,
+    )
+    data = [
+        _describe_disc(disc, frame.scale, colors[disc.module], title)
+        for disc, title in zip(network.discs, titles, strict=True)
+    ]
+    share = min(1.0, (_MANY / max(len(network.nodes), 1)) ** 0.5)
+    data += [_describe_node(node, colors[node.module], share) for node in network.nodes]
     shades = edge_colors(network, colors)
     links = [_describe_edge(edge, color) for edge, color in zip(network.edges, shades, strict=True)]
+    zooms = [{"option": {"series": [{"id": "network", "zoom": 1}]}}]
+    for query, zoom in (
+        ({"minWidth": _WIDE}, min(_WIDE / WIDTH, (height - 2 * _MARGIN) / frame.height)),
+        ({"maxWidth": _NARROW}, 0.68),
+    ):
+        zooms.append({"query": query, "option": {"series": [{"id": "network", "zoom": round(zoom, 3)}]}})
     return {
         "animation": False,
         "aria": {"enabled": True},
         "tooltip": {"confine": True, "formatter": "{b}"},
+        "media": zooms,
         "series": [
             {
                 "type": "graph",
                 "id": "network",
                 "layout": "none",
+                "left": "center",
+                "top": "middle",
+                "width": round(frame.scale * frame.size[0], 1),
+                "height": round(frame.scale * frame.size[1], 1),
                 "roam": True,
                 "scaleLimit": {"min": 0.6, "max": 12},
                 "nodeScaleRatio": 1,
                 "selectedMode": "single",
-                "select": {"itemStyle": {"borderColor": ink, "borderWidth": 3}, "label": {"show": True}},
+                "select": {"itemStyle": {"borderWidth": 3}, "label": {"show": True}},
                 "emphasis": {"focus": "adjacency", "label": {"show": True}, "lineStyle": {"opacity": 0.9}},
                 "blur": {"itemStyle": {"opacity": 0.18}, "lineStyle": {"opacity": 0.03}, "label": {"opacity": 0.25}},
                 "labelLayout": {"hideOverlap": True},
@@ -169,22 +192,47 @@ def describe(network: Network, height: int, *, dark: bool) -> dict[str, Any]:
     }
 
 
-def _box(network: Network) -> tuple[tuple[float, float], tuple[float, float]]:
-    points = [(node.x, node.y) for node in network.nodes] + [(disc.x, disc.y) for disc in network.discs]
-    if not points:
-        return (0.0, 0.0), (1.0, 1.0)
-    xs, ys = zip(*points, strict=True)
-    return (min(xs), min(ys)), (max(xs), max(ys))
+@dataclass(frozen=True)
+class _Frame:
+    """How places become pixels: ECharts lays the box around all middles into the middle of the chart."""
+
+    middle: tuple[float, float]
+    size: tuple[float, float]  # of that box, in units of places
+    scale: float  # pixels per unit
+    height: float  # pixels that all takes, titles included
+
+    def to_pixels(self, disc: Disc) -> tuple[float, float, float]:
+        return (
+            (disc.x - self.middle[0]) * self.scale,
+            (self.middle[1] - disc.y) * self.scale,
+            disc.radius * self.scale,
+        )
 
 
-def _describe_disc(disc: Disc, scale: float, color: str) -> dict[str, Any]:
-    title = {
-        "show": True,
-        "position": "top",
-        "distance": 2,
-        "formatter": shorten(disc.name, 34),
-        "color": color,
-        "fontSize": 13,
+def _frame(network: Network, height: int) -> _Frame:
+    points = np.array([(node.x, node.y, 0.0) for node in network.nodes] + [_ground(disc) for disc in network.discs])
+    points = points if len(points) else np.zeros((1, 3))
+    low, high = points[:, :2].min(axis=0), points[:, :2].max(axis=0)
+    size = np.where(high > low, high - low, 2.0)  # ECharts gives a box without width or height two units
+    middle = (low + high) / 2
+    reach = np.maximum((np.abs(points[:, :2] - middle) + points[:, 2:]).max(axis=0), size / 2)
+    room = np.array([WIDTH, height - 2 * _TITLE]) / 2 - _MARGIN
+    scale = float((room / reach).min())
+    return _Frame(tuple(middle.tolist()), tuple(size.tolist()), scale, 2 * (scale * float(reach[1]) + _TITLE))
+
+
+def _ground(disc: Disc) -> tuple[float, float, float]:
+    return disc.x, disc.y, disc.radius
+
+
+def _describe_disc(disc: Disc, scale: float, color: str, title: Title) -> dict[str, Any]:
+    label = {
+        "show": bool(title.text),
+        "position": title.position,
+        "distance": GAP_PIXELS,
+        "formatter": title.text,
+        "fontSize": FONT_PIXELS,
+        "lineHeight": LINE_PIXELS,
         "fontWeight": "bold",
         "opacity": 1,
     }
@@ -195,29 +243,27 @@ def _describe_disc(disc: Disc, scale: float, color: str) -> dict[str, Any]:
         "y": -disc.y,
         "symbol": "circle",
         "symbolSize": round(2 * disc.radius * scale, 1),
-        "itemStyle": {"color": color, "opacity": 0.1, "borderColor": color, "borderWidth": 0},
+        "itemStyle": {"color": color, "opacity": 0.12, "borderWidth": 0},
         "emphasis": {"itemStyle": {"opacity": 0.2}, "label": {"show": True}},
         "select": {"itemStyle": {"opacity": 0.22, "borderWidth": 1.5}},
-        "label": title,
+        "label": label,
     }
 
 
-def _describe_node(node: Node, color: str, ink: str, dark: bool) -> dict[str, Any]:
-    size = 5 + 11 * node.size + (3 if node.is_factor else 0)
-    style: dict[str, Any] = {"color": color, "opacity": 0.95, "borderColor": "#1a2022" if dark else "#ffffff"}
-    style["borderWidth"] = 0.8
+def _describe_node(node: Node, color: str, share: float) -> dict[str, Any]:
+    size = share * (5 + 11 * node.size + (3 if node.is_factor else 0))
+    style: dict[str, Any] = {"color": color, "opacity": 0.95, "borderWidth": 0}
     if node.is_marked:
-        style |= {"borderColor": ink, "borderWidth": 2.5}
+        style |= {"borderColor": MARKED, "borderWidth": 2.5}
+    elif share == 1:
+        style |= {"borderColor": _darken(color), "borderWidth": 0.8}
     label = {
         "show": node.has_label or node.is_marked,
         "position": "right",
         "distance": 3,
         "formatter": node.name,
-        "color": ink,
         "fontSize": 12 if node.is_marked else 10 + round(2 * node.size),
         "fontWeight": "bold" if node.is_marked or node.is_factor else "normal",
-        "textBorderColor": "#0e1416" if dark else "#ffffff",
-        "textBorderWidth": 2,
     }
     return {
         "id": node.name,
@@ -229,6 +275,10 @@ def _describe_node(node: Node, color: str, ink: str, dark: bool) -> dict[str, An
         "itemStyle": style,
         "label": label,
     }
+
+
+def _darken(color: str) -> str:
+    return "#" + "".join(f"{int(color[i : i + 2], 16) * 5 // 8:02x}" for i in (1, 3, 5))
 
 
 def edge_colors(network: Network, colors: Sequence[str]) -> list[str]:
@@ -296,7 +346,7 @@ def draw_figure(network: Network, kind: str, *, caption: str = "") -> bytes:
                     s=[12 + 60 * node.size for node in nodes],
                     c=[colors[node.module] for node in nodes],
                     marker=marker,
-                    edgecolors=[_INK if node.is_marked else "white" for node in nodes],
+                    edgecolors=[MARKED if node.is_marked else "white" for node in nodes],
                     linewidths=[1.4 if node.is_marked else 0.4 for node in nodes],
                     zorder=2,
                 )
