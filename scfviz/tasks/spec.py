@@ -18,6 +18,7 @@ from scfviz.errors import OptionError
 # which result it is.
 Kind = Literal["", "dataset", "checkpoint", "column", "columns", "gene_column", "gene", "genes", "filters", "device"]
 Part = Literal["obs", "obsm", "layers"]
+_MOST_NAMED = 5  # of a list
 FILTERS = {
     "min_counts": ("Least counts of a cell that takes part", "counts"),
     "min_genes": ("Least genes with counts", "genes"),
@@ -33,7 +34,7 @@ def option(
     unit: str = "",
     low: float | None = None,
     high: float | None = None,
-    choices: tuple[Any, ...] = (),
+    choices: tuple[Any, ...] | Mapping[Any, str] = (),
     kind: Kind = "",
     in_form: bool = True,
 ) -> Any:
@@ -46,7 +47,7 @@ def option(
     low, high
         Ends of the range, both allowed.
     choices
-        The values that are possible.
+        The values that are possible; a mapping says them in plain words.
     kind
         What the value names.
     in_form
@@ -58,7 +59,8 @@ def option(
         "unit": unit,
         "low": low,
         "high": high,
-        "choices": choices,
+        "choices": tuple(choices),
+        "words": dict(choices) if isinstance(choices, Mapping) else {},
         "kind": kind,
         "in_form": in_form,
     }
@@ -238,6 +240,21 @@ def value_type(options_type: type[TaskOptions], field: dataclasses.Field) -> typ
 def title_of(field: dataclasses.Field) -> str:
     """What an option is called on the screen."""
     return field.metadata["title"] or field.name.replace("_", " ").capitalize()
+
+
+def words_of(field: dataclasses.Field, value: Any) -> str:
+    """The value of an option as a sentence names it: `yes`, `2,000`, `co-expression`, `CD3D, LYZ and 7 more`."""
+    if value in field.metadata["choices"]:
+        words = field.metadata["words"].get(value, str(value).replace("_", " "))
+        return words if words[:2].isupper() else words[:1].lower() + words[1:]
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int | float):
+        return f"{value:,}"
+    if isinstance(value, list | tuple):
+        more = f" and {len(value) - _MOST_NAMED} more" if len(value) > _MOST_NAMED else ""
+        return ", ".join(map(str, value[:_MOST_NAMED])) + more
+    return Path(str(value)).name if field.metadata["kind"] == "dataset" else str(value)
 
 
 def read_options(options_type: type[TaskOptions], given: Mapping[str, Any]) -> TaskOptions:

@@ -26,8 +26,9 @@ from scfviz.jobs.kinds import need_of
 from scfviz.jobs.memory import estimate, refuse_what_cannot_fit
 from scfviz.jobs.workspace import read_json
 from scfviz.tasks.additions import additions
-from scfviz.tasks.registry import TASKS
+from scfviz.tasks.registry import TASKS, get_task
 from scfviz.tasks.result import read_result
+from scfviz.tasks.spec import fields_of, words_of
 
 NAME = MITO_SHARE.name
 N_OBS = 60
@@ -262,3 +263,21 @@ def test_what_an_older_version_left_is_said_not_shown(tmp_path):
     assert [job.kind for job in jobs.list_jobs(workspace)] == ["embed"]
     work_off(workspace)
     assert "no kind of computation of this version" in jobs.status(workspace, "a" * 16).error["found"]
+
+
+def test_options_have_words_for_people():
+    """A line of facts once said "space: pca", "boosted trees: False" and "my genes: ['CD3D']"."""
+    said = {
+        ("mapping", "space", "pca"): "principal components",
+        ("mapping", "space", "model"): "scFoundation's embedding",
+        ("annotation", "method", "genes_knn"): "nearest neighbours in the genes' components",
+        ("gene_modules", "trees", False): "no",
+        ("gene_modules", "n_genes", 2_000): "2,000",
+        ("gene_modules", "activity", "aucell"): "aucell (area under the recovery curve)",
+    }
+    for (task, name, value), words in said.items():
+        (field,) = (field for field in fields_of(get_task(task).options_type) if field.name == name)
+        assert words_of(field, value) == words
+    (field,) = (field for field in fields_of(get_task("gene_modules").options_type) if field.name == "genes")
+    assert words_of(field, ["CD3D", "LYZ"]) == "CD3D, LYZ"
+    assert words_of(field, [f"G{i}" for i in range(8)]) == "G0, G1, G2, G3, G4 and 3 more"

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from scfviz.tasks.annotation.methods import TITLES
+from scfviz.tasks.annotation.options import METHODS
 
 if TYPE_CHECKING:
     from scfviz.tasks.annotation.classifier import Classifier
@@ -21,7 +21,7 @@ def verdict(scores: Mapping[str, Any], where: str = "your reference") -> str:
             f"cells of {where}; the model's views take no part."
         )
     used = [name for name, weight in scores["weights"].items() if weight > 0]
-    what = "The combination" if len(used) > 1 else TITLES[used[0]]
+    what = "The combination" if len(used) > 1 else METHODS[used[0]]
     interval = f"{against['low']:+.3f} to {against['high']:+.3f}"
     change = f"{methods['genes_logistic']['macro_f1']:.3f} to {best['macro_f1']:.3f}"
     if against["low"] > 0:

@@ -13,17 +13,6 @@ from scfviz.tasks.annotation.features import CellFeatures
 from scfviz.tasks.annotation.head import LOWEST, Head, log_softmax
 from scfviz.tasks.annotation.options import FINE_TUNED
 
-TITLES = {
-    "auto": "Automatic",
-    "combination": "Combination",
-    "genes_logistic": "Logistic regression on variable genes",
-    "genes_knn": "Nearest neighbours in the genes' components",
-    "model_probe": "Linear probe of the model's embedding",
-    "model_prototype": "Nearest prototype in the model's embedding",
-    "model_knn": "Nearest neighbours in the model's embedding",
-    "model_head": "Small head on the model's embedding",
-    FINE_TUNED: "Fine-tuned last layer, and a small head",
-}
 VIEWS = ("genes_logistic", "genes_knn", "model_probe", "model_prototype", "model_knn")  # of the combination
 PORTABLE = tuple(name for name in VIEWS if not name.endswith("_knn"))
 ALONE = ("model_head",)  # can be asked for, and take no part in the combination

@@ -5,17 +5,17 @@ from dataclasses import dataclass
 from scfviz.tasks.spec import ModelOptions, option
 
 FINE_TUNED = "model_finetuned"
-METHODS = (
-    "auto",
-    "combination",
-    "genes_logistic",
-    "genes_knn",
-    "model_probe",
-    "model_prototype",
-    "model_knn",
-    "model_head",
-    FINE_TUNED,
-)
+METHODS = {
+    "auto": "Automatic",
+    "combination": "Combination",
+    "genes_logistic": "Logistic regression on variable genes",
+    "genes_knn": "Nearest neighbours in the genes' components",
+    "model_probe": "Linear probe of the model's embedding",
+    "model_prototype": "Nearest prototype in the model's embedding",
+    "model_knn": "Nearest neighbours in the model's embedding",
+    "model_head": "Small head on the model's embedding",
+    FINE_TUNED: "Fine-tuned last layer, and a small head",
+}
 
 
 @dataclass(frozen=True)

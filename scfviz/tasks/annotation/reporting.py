@@ -6,7 +6,7 @@ from pathlib import Path
 from scfviz.tasks import reporting
 from scfviz.tasks.annotation.card import coverage_sentence, verdict
 from scfviz.tasks.annotation.classifier import CLASSIFIERS
-from scfviz.tasks.annotation.methods import TITLES
+from scfviz.tasks.annotation.options import METHODS
 from scfviz.tasks.fragments import Cell
 from scfviz.tasks.reporting import Answered
 
@@ -28,7 +28,7 @@ def methods(answered: Answered) -> str:
     held = f"whole parts of '{reference['unit']}'" if reference["unit"] else "cells"
     where = f"the fitted classifier '{reference['name']}'" if reference["is_fitted"] else f"'{reference['name']}'"
     used = [name for name, weight in scores["weights"].items() if weight > 0]
-    how = " and ".join(f"{TITLES[name].lower()} (weight {scores['weights'][name]:.2f})" for name in used)
+    how = " and ".join(f"{METHODS[name].lower()} (weight {scores['weights'][name]:.2f})" for name in used)
     model = ""
     if any(name.startswith("model_") for name in used):
         model = f" The embedding is that of '{report['checkpoint']['name']}' (content {report['checkpoint']['hash']})."

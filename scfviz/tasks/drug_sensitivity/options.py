@@ -4,7 +4,11 @@ from dataclasses import dataclass
 
 from scfviz.tasks.spec import TaskOptions, option
 
-THRESHOLDS = ("median", "quarter", "published")
+THRESHOLDS = {
+    "median": "more than half of the cell lines need more",
+    "quarter": "three in four cell lines need more",
+    "published": "below published concentrations",
+}
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,16 @@ from dataclasses import dataclass
 from scfviz.errors import OptionError
 from scfviz.tasks.spec import ModelOptions, option
 
-VIEWS = ("combination", "model", "coexpression")
-CHOICES = ("variable", "expressed", "own")
+VIEWS = {
+    "combination": "Both, weighed on held-out cells",
+    "model": "The model's context embeddings",
+    "coexpression": "Co-expression",
+}
+CHOICES = {
+    "variable": "The most variable ones, and transcription factors",
+    "expressed": "The most expressed ones, and transcription factors",
+    "own": "Only my list",
+}
 ACTIVITIES = {"ulm": "t value", "aucell": "area under the recovery curve"}  # with their units
 MOST_GENES = 5_000  # similarities between all pairs are kept in memory: 100 MB each at this number
 
@@ -56,7 +64,7 @@ class GeneModulesOptions(ModelOptions):
     )
     activity: str = option(
         "ulm",
-        choices=tuple(ACTIVITIES),
+        choices={name: f"{name} ({unit})" for name, unit in ACTIVITIES.items()},
         title="Activity of factors",
         help="ulm: the t value of a cell's expression against the signed targets; aucell: how far its targets stand "
         "among the 5 % most expressed genes of a cell, 0 to 1",

@@ -5,8 +5,18 @@ from dataclasses import dataclass
 from scfviz.errors import OptionError
 from scfviz.tasks.spec import ModelOptions, option
 
-SPACES = ("combination", "both", "model", "pca")
-CORRECTIONS = ("shift", "clusters", "harmony", "none")
+SPACES = {
+    "combination": "All, each as it earned on the reference",
+    "both": "Both side by side",
+    "model": "scFoundation's embedding",
+    "pca": "Principal components",
+}
+CORRECTIONS = {
+    "shift": "One shift of all cells",
+    "clusters": "One per soft cluster (after Symphony)",
+    "harmony": "Harmony",
+    "none": "None",
+}
 
 
 @dataclass(frozen=True)

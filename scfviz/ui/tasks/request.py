@@ -121,7 +121,8 @@ def _ask(task: Task, field: dataclasses.Field, source: sources.Source, place: in
     label = title_of(field) + (f" ({about['unit']})" if about["unit"] else "")
     said = {"key": f"{task.name}-{field.name}", "help": about["help"] or None}
     if about["choices"]:
-        return st.radio(label, about["choices"], index=about["choices"].index(default), **said)
+        words = about["words"] or {choice: str(choice).replace("_", " ") for choice in about["choices"]}
+        return st.radio(label, about["choices"], index=about["choices"].index(default), format_func=words.get, **said)
     if about["kind"] in ("dataset", "column", "columns", "gene", "genes"):
         return _ask_for_name(about["kind"], label, source, said, for_model=task.needs_model)
     if kind is bool:

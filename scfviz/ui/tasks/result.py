@@ -9,7 +9,7 @@ import streamlit as st
 
 from scfviz.jobs import JobStatus, Workspace
 from scfviz.tasks.result import Result
-from scfviz.tasks.spec import Task, fields_of, title_of
+from scfviz.tasks.spec import Task, fields_of, title_of, words_of
 from scfviz.ui.frame import page, sources, state
 from scfviz.ui.frame.text import duration, plain, plural
 from scfviz.ui.tasks.results import load_result
@@ -58,11 +58,7 @@ def _chosen(task: Task, result: Result) -> list[tuple[Any, str]]:
     options = result.report["options"]
     fields = [field for field in fields_of(task.options_type) if field.metadata["in_form"]]
     values = [(field, options.get(field.name)) for field in fields]
-    return [
-        (field, Path(str(value)).name if field.metadata["kind"] == "dataset" else str(value))
-        for field, value in values
-        if value is not None and value != field.default
-    ]
+    return [(field, words_of(field, value)) for field, value in values if value is not None and value != field.default]
 
 
 @st.fragment

@@ -12,7 +12,7 @@ from scfviz.jobs import JobStatus, Workspace
 from scfviz.jobs.access import content_key
 from scfviz.jobs.labels import change_labels, list_labels, start_labels
 from scfviz.tasks.annotation.card import coverage_sentence, verdict
-from scfviz.tasks.annotation.methods import TITLES
+from scfviz.tasks.annotation.options import METHODS
 from scfviz.tasks.annotation.scores import expected_errors
 from scfviz.tasks.result import Result
 from scfviz.tasks.spec import Task
@@ -195,7 +195,7 @@ def _show_scores(result: Result) -> None:
         left, right = st.columns(2, gap="large")
         rows = [
             {
-                "Method": TITLES[name],
+                "Method": METHODS[name],
                 "Macro-F1": found["macro_f1"],
                 "Accuracy": found["accuracy"],
                 "Calibration error": found["ece"],
@@ -243,7 +243,7 @@ def _show_curve(place: Any, rows: list[dict[str, Any]] | None) -> None:
     if (table["combination"] == table["genes_logistic"]).all():  # nothing else was there to combine
         table = table.rename(columns={"combination": "genes_logistic"}).iloc[:, :1]
     place.line_chart(
-        table.rename(columns={name: TITLES[name] for name in table}), x_label="Labels per type", y_label="Macro-F1"
+        table.rename(columns={name: METHODS[name] for name in table}), x_label="Labels per type", y_label="Macro-F1"
     )
     best = table.iloc[:, 0]
     enough = table.index[(best >= best.iloc[-1] - 0.02).to_numpy()][0]

@@ -187,8 +187,6 @@ def _show_cost(method: str | None, about: dict[str, Any]) -> None:
 
 
 def _ask_options(*, can_choose_method: bool) -> dict[str, Any]:
-    from scfviz.tasks.annotation.methods import TITLES
-
     with st.expander("Options", icon=":material/tune:"):
         left, right = st.columns(2, gap="large")
         coverage = right.slider(
@@ -204,5 +202,5 @@ def _ask_options(*, can_choose_method: bool) -> dict[str, Any]:
         if not can_choose_method:
             left.caption("A fitted classifier keeps the method that it was fitted with.")
             return {"coverage": coverage, "all_scores": scores}
-        method = left.radio("Method", METHODS, format_func=TITLES.get, key="annotation-method")
+        method = left.radio("Method", list(METHODS), format_func=METHODS.get, key="annotation-method")
     return {"coverage": coverage, "all_scores": scores, "method": method}

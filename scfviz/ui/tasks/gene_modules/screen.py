@@ -14,11 +14,6 @@ from scfviz.ui.tasks.gene_modules.network_choice import split_names
 
 TASK = get_task("gene_modules")
 _MOST_COLUMNS = 200
-_CHOICES = {
-    "variable": "The most variable ones, and transcription factors",
-    "expressed": "The most expressed ones, and transcription factors",
-    "own": "Only my list",
-}
 _SECONDS_PER_CELL, _SECONDS_OF_THE_REST = 0.07, 10  # one core, the shipped model; see benchmarks/NOTES.md
 
 
@@ -83,7 +78,7 @@ def _ask_options(source: sources.Source, n_obs: int) -> dict[str, Any]:
             placeholder="CD3D, LYZ, MS4A1 …",
             help="symbols or Ensembl IDs, by commas, spaces or lines: they take part whatever their variation",
         )
-        choice = middle.radio("Genes that take part", CHOICES, format_func=_CHOICES.get, key="gene_modules-choice")
+        choice = middle.radio("Genes that take part", list(CHOICES), format_func=CHOICES.get, key="gene_modules-choice")
         n_genes = right.number_input("Number of genes", 20, 5_000, 800, 100, key="gene_modules-n_genes")
         resolution = right.number_input(
             "Resolution", 0.05, 50.0, None, key="gene_modules-resolution", help=fields["resolution"]["help"]

@@ -8,6 +8,7 @@ import streamlit as st
 from scfviz.data.catalog import DEMOS
 from scfviz.errors import ScfvizError
 from scfviz.jobs import JobStatus
+from scfviz.tasks.mapping.options import CORRECTIONS, SPACES
 from scfviz.tasks.registry import get_task
 from scfviz.ui.frame import describe, job_panel, page, sources, state
 from scfviz.ui.frame.text import plural
@@ -15,18 +16,6 @@ from scfviz.ui.tasks import request
 
 TASK = get_task("mapping")
 _WHAT = {"reference": "Map onto a reference", "batch": "Integrate batches of this dataset"}
-_SPACES = {
-    "combination": "All, each as it earned on the reference",
-    "both": "Both side by side",
-    "model": "scFoundation's embedding",
-    "pca": "Principal components",
-}
-_CORRECTIONS = {
-    "shift": "One shift of all cells",
-    "clusters": "One per soft cluster (after Symphony)",
-    "harmony": "Harmony",
-    "none": "None",
-}
 _MOST_COLUMNS, _MOST_ROWS, _LIST_HEIGHT = 200, 1_000, 260
 
 
@@ -94,7 +83,7 @@ def _ask_for_batches(source: sources.Source, n_obs: int) -> None:
         sizes = pd.Series(read_batches(obs, batch)).value_counts()
         st.dataframe(pd.DataFrame({"Batch": sizes.index, "Cells": sizes.to_numpy()}), hide_index=True)
         choices = ["shift", "clusters", *(["harmony"] if is_installed() else [])]
-        correction = st.radio("Correction", choices, format_func=_CORRECTIONS.get, key="integration-correction")
+        correction = st.radio("Correction", choices, format_func=CORRECTIONS.get, key="integration-correction")
         if not is_installed():
             st.caption("Harmony is an optional extra: `pip install 'scfviz[harmony]'`.")
         given = {"batch": batch, "correction": correction}
@@ -180,7 +169,7 @@ def _ask_options(source: sources.Source) -> dict[str, Any]:
     with st.expander("Options", icon=":material/tune:"):
         left, middle, right = st.columns(3, gap="large")
         space = left.radio(
-            "Space", list(_SPACES), format_func=_SPACES.get, key="mapping-space", help=fields["space"]["help"]
+            "Space", list(SPACES), format_func=SPACES.get, key="mapping-space", help=fields["space"]["help"]
         )
         clusters = middle.selectbox(
             "Clusters of your cells",
@@ -204,7 +193,7 @@ def _ask_options(source: sources.Source) -> dict[str, Any]:
         correction = right.radio(
             "Correction",
             ["shift", "clusters", "none"],
-            format_func=_CORRECTIONS.get,
+            format_func=CORRECTIONS.get,
             key="mapping-correction",
             help=fields["correction"]["help"],
         )
