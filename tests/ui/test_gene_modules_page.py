@@ -13,6 +13,7 @@ from scfviz import jobs
 from scfviz.jobs import queue
 from scfviz.tasks.registry import get_task
 from scfviz.tasks.reporting import Answered
+from scfviz.ui.drawing import charts
 from scfviz.ui.frame import sources
 from scfviz.ui.tasks.results import load_result
 
@@ -94,6 +95,22 @@ def test_a_result_without_the_model_names_none(workspace):
     assert any("lead for an experiment" in text for text in answered.say("caveats")) == bool(
         len(result.tables["network"])
     )
+
+
+def test_the_line_of_facts_says_options_in_plain_words(workspace):
+    """It once said "what links genes: coexpression" and "boosted trees: False"."""
+    facts = next(text for text in text_of(open_page(job_gene_modules=workspace)).split("\n") if "computed in" in text)
+    facts = facts.replace("\\", "")
+    for words in ("what links genes: co-expression", "groups of cells: cell_type", "number of genes: 200"):
+        assert words in facts, facts
+
+
+def test_buttons_of_a_figure_lie_on_nothing(workspace):
+    """They lay on the last columns of the heatmap and on its scale."""
+    figures = [json.loads(element.proto.spec) for element in open_page(job_gene_modules=workspace).get("plotly_chart")]
+    assert len(figures) >= 2
+    for figure in figures:
+        assert figure["layout"]["margin"]["t"] >= charts.TOOLBAR_PIXELS
 
 
 def test_a_regulator_is_shown_on_the_map(workspace):

@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 from scfviz.ui.drawing import palette
 from scfviz.ui.frame.text import hover
 
+TOOLBAR_PIXELS = 34  # above a figure whose buttons are to lie on nothing
 FEWEST_SMOOTHED = 40  # records of a pretraining curve
 CLEAR = {  # what lies below shows through, also under the buttons; Plotly takes a clear ground for a black one
     "paper_bgcolor": "rgba(0, 0, 0, 0)",

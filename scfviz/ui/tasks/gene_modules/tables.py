@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from scfviz.tasks.result import Result
-from scfviz.ui.drawing.charts import CLEAR, toolbar
+from scfviz.ui.drawing.charts import CLEAR, TOOLBAR_PIXELS, toolbar
 from scfviz.ui.frame import page, sources
 from scfviz.ui.frame.text import hover, plain
 from scfviz.ui.tasks.gene_modules import details, words
@@ -22,8 +22,8 @@ _MODULES = {
     "random": "Random as good",
 }
 _PER_GROUP = 5  # regulators of each group in the figure
-_SCALE = [[0, "#2166ac"], [0.5, "#f1f3f3"], [1, "#b2182b"]]
-_SCALE_DARK = [[0, "#4393c3"], [0.5, "#22292b"], [1, "#d6604d"]]
+# on light and dark alike: a change of theme does not run the page
+_SCALE = [[0, "#2f78b7"], [0.5, "rgba(127, 140, 143, 0.1)"], [1, "#c43b3b"]]
 
 
 def show_modules(result: Result) -> None:
@@ -125,7 +125,6 @@ def draw_heatmap(table: pd.DataFrame, row: str, color: str, value: str, order: l
     columns = wide.columns[np.argsort(np.nan_to_num(wide.to_numpy()).argmax(axis=0), kind="stable")]
     wide, raw = wide[columns], raw[columns]
     limit = float(max(np.nanmax(np.abs(wide.to_numpy()), initial=0), 1e-9))
-    dark = st.context.theme.type == "dark"
     figure = go.Figure(
         go.Heatmap(
             z=wide.to_numpy(),
@@ -134,7 +133,7 @@ def draw_heatmap(table: pd.DataFrame, row: str, color: str, value: str, order: l
             customdata=raw.to_numpy(),
             zmin=-limit,
             zmax=limit,
-            colorscale=_SCALE_DARK if dark else _SCALE,
+            colorscale=_SCALE,
             colorbar={"title": "sd", "thickness": 10},
             hovertemplate=f"%{{y}}<br>%{{x}}<br>{value} %{{customdata:.3f}}<extra></extra>",
             xgap=1,
@@ -142,8 +141,8 @@ def draw_heatmap(table: pd.DataFrame, row: str, color: str, value: str, order: l
         )
     )
     figure.update_layout(
-        height=max(120 + 22 * len(wide), 220),
-        margin={"l": 8, "r": 8, "t": 8, "b": 8},
+        height=max(120 + 22 * len(wide), 220) + TOOLBAR_PIXELS,
+        margin={"l": 8, "r": 8, "t": TOOLBAR_PIXELS, "b": 8},
         yaxis={"autorange": "reversed", "automargin": True, "type": "category"},
         xaxis={"automargin": True, "type": "category"},
         **CLEAR,
@@ -170,8 +169,8 @@ def draw_curve(curve: pd.DataFrame) -> go.Figure:
         )
     )
     figure.update_layout(
-        height=260,
-        margin={"l": 8, "r": 8, "t": 8, "b": 8},
+        height=260 + TOOLBAR_PIXELS,
+        margin={"l": 8, "r": 8, "t": TOOLBAR_PIXELS, "b": 8},
         xaxis={"title": "resolution", "type": "log"},
         yaxis={"title": "adjusted Rand index", "rangemode": "tozero"},
         **CLEAR,
