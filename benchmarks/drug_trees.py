@@ -13,7 +13,7 @@ from scfviz.tasks.drug_response.factors import fit_factors
 
 FOREST = tuple(product((50, 100), (2, 5, 10)))  # components of expression, fewest lines in a leaf
 BOOSTING = tuple(product((15, 63, 255), (20, 100)))  # leaves of a tree, fewest pairs in a leaf
-N_TREES, N_TREES_INNER, SHARE = 200, 50, 1 / 3
+N_TREES, N_TREES_INNER, SHARE = 200, 30, 1 / 3
 N_ROUNDS, EVERY, RATE, N_BINS = 200, 25, 0.2, 63
 N_COMPONENTS, N_CHEMISTRY = 50, 30
 
