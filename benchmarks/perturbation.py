@@ -29,6 +29,7 @@ from scfviz.tasks.perturbation.answers import (
     fit_answers,
 )
 from scfviz.tasks.perturbation.compute import fit_perturbations
+from scfviz.tasks.perturbation.fit import PerturbationModel
 from scfviz.tasks.perturbation.labels import LabelTable
 from scfviz.tasks.perturbation.spaces import GeneSpace, spaces_of
 from scfviz.tasks.views import combine
@@ -166,21 +167,24 @@ def ahead(truth: np.ndarray, one: np.ndarray, other: np.ndarray, genes: np.ndarr
 def measure_screen(path: Path, options: dict[str, Any]) -> dict[str, Any]:
     """Held-out conditions of a screen: every view and the combination by kind of question, five seeds."""
     counts = open_dataset(path).counts
-    runs = [fit_perturbations(counts, seed=seed, **options).scores for seed in SEEDS]
-    print(path.stem, {kind: found["views"]["combination"] for kind, found in runs[0].items()}, flush=True)
-    return {"first_seed": runs[0], "by_seed": [_short(run) for run in runs]}
+    runs = [fit_perturbations(counts, seed=seed, **options) for seed in SEEDS]
+    print(path.stem, {kind: found["views"]["combination"] for kind, found in runs[0].scores.items()}, flush=True)
+    return {"first_seed": runs[0].scores, "by_seed": [_short(run) for run in runs]}
 
 
-def _short(run: dict[str, Any]) -> dict[str, Any]:
+def _short(run: PerturbationModel) -> dict[str, Any]:
     return {
         kind: {
             "best": found["best"],
             "gain_over_best": found["gain_over_best"],
             "gain_of_model": found["gain_of_model"],
+            "gain_of_graph": found["gain_of_graph"],
+            "graph_spread_rank": found["graph_spread_rank"],
+            "weights": run.weights[kind],
             "coverage": found["coverage"]["measured"],
             "error_ratio": {view: row.get("error_ratio") for view, row in found["views"].items()},
         }
-        for kind, found in run.items()
+        for kind, found in run.scores.items()
     }
 
 
