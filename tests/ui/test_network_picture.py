@@ -95,7 +95,7 @@ def test_no_colour_is_of_one_theme():
 
 
 def test_thousands_of_genes_are_drawn_smaller_and_without_rims():
-    """Rims took a third of the time of 2,000 genes, where they are not seen."""
+    """They lay on one heap; rims cost time where they are not seen."""
 
     def draw(n: int) -> list[dict]:
         nodes = tuple(Node(f"G{i}", i % 40, i // 40, 1, 0.5, is_marked=i == 0) for i in range(n))

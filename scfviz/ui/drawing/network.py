@@ -19,7 +19,7 @@ from scfviz.ui.frame.text import hover, shorten
 
 HEIGHT, WIDTH = 660, 500  # pixels; a wider chart shows the same larger, a narrower one smaller
 POSITIVE, NEGATIVE, MARKED = "#7f8c8f", "#c2410c", "#e0218a"
-_MANY = 400  # genes from which on they are drawn smaller and without rims: these take a third of the time in software
+_MANY = 400  # genes from which on they are drawn smaller, and without rims, which cost time and are not seen
 _MARGIN, _TITLE = 20, 36  # pixels around the picture, and for a title above and below
 _WIDE, _NARROW = 800, 480  # pixels of a chart from which on, and below which, it is drawn larger or smaller
 _INK = "#16282c"
