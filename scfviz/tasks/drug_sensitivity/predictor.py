@@ -126,7 +126,7 @@ class CellPredictor:
 
         chosen = np.arange(len(self.drugs)) if drugs is None else np.asarray(drugs)
         slope, spread = (self._at_depth(values[int(is_mean)][:, chosen], depth) for values in (self.slope, self.spread))
-        limit = self.threshold[THRESHOLDS.index(threshold)][chosen]
+        limit = self.threshold[list(THRESHOLDS).index(threshold)][chosen]
         return ndtr((limit - slope * scores) / spread).astype(np.float32)
 
     def _at_depth(self, values: np.ndarray, depth: np.ndarray) -> np.ndarray:
