@@ -1,19 +1,33 @@
 """Baseline, maps, clusters, scores: right against scanpy and scikit-learn, the same every time, for few cells too."""
 
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import sparse
-from small_cells import make_cells
+from sklearn.metrics import adjusted_rand_score
+from sklearn.neighbors import NearestNeighbors
+from small_cells import make_cells, save_tiny_checkpoint
 
 from scfviz.analysis.metrics import choose_labels, score_agreement
 from scfviz.data import matrix
 from scfviz.data.align import align_genes
+from scfviz.data.open import open_dataset
 from scfviz.errors import DatasetError, OptionError
 from scfviz.tasks.embedding import compute as task
-from scfviz.tasks.embedding.compute import JointEmbedding, build_map, cluster_cells, embed_baseline, join_embeddings
+from scfviz.tasks.embedding.compute import (
+    JointEmbedding,
+    build_map,
+    cluster_cells,
+    cluster_map,
+    embed_baseline,
+    join_embeddings,
+)
+from scfviz.tasks.embedding.sampled import choose_sample, laid_out_in, score_fidelity
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -253,3 +267,113 @@ def test_more_cells_than_are_searched_exactly_get_a_map():
     drawn = build_map(points)
     assert np.isfinite(drawn.umap).all()
     assert all(len(set(drawn.clusters[group == side]) & set(drawn.clusters[group != side])) == 0 for side in (0, 1))
+
+
+def small_islands(n_obs=900, seed=0):
+    """Cells of three kinds that lie apart, in 10 dimensions."""
+    rng = np.random.default_rng(seed)
+    kind = rng.integers(0, 3, n_obs)
+    return rng.normal(size=(n_obs, 10)).astype(np.float32) + 15 * np.eye(3, 10, dtype=np.float32)[kind], kind
+
+
+def test_of_many_cells_a_sample_is_laid_out_and_the_others_stand_among_their_own_kind():
+    points, kind = small_islands()
+    drawn = build_map(points, most_cells=300)
+    chosen = choose_sample(len(points), 300, 0)
+    np.testing.assert_array_equal(drawn.umap[chosen], build_map(points[chosen]).umap)
+    centres = np.stack([drawn.umap[chosen][kind[chosen] == k].mean(axis=0) for k in range(3)])
+    nearest = np.linalg.norm(drawn.umap[:, None] - centres, axis=2).argmin(axis=1)
+    np.testing.assert_array_equal(nearest, kind)
+    for cluster in set(drawn.clusters):
+        assert len(set(kind[drawn.clusters == cluster])) == 1, "no cluster holds two kinds"
+    assert "300 of 900 cells" in drawn.notes[0]
+    assert (drawn.fidelity.n_laid_out, drawn.fidelity.n_placed) == (300, 600)
+
+
+def test_at_the_limit_nothing_changes():
+    points, _ = small_islands(120)
+    drawn, plain = build_map(points, most_cells=120), build_map(points)
+    np.testing.assert_array_equal(drawn.umap, plain.umap)
+    assert drawn.fidelity is None and drawn.notes == plain.notes
+    np.testing.assert_array_equal(
+        cluster_map(drawn.neighbors, resolution=0.3), cluster_cells(plain.neighbors, resolution=0.3)
+    )
+
+
+def test_clusters_at_another_resolution_leave_no_placed_cell_alone():
+    points, kind = small_islands()
+    drawn = build_map(points, most_cells=300)
+    np.testing.assert_array_equal(cluster_map(drawn.neighbors), drawn.clusters)
+    coarse = cluster_map(drawn.neighbors, resolution=0.05)
+    assert adjusted_rand_score(coarse, kind) == 1
+
+
+def test_fidelity_is_the_share_of_true_neighbours_on_the_picture():
+    rng = np.random.default_rng(0)
+    plane, chosen = rng.normal(size=(400, 2)), np.arange(100)
+    assert score_fidelity(plane, plane, chosen).placed == score_fidelity(plane, plane, chosen).laid_out == 1
+    scattered = plane.copy()
+    scattered[100:] = rng.normal(size=(300, 2))
+    found = score_fidelity(plane, scattered, chosen)
+    assert found.placed < 0.1, "by chance 15 of 399"
+    by_hand = NearestNeighbors(n_neighbors=15)
+    true, drawn = (by_hand.fit(of).kneighbors(return_distance=False)[:100] for of in (plane, scattered))
+    assert found.laid_out == pytest.approx(
+        np.mean([len(set(a) & set(b)) / 15 for a, b in zip(true, drawn, strict=True)])
+    )
+
+
+def test_components_of_many_cells_are_those_of_a_sample_and_all_cells_are_projected(aligned):
+    chosen = choose_sample(150, 60, 0)
+    values = embed_baseline(aligned, n_top_genes=200, n_comps=5, most_cells=60)
+    assert values.shape == (150, 5) and np.isfinite(values).all()
+    np.testing.assert_allclose(values[chosen].mean(axis=0), 0, atol=1e-4)
+    full = embed_baseline(aligned, n_top_genes=200, n_comps=5)
+    assert abs(np.corrcoef(values[:, 0], full[:, 0])[0, 1]) > 0.8, "the same cells in much the same space"
+
+
+@pytest.mark.slow
+def test_placed_cells_of_a_real_dataset_keep_nearly_as_many_neighbours_as_those_laid_out():
+    """Half of the cells laid out: what placing costs stays below a third of the neighbours that the picture keeps."""
+    path = ROOT.parent / "shared" / "data" / "evaluation" / "pbmc3k.h5ad"
+    if not path.exists():
+        pytest.skip("needs shared/data/evaluation/pbmc3k.h5ad")
+    counts = open_dataset(path).counts
+    drawn = build_map(embed_baseline(counts, most_cells=counts.n_obs // 2), most_cells=counts.n_obs // 2)
+    assert np.isfinite(drawn.umap).all()
+    assert drawn.fidelity.placed > 2 / 3 * drawn.fidelity.laid_out > 0.05
+
+
+@pytest.mark.slow
+def test_the_task_says_what_was_laid_out_on_page_and_report_and_below_the_limit_nothing(tmp_path, monkeypatch):
+    import scfviz
+    from scfviz.tasks.embedding import run
+    from scfviz.tasks.registry import get_task
+    from scfviz.tasks.reporting import Answered
+    from scfviz.tasks.result import read_graph
+    from scfviz.ui.tasks.maps import describe_pictures
+    from scfviz.ui.tasks.results import EmbeddingResult
+
+    make_cells(150).write_h5ad(tmp_path / "cells.h5ad")
+    asked = {"dataset": str(tmp_path / "cells.h5ad"), "checkpoint": str(save_tiny_checkpoint(tmp_path / "tiny"))}
+    whole = scfviz.run_task("embedding", **asked)
+    assert "pictures" not in whole.scores and "sample" not in Answered(get_task("embedding"), whole).say("methods")
+    monkeypatch.setattr(run, "MOST_LAID_OUT", 70)
+    result = scfviz.run_task("embedding", **asked)
+    np.testing.assert_array_equal(result.arrays["embedding"], whole.arrays["embedding"])
+    assert set(result.scores["pictures"]) == set(run.FILES)
+    laid_out = choose_sample(150, 70, 0)
+    for name in run.FILES:
+        assert np.isfinite(result.arrays[f"umap_{name}"]).all()
+        graph = read_graph(result.tables[f"neighbors_{name}"], 150)
+        np.testing.assert_array_equal(laid_out_in(graph), laid_out)
+        np.testing.assert_array_equal(cluster_map(graph), result.cells[f"clusters_{name}"].astype(str))
+    assert any(note.startswith("All maps: A random sample of 70 of 150 cells") for note in result.notes)
+    answered = Answered(get_task("embedding"), result)
+    assert "random sample of 70 cells" in answered.say("step") and "the other 80" in answered.say("methods")
+    section = answered.say("section")
+    table = next(block for block in section.blocks if getattr(block, "name", "") == "Fidelity of the pictures")
+    placed = result.scores["pictures"]["model"]["placed"]
+    assert table.rows[0][:2] == ("model", f"{placed:.2f}")
+    said = describe_pictures(EmbeddingResult("", result, result.tables["obs"], dict.fromkeys(run.FILES)))
+    assert "70 cells, drawn at random" in said and f"{placed:.0%}" in said

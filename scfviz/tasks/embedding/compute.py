@@ -12,6 +12,17 @@ from scipy import sparse
 
 from scfviz.data.normalise import log_normalise
 from scfviz.errors import DatasetError, OptionError
+from scfviz.tasks.embedding.sampled import (
+    MOST_LAID_OUT,
+    Fidelity,
+    choose_sample,
+    join_graphs,
+    laid_out_in,
+    link_to_sample,
+    place_cells,
+    score_fidelity,
+    take_majority,
+)
 
 if TYPE_CHECKING:
     from scfviz.data.align import AlignedCounts
@@ -35,18 +46,27 @@ class CellMap:
         str (n_obs,), Leiden clusters "0", "1", ... from the largest to the smallest.
     neighbors
         float32 (n_obs, n_obs), weights of the neighbour graph, for clusters at another resolution.
+        Of a map that was laid out from a sample, the rows of the others hold their links to cells of the sample.
     notes
         What could not be computed or was done differently, and why.
+    fidelity
+        How well placed cells keep their neighbours beside those that were laid out; None where all were laid out.
     """
 
     umap: np.ndarray
     clusters: np.ndarray
     neighbors: sparse.csr_matrix
     notes: tuple[str, ...]
+    fidelity: Fidelity | None = None
 
 
 def embed_baseline(
-    aligned: "AlignedCounts", *, n_top_genes: int = 2000, n_comps: int = 50, seed: int = 0
+    aligned: "AlignedCounts",
+    *,
+    n_top_genes: int = 2000,
+    n_comps: int = 50,
+    seed: int = 0,
+    most_cells: int = MOST_LAID_OUT,
 ) -> np.ndarray:
     """Embed cells without a model: log1p, variable genes, principal components.
 
@@ -60,6 +80,9 @@ def embed_baseline(
         Most variable genes to keep (scanpy's default criterion); all that vary where there are fewer.
     n_comps
         Principal components; fewer for fewer cells or genes.
+    most_cells
+        Of more cells the components are found on a random sample of so many, the one that `build_map` lays out, and
+        all cells are projected on them.
 
     Returns
     -------
@@ -87,12 +110,26 @@ def embed_baseline(
     if n_obs == 1:
         return np.zeros((1, 1), dtype=np.float32)
     genes = _variable_genes(aligned, n_top_genes, seed)
+    if n_obs > most_cells:
+        return _project(aligned, genes, n_comps, seed, choose_sample(n_obs, max(most_cells, 2), seed))
     log_counts = _log1p(aligned, genes)
     if len(genes) < 2:
         values = log_counts.toarray()
         return (values - values.mean(axis=0)).astype(np.float32)
     loadings, shift = find_components(log_counts, n_comps, seed)
     return (log_counts @ loadings - shift).astype(np.float32)
+
+
+def _project(aligned: "AlignedCounts", genes: np.ndarray, n_comps: int, seed: int, chosen: np.ndarray) -> np.ndarray:
+    """Principal components that a sample has, of all cells, read in pieces; see `embed_baseline`."""
+    from scfviz.analysis.baselines import find_components
+
+    sample = _log1p(aligned.subset(chosen), genes)
+    if len(genes) < 2:
+        loadings, shift = np.eye(len(genes)), sample.mean(axis=0).A1
+    else:
+        loadings, shift = find_components(sample, n_comps, seed)
+    return np.concatenate([(rows @ loadings - shift).astype(np.float32) for rows in _log1p_pieces(aligned, genes)])
 
 
 class JointEmbedding:
@@ -153,8 +190,18 @@ def join_embeddings(components: np.ndarray, embedding: np.ndarray) -> np.ndarray
     return JointEmbedding().fit(components, embedding).transform(components, embedding)
 
 
-def build_map(embedding: np.ndarray, *, n_neighbors: int = 15, resolution: float = 1.0, seed: int = 0) -> CellMap:
+def build_map(
+    embedding: np.ndarray,
+    *,
+    n_neighbors: int = 15,
+    resolution: float = 1.0,
+    seed: int = 0,
+    most_cells: int = MOST_LAID_OUT,
+) -> CellMap:
     """Neighbours, UMAP and Leiden clusters of an embedding, with scanpy and a fixed seed.
+
+    Of more than `most_cells` cells a random sample of so many is laid out and clustered; the others are placed by
+    their nearest cells in it, take the cluster of most of these, and `fidelity` says what that costs.
 
     Parameters
     ----------
@@ -164,6 +211,8 @@ def build_map(embedding: np.ndarray, *, n_neighbors: int = 15, resolution: float
         Size of a cell's neighbourhood; smaller where there are fewer cells.
     resolution
         Of the Leiden clusters: higher gives more.
+    most_cells
+        Cells that are laid out at most.
 
     Raises
     ------
@@ -178,7 +227,8 @@ def build_map(embedding: np.ndarray, *, n_neighbors: int = 15, resolution: float
 
     _keep_compiled()
     embedding = np.asarray(embedding, dtype=np.float32)
-    wrong = np.flatnonzero(~np.isfinite(embedding).all(axis=1))
+    finite = [np.isfinite(embedding[at : at + _ROWS]).all(axis=1) for at in range(0, len(embedding), _ROWS)]
+    wrong = np.flatnonzero(~np.concatenate(finite)) if finite else ()
     if len(wrong):
         raise DatasetError(
             f"The embedding of {len(wrong):,} cells holds values that are no numbers, the first is cell {wrong[0]:,}.",
@@ -190,6 +240,8 @@ def build_map(embedding: np.ndarray, *, n_neighbors: int = 15, resolution: float
         note = f"No map or clusters of {n_obs} cells: neighbours need at least {FEWEST_CELLS_FOR_MAP}."
         nothing = sparse.csr_matrix((n_obs, n_obs), dtype=np.float32)
         return CellMap(np.full((n_obs, 2), np.nan, np.float32), np.full(n_obs, "0"), nothing, (note,))
+    if n_obs > most_cells:
+        return _build_from_sample(embedding, n_neighbors, resolution, seed, max(most_cells, FEWEST_CELLS_FOR_MAP))
     notes = []
     if n_neighbors > n_obs - 1:
         n_neighbors = n_obs - 1
@@ -203,6 +255,26 @@ def build_map(embedding: np.ndarray, *, n_neighbors: int = 15, resolution: float
     neighbors = sparse.csr_matrix(adata.obsp["connectivities"], dtype=np.float32)
     clusters = cluster_cells(neighbors, resolution=resolution, seed=seed)
     return CellMap(np.asarray(adata.obsm["X_umap"], dtype=np.float32), clusters, neighbors, tuple(notes))
+
+
+def _build_from_sample(embedding: np.ndarray, n_neighbors: int, resolution: float, seed: int, n_sample: int) -> CellMap:
+    """See `build_map`, of more cells than are laid out."""
+    n_obs, chosen = len(embedding), choose_sample(len(embedding), n_sample, seed)
+    sample = build_map(
+        embedding[chosen], n_neighbors=n_neighbors, resolution=resolution, seed=seed, most_cells=n_sample
+    )
+    links = link_to_sample(embedding, chosen, seed=seed)
+    neighbors = join_graphs(sample.neighbors, links, chosen)
+    clusters = cluster_map(neighbors, resolution=resolution, seed=seed)
+    rest = np.setdiff1d(np.arange(n_obs), chosen, assume_unique=True)
+    umap = np.empty((n_obs, 2), dtype=np.float32)
+    umap[chosen], umap[rest] = sample.umap, place_cells(links[rest], sample.umap, clusters[chosen], clusters[rest])
+    note = (
+        f"A random sample of {n_sample:,} of {n_obs:,} cells was laid out and clustered; each of the others stands "
+        "among its nearest cells of the sample and belongs to the cluster of most of them."
+    )
+    fidelity = score_fidelity(embedding, umap, chosen, seed=seed)
+    return CellMap(umap, clusters, neighbors, (note, *sample.notes), fidelity)
 
 
 def _keep_compiled() -> None:
@@ -252,8 +324,27 @@ def cluster_cells(neighbors: sparse.spmatrix, *, resolution: float = 1.0, seed: 
         directed=False,
         random_state=seed,
     )
-    # igraph numbers communities by their first cell
-    _, found, sizes = np.unique(adata.obs["leiden"].to_numpy().astype(str), return_inverse=True, return_counts=True)
+    return _number_by_size(adata.obs["leiden"].to_numpy().astype(str))
+
+
+def cluster_map(neighbors: sparse.csr_matrix, *, resolution: float = 1.0, seed: int = 0) -> np.ndarray:
+    """Leiden clusters of a map, also of one that was laid out from a sample: the others take the most frequent one
+    among their nearest cells of it. Parameters and what is returned as of `cluster_cells`.
+    """
+    neighbors = sparse.csr_matrix(neighbors)
+    laid_out = laid_out_in(neighbors)
+    if len(laid_out) == neighbors.shape[0]:
+        return cluster_cells(neighbors, resolution=resolution, seed=seed)
+    rest = np.setdiff1d(np.arange(neighbors.shape[0]), laid_out, assume_unique=True)
+    clusters = np.empty(neighbors.shape[0], dtype=object)
+    clusters[laid_out] = cluster_cells(neighbors[laid_out][:, laid_out], resolution=resolution, seed=seed)
+    clusters[rest] = take_majority(neighbors[rest][:, laid_out], clusters[laid_out])
+    return _number_by_size(clusters.astype(str))
+
+
+def _number_by_size(labels: np.ndarray) -> np.ndarray:
+    """Labels called "0", "1", ... from the most frequent on: igraph numbers communities by their first cell."""
+    _, found, sizes = np.unique(labels, return_inverse=True, return_counts=True)
     numbers = np.empty(len(sizes), dtype=np.int64)
     numbers[np.argsort(-sizes, kind="stable")] = np.arange(len(sizes))
     return numbers[found].astype(str)
@@ -286,8 +377,11 @@ def _variable_genes(aligned: "AlignedCounts", n_top_genes: int, seed: int) -> np
 
 def _log1p(aligned: "AlignedCounts", genes: np.ndarray) -> sparse.csr_matrix:
     """ln(1 + counts per 10,000) of some genes, float32 (n_obs, len(genes)), read in pieces."""
-    pieces = []
+    return sparse.vstack(list(_log1p_pieces(aligned, genes)), format="csr", dtype=np.float32)
+
+
+def _log1p_pieces(aligned: "AlignedCounts", genes: np.ndarray) -> Iterator[sparse.csr_matrix]:
+    """The same, piece by piece."""
     for start, block in aligned.blocks():
         rows = sparse.csr_matrix(block[:, genes])
-        pieces.append(log_normalise(rows, aligned.total_counts[start : start + rows.shape[0]]))
-    return sparse.vstack(pieces, format="csr", dtype=np.float32)
+        yield log_normalise(rows, aligned.total_counts[start : start + rows.shape[0]])

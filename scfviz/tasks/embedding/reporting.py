@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from scfviz.tasks.embedding.sampled import N_KEPT
 from scfviz.tasks.fragments import Block, Cell, Pairs, Section, Table, Text
 from scfviz.tasks.reporting import Answered, describe_filters
 
@@ -16,7 +17,7 @@ def step(answered: Answered) -> str:
     n_in_file = report["n_obs"] + report["n_removed"]
     kept = f"Kept cells with {filters}: {report['n_removed']:,} of {n_in_file:,} removed. " if filters else ""
     text = f"{kept}Embedded {report['n_obs']:,} cells with {report['checkpoint']['name']}, the baseline, and both"
-    return f"{text}; made neighbours, UMAP and clusters of each"
+    return f"{text}; made neighbours, UMAP and clusters of each{_of_sample(answered)}"
 
 
 def methods(answered: Answered) -> str:
@@ -44,7 +45,7 @@ def methods(answered: Answered) -> str:
         "computed with scanpy (Wolf et al. 2018). As a third representation, the embedding was standardised and "
         "reduced to up to 20 principal components, which were given a quarter of the variance of the baseline's and "
         "put beside them. For each representation, 15 nearest neighbours, a UMAP (McInnes et al. 2018) and Leiden "
-        "clusters at resolution 1 (Traag et al. 2019) were computed with random seed 0."
+        f"clusters at resolution 1 (Traag et al. 2019) were computed with random seed 0{_of_sample(answered)}."
     )
 
 
@@ -76,7 +77,9 @@ def section(answered: Answered) -> Section:
         "Licence of the weights": checkpoint["licence"],
         "Precision, device": f"{provenance['precision']}, {provenance['device']}",
     }
-    return Section("Model", [Pairs(rows, "Model"), *_agreement(answered.result.scores.get("agreement", {}))])
+    scores = answered.result.scores
+    pictures = _fidelity(scores.get("pictures", {}))
+    return Section("Model", [Pairs(rows, "Model"), *pictures, *_agreement(scores.get("agreement", {}))])
 
 
 def cells(answered: Answered, names: Mapping[str, str]) -> tuple[Cell, ...]:
@@ -162,6 +165,33 @@ def _agreement(agreement: Mapping[str, Any]) -> list[Block]:
     head = ("Labels", "Map", "Rand index (ARI)", "Mutual information (NMI)", "Silhouette", "Cells")
     text = Text("Agreement with labels of the file (1 is perfect):")
     return [text, Table(head, rows, "Agreement", range(2, 6))]
+
+
+def _of_sample(answered: Answered) -> str:
+    """What was done with the cells that were not laid out; nothing where all were."""
+    pictures = answered.result.scores.get("pictures")
+    if not pictures:
+        return ""
+    found = next(iter(pictures.values()))
+    return (
+        f" on a random sample of {found['n_laid_out']:,} cells, by which components were found, too; the other "
+        f"{found['n_placed']:,} were placed at the weighted mean of their nearest sampled cells, and took the cluster "
+        "of most of these"
+    )
+
+
+def _fidelity(pictures: Mapping[str, Any]) -> list[Block]:
+    """Share of true neighbours that each picture keeps, of placed cells and of those that were laid out."""
+    if not pictures:
+        return []
+    rows = [(name, *(f"{pictures[space][k]:.2f}" for k in ("placed", "laid_out"))) for space, name in _TITLES.items()]
+    found = next(iter(pictures.values()))
+    text = (
+        f"{found['n_laid_out']:,} cells were laid out, {found['n_placed']:,} placed among them. Share of a cell's "
+        f"{N_KEPT} nearest cells in the representation that are among its {N_KEPT} nearest on the picture, for up to "
+        f"{found['n_judged']:,} cells of each kind:"
+    )
+    return [Text(text), Table(("Map", "Placed cells", "Cells laid out"), rows, "Fidelity of the pictures", range(1, 3))]
 
 
 def _filters(answered: Answered) -> str:

@@ -5,7 +5,7 @@ Arrays: `embedding` (n_kept, D), `baseline` (n_kept, components) and `joint` (n_
 each representation of `FILES` `umap_NAME` (n_kept, 2) float32, NaN where there is none. Tables: `neighbors_NAME` (the
 graph, for clusters at another resolution) and `obs` (the file's own columns). Columns of `cells`: total_counts,
 n_genes, pct_counts_mt, clusters_NAME. Scores: `agreement` by label column and representation, `skipped_labels` with the
-reason.
+reason; `pictures` by representation where a sample was laid out, see `Fidelity` of `sampled`.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ import numpy as np
 from scfviz.data.memory import Need
 from scfviz.errors import OptionError
 from scfviz.tasks.embedding.options import EmbeddingOptions
+from scfviz.tasks.embedding.sampled import MOST_LAID_OUT, N_PLACING
 from scfviz.tasks.result import Result, graph_table
 from scfviz.tasks.run import OpenedCells, embedding_in_file
 from scfviz.tasks.steps import Steps
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from scfviz.model.config import ModelConfig
     from scfviz.model.infer import CellEmbedding
+    from scfviz.tasks.embedding.compute import CellMap
 
 EMBEDDING = "Embedding the cells with the model"
 FILES = {"model": "embedding", "baseline": "baseline", "joint": "joint"}  # array of each representation
@@ -32,16 +34,22 @@ _NAMES = {"model": "Model", "baseline": "Baseline", "joint": "Both together"}
 # 1,600 cells of PBMC: 0.96, 1.62 and 2.12 GB.
 PROGRAMS, BATCH, BATCH_CELLS = 0.95e9, 1.3e9, 500
 # Seconds that imports, and UMAP per cell, take on two common cores: only to give the stages sensible shares of the bar.
-SECONDS_PER_MAP, SECONDS_PER_MAPPED_CELL, FLOP_PER_SECOND = 6.0, 2e-3, 1e11
+SECONDS_PER_MAP, SECONDS_PER_MAPPED_CELL, SECONDS_PER_PLACED_CELL, FLOP_PER_SECOND = 6.0, 2e-3, 4e-4, 1e11
 
 
 def memory(options: dict[str, Any]) -> Need:
-    """Embedding with a copy for the neighbour search, variable genes at 15 % density, components, graphs of all."""
+    """Components and links of all cells; of at most as many as are laid out copies of the embedding for the neighbour
+    search, variable genes at 15 % density, and graphs.
+    """
     from scfviz.model.checkpoint import checkpoint_info
 
     info = checkpoint_info(options["checkpoint"])
-    per_cell = 3 * 4 * info.config.cell_embedding_width + 20 * 300 + 4 * 4 * 60 + 3 * 12 * 30
-    return Need(PROGRAMS + 8 * info.n_parameters, per_cell, "Embeddings, neighbours and maps", BATCH, BATCH_CELLS)
+    # the embedding itself lies on disk; components and joint components are held twice while they are put together
+    per_cell = 2 * 4 * 120 + 3 * 12 * N_PLACING + 200
+    per_laid_out = 3 * 4 * info.config.cell_embedding_width + 20 * 300 + 3 * 12 * 30
+    sample = (per_laid_out * MOST_LAID_OUT, MOST_LAID_OUT)
+    what = "Embeddings, neighbours and maps"
+    return Need(PROGRAMS + 8 * info.n_parameters, per_cell, what, BATCH, BATCH_CELLS, *sample)
 
 
 def run(cells: OpenedCells, options: EmbeddingOptions, steps: Steps) -> Result:
@@ -57,13 +65,13 @@ def run(cells: OpenedCells, options: EmbeddingOptions, steps: Steps) -> Result:
     with steps.step(shares[0], EMBEDDING):
         embedding, from_file = _embed(cells, options, steps, shares)
     with steps.step(shares[1], "Computing the baseline: variable genes and principal components"):
-        baseline = steps.keep("baseline", lambda: embed_baseline(cells.aligned))
+        baseline = steps.keep("baseline", lambda: embed_baseline(cells.aligned, most_cells=MOST_LAID_OUT))
         joint = steps.keep("joint", lambda: join_embeddings(baseline, embedding.values))
     embeddings = {"model": embedding.values, "baseline": baseline, "joint": joint}
     maps = {}
     for (representation, values), share in zip(embeddings.items(), shares[2:], strict=True):
         with steps.step(share, f"Drawing the map and finding clusters: {_NAMES[representation].lower()}"):
-            maps[representation] = build_map(values)
+            maps[representation] = build_map(values, most_cells=MOST_LAID_OUT)
     with steps.step(0.96, "Scoring the agreement with known labels"):
         representations = {
             representation: (values, maps[representation].clusters) for representation, values in embeddings.items()
@@ -87,9 +95,15 @@ def run(cells: OpenedCells, options: EmbeddingOptions, steps: Steps) -> Result:
             *depths,
             *from_file,
         ),
-        scores={"agreement": agreement, "skipped_labels": skipped},
+        scores={"agreement": agreement, "skipped_labels": skipped} | _pictures(maps),
         report={"provenance": embedding.provenance},
     )
+
+
+def _pictures(maps: "dict[str, CellMap]") -> dict[str, Any]:
+    """How well each picture keeps neighbours; nothing where all cells were laid out."""
+    found = {name: of.fidelity.as_dict() for name, of in maps.items() if of.fidelity is not None}
+    return {"pictures": found} if found else {}
 
 
 def _check_columns(obs: "pd.DataFrame", columns: tuple[str, ...] | None) -> None:
@@ -117,7 +131,8 @@ def expected_seconds(
     # two operations per weight and token; the gene table is looked up, not multiplied
     weights = 12 * config.encoder_layers * config.encoder_width**2
     per_cell = 2 * weights * tokens_per_cell / FLOP_PER_SECOND if seconds_per_cell is None else seconds_per_cell
-    one_map = SECONDS_PER_MAP + SECONDS_PER_MAPPED_CELL * n_obs
+    n_laid_out = min(n_obs, MOST_LAID_OUT)
+    one_map = SECONDS_PER_MAP + SECONDS_PER_MAPPED_CELL * n_laid_out + SECONDS_PER_PLACED_CELL * (n_obs - n_laid_out)
     return per_cell * n_obs + 3.0, 3.0 + 1e-3 * n_obs, *[one_map] * len(FILES)
 
 

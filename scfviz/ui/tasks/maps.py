@@ -8,6 +8,7 @@ import streamlit as st
 
 from scfviz.analysis.metrics import rank_of_types
 from scfviz.jobs import JobStatus
+from scfviz.tasks.embedding.sampled import N_KEPT
 from scfviz.ui.explorer import address
 from scfviz.ui.explorer import data as explorer_data
 from scfviz.ui.explorer.data import Explored
@@ -22,6 +23,11 @@ from scfviz.ui.tasks.results import EmbeddingResult
 
 KEY = "maps"
 _HEIGHT = 440
+_FIDELITY = (
+    f"Share of a cell's {N_KEPT} nearest cells in the representation that are among its {N_KEPT} nearest on the "
+    "picture, measured on a sample of both kinds. Any flat picture loses most of them; where placed cells have "
+    "clearly less than those laid out, trust the clusters more than the place of a single cell."
+)
 
 
 def show(job: JobStatus, source: sources.Source) -> None:
@@ -62,6 +68,8 @@ def show_maps(result: EmbeddingResult, source: sources.Source, store_job: str) -
         with st.container(border=True, key="card-maps"):
             resolution = round(st.session_state.get("resolution", results.STORED_RESOLUTION), 1)
             chosen, mask = _draw(at_resolution(data, result, resolution), result, source, store, resolution)
+            if result.pictures:
+                st.caption(plain(describe_pictures(result)), help=_FIDELITY)
         show_agreement(result)
         downloads.show(result, source, data, chosen, mask, KEY)
 
@@ -110,6 +118,20 @@ def at_resolution(data: Explored, result: EmbeddingResult, resolution: float) ->
 def titles_of(result: EmbeddingResult) -> dict[str, str]:
     """What the maps are called."""
     return results.titles_of(result.umap, is_trained=result.report["checkpoint"]["is_trained"])
+
+
+def describe_pictures(result: EmbeddingResult) -> str:
+    """How many cells were laid out, and what share of its neighbours a placed cell keeps beside them."""
+    found = next(iter(result.pictures.values()))
+    shares = ", ".join(
+        f"{title} {result.pictures[representation]['placed']:.0%} ({result.pictures[representation]['laid_out']:.0%})"
+        for representation, title in titles_of(result).items()
+        if representation in result.pictures
+    )
+    return (
+        f"{found['n_laid_out']:,} cells, drawn at random, were laid out; {found['n_placed']:,} others were placed "
+        f"among their nearest ones. True neighbours that placed cells (those laid out) keep: {shares}."
+    )
 
 
 def label_columns(result: EmbeddingResult) -> list[str]:

@@ -67,6 +67,11 @@ class EmbeddingResult:
         """Scores by label column and representation, as they were computed with the maps."""
         return self.result.scores["agreement"]
 
+    @property
+    def pictures(self) -> Mapping[str, Any]:
+        """How well the pictures keep neighbours, by representation; empty where all cells were laid out."""
+        return self.result.scores.get("pictures", {})
+
     def embedding(self, representation: str) -> np.ndarray:
         """float32 (n_cells, width), read from disk where it is used."""
         return self.result.arrays[FILES[representation]]
@@ -145,11 +150,11 @@ def _embedding(job_id: str, dataset: str, _result: Result) -> EmbeddingResult:
 
 @st.cache_data(max_entries=24, show_spinner="Finding clusters …")
 def _recluster(job_id: str, representation: str, resolution: float) -> np.ndarray:
-    from scfviz.tasks.embedding.compute import cluster_cells
+    from scfviz.tasks.embedding.compute import cluster_map
 
     result = load_embedding(job_id)
     graph = read_graph(result.result.tables[f"neighbors_{representation}"], len(result.kept))
-    return cluster_cells(graph, resolution=resolution)
+    return cluster_map(graph, resolution=resolution)
 
 
 @st.cache_data(max_entries=64, show_spinner="Comparing with the labels …")
