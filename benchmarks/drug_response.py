@@ -22,7 +22,7 @@ benchmarks/results/drug_response.json; what is not asked for keeps its place.
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -344,15 +344,20 @@ def measure_unseen(data: Data, said: np.ndarray, n_seeds: int) -> dict[str, Any]
     means, result = np.nanmean(data.truth, axis=0), {}
     for seed in range(n_seeds):
         rule = fit_unseen(data.about, means, said, data.truth, seed)
-        result[f"by structure, seed {seed}"] = {k: v for k, v in rule.scores.items() if k != "by_similarity"}
+        result[f"by structure, seed {seed}"] = _rounded(rule.scores)
         if seed == 0:
             result["by similarity of the nearest drug"] = {
-                f"{name} ({n} drugs)": r for name, (n, r) in rule.scores["by_similarity"].items()
+                f"{name} ({n} drugs)": None if r is None else round(r, 4)
+                for name, (n, r) in rule.scores["by_similarity"].items()
             }
     mixed = tuple(np.random.default_rng(0).permutation(np.array(data.about, dtype=object)))
     rule = fit_unseen(mixed, means, said, data.truth, 0)
-    result["control: structures shuffled"] = {k: v for k, v in rule.scores.items() if k != "by_similarity"}
+    result["control: structures shuffled"] = _rounded(rule.scores)
     return result
+
+
+def _rounded(found: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: round(v, 4) if isinstance(v, float) else v for k, v in found.items() if k != "by_similarity"}
 
 
 def measure_rna(data: Data, embedding: Path | None) -> dict[str, Any]:
