@@ -500,7 +500,7 @@ def verdict(found: dict[str, Any]) -> list[str]:
         )
         if others := [name for name in TREES if name in lines]:
             scored = "; ".join(f"{name} {_both(lines[name])} ({_lead(lines, name)})" for name in others)
-            said.append(f"Other methods on the same folds, normalised and specific r: {scored}.")
+            said.append(f"Other methods, normalised and specific r: {scored}.")
         cover = lines["coverage of 90 % intervals"]
         said.append(
             f"90 % intervals held {cover['all pairs']:.1%} of the responses of held-out lines, "
@@ -521,7 +521,7 @@ def verdict(found: dict[str, Any]) -> list[str]:
         one, bar, n = other["predictor"], other["kernel ridge, one penalty"], other["n"]
         also = "".join(f", {name} {_both(other[name])}" for name in TREES if name in other)
         said.append(
-            f"The same on GDSC1 by itself ({n['lines']} lines, {n['drugs']} drugs): normalised and specific r "
+            f"Unseen lines of GDSC1 by itself ({n['lines']} lines, {n['drugs']} drugs): normalised and specific r "
             f"{_both(one)}, kernel ridge {_both(bar)}{also}."
         )
     if known := found.get("pharmacology"):
@@ -559,7 +559,8 @@ def _lead(lines: dict[str, Any], name: str) -> str:
     """By how much the predictor is ahead of an arm."""
     gain = lines[f"predictor minus {name}"]
     ends = [f"{gain[f'{r} low']:+.3f} to {gain[f'{r} high']:+.3f}" for r in ("normalised_r", "specific_r")]
-    return f"the predictor minus it: {ends[0]} and {ends[1]}, 95 % over lines"
+    part = f"{lines[name]['folds']} of {N_FOLDS} folds; the predictor minus it on these"
+    return f"{part}: {ends[0]} and {ends[1]}, 95 % over lines"
 
 
 def measures_of(data: Data, args: argparse.Namespace) -> dict[str, Callable[[], dict[str, Any]]]:
