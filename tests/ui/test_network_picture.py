@@ -105,3 +105,10 @@ def test_thousands_of_genes_are_drawn_smaller_and_without_rims():
     assert few[1]["itemStyle"]["borderWidth"] > 0 and few[1]["symbolSize"] > many[1]["symbolSize"]
     assert many[0]["itemStyle"]["borderWidth"] > 0, "a marked gene keeps its ring"
     assert not any(node["itemStyle"]["borderWidth"] for node in many[1:])
+
+
+def test_no_ground_rises_over_its_genes():
+    """A module under the mouse, or chosen, lay above its genes, and none of them could be clicked."""
+    network = make_network(4)
+    for node in describe(network, HEIGHT)["series"][0]["data"][: len(network.discs)]:
+        assert node["emphasis"]["disabled"] and node["select"]["disabled"], node["id"]

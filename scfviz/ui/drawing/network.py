@@ -244,8 +244,8 @@ def _describe_disc(disc: Disc, scale: float, color: str, title: Title) -> dict[s
         "symbol": "circle",
         "symbolSize": round(2 * disc.radius * scale, 1),
         "itemStyle": {"color": color, "opacity": 0.12, "borderWidth": 0},
-        "emphasis": {"itemStyle": {"opacity": 0.2}, "label": {"show": True}},
-        "select": {"itemStyle": {"opacity": 0.22, "borderWidth": 1.5}},
+        "emphasis": {"disabled": True},  # either state would lift the ground over its genes, out of reach of the mouse
+        "select": {"disabled": True},
         "label": label,
     }
 
