@@ -17,6 +17,7 @@ from scfviz.data.align import align_genes
 from scfviz.data.open import open_dataset
 from scfviz.errors import DatasetError, OptionError
 from scfviz.tasks.embedding import compute as task
+from scfviz.tasks.embedding import sampled
 from scfviz.tasks.embedding.compute import (
     JointEmbedding,
     build_map,
@@ -308,7 +309,7 @@ def test_clusters_at_another_resolution_leave_no_placed_cell_alone():
     assert adjusted_rand_score(coarse, kind) == 1
 
 
-def test_fidelity_is_the_share_of_true_neighbours_on_the_picture():
+def test_fidelity_is_the_share_of_true_neighbours_on_the_picture(monkeypatch):
     rng = np.random.default_rng(0)
     plane, chosen = rng.normal(size=(400, 2)), np.arange(100)
     assert score_fidelity(plane, plane, chosen).placed == score_fidelity(plane, plane, chosen).laid_out == 1
@@ -321,6 +322,8 @@ def test_fidelity_is_the_share_of_true_neighbours_on_the_picture():
     assert found.laid_out == pytest.approx(
         np.mean([len(set(a) & set(b)) / 15 for a, b in zip(true, drawn, strict=True)])
     )
+    monkeypatch.setattr(sampled, "_ROWS_COMPARED", 7)
+    assert score_fidelity(plane, scattered, chosen) == found, "however many cells are compared at a time"
 
 
 def test_components_of_many_cells_are_those_of_a_sample_and_all_cells_are_projected(aligned):

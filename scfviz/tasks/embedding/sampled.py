@@ -12,7 +12,7 @@ MOST_LAID_OUT = 200_000
 N_PLACING, DECAY, LEAST_WEIGHT = 5, 3.0, 1e-6  # sampled neighbours that a cell is placed by, and how they are weighed
 N_JUDGED, N_KEPT = 2_000, 15  # cells of each kind whose neighbours are compared, and how many neighbours
 MOST_EXACT = 8_192  # cells of a sample that are searched exactly, as scanpy does
-_ROWS = 10_000
+_ROWS, _ROWS_COMPARED = 10_000, 2_000
 
 
 @dataclass(frozen=True)
@@ -159,13 +159,21 @@ def _nearest(points: np.ndarray, cells: np.ndarray, k: int) -> np.ndarray:
     middle = np.asarray(points[cells], dtype=np.float64).mean(axis=0)  # small numbers lose less in the products
     asked = (points[cells] - middle).astype(np.float32)
     found, apart = np.empty((len(cells), 0), np.int64), np.empty((len(cells), 0), np.float32)
-    for start in range(0, len(points), _ROWS):
-        block = (points[start : start + _ROWS] - middle).astype(np.float32)
+    for start in range(0, len(points), _ROWS_COMPARED):
+        block = (points[start : start + _ROWS_COMPARED] - middle).astype(np.float32)
         distances = (block**2).sum(axis=1) - 2 * asked @ block.T
         here = np.flatnonzero((cells >= start) & (cells < start + len(block)))
         distances[here, cells[here] - start] = np.inf
-        numbers = np.broadcast_to(np.arange(start, start + len(block)), distances.shape)
-        found, apart = np.hstack([found, numbers]), np.hstack([apart, distances])
-        best = np.argpartition(apart, k - 1, axis=1)[:, :k] if apart.shape[1] > k else np.arange(apart.shape[1])[None]
+        near = _smallest(distances, k)
+        found = np.hstack([found, near + start])
+        apart = np.hstack([apart, np.take_along_axis(distances, near, 1)])
+        best = _smallest(apart, k)
         found, apart = np.take_along_axis(found, best, 1), np.take_along_axis(apart, best, 1)
     return found
+
+
+def _smallest(values: np.ndarray, k: int) -> np.ndarray:
+    """Columns of the `k` smallest values of each row, of all where there are no more, in no order."""
+    if values.shape[1] <= k:
+        return np.broadcast_to(np.arange(values.shape[1]), values.shape)
+    return np.argpartition(values, k - 1, axis=1)[:, :k]
