@@ -10,9 +10,11 @@ from typing import Literal
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from scfviz.errors import OptionError
 from scfviz.model.attention import attend_packed
+from scfviz.model.embeddings import ValueEmbedding
 from scfviz.model.packed_linear import PackedLinear
 from scfviz.model.prepared_decoder import KeySample, PreparedDecoder
 from scfviz.model.scfoundation import ScFoundation, pool_cell
@@ -88,7 +90,7 @@ class PreparedModel:
         self.dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         self._model = model
         self._layers = [_PreparedEncoderLayer(layer, device, self.dtype) for layer in model.encoder]
-        self._value_embedding = _copy(model.value_embedding, device)
+        self._value_embedding = _PreparedValueEmbedding(model.value_embedding, device)
         self._identity_RD = model.gene_embedding.weight.detach().to(device)
         self._encoder_norm = _copy(model.encoder_norm, device)
         self._to_expression = _copy(model.to_expression, device)
@@ -123,6 +125,21 @@ class PreparedModel:
     @functools.cached_property
     def _decoder(self) -> PreparedDecoder:
         return PreparedDecoder(self._model, self.device, self.dtype)
+
+
+class _PreparedValueEmbedding:
+    """See `ValueEmbedding`; no row's last bit depends on the rows beside it, as in the default product it may."""
+
+    def __init__(self, module: ValueEmbedding, device: torch.device):
+        self.alpha = module.alpha
+        self.slope_B = module.to_bins.weight.detach()[:, 0].to(device, torch.float32)
+        self.start_B = module.to_bins.bias.detach().to(device, torch.float32)
+        self.mix = PackedLinear(module.mix.weight, module.mix.bias, device, torch.float32)
+        self.bins = PackedLinear(module.bins.weight.T, None, device, torch.float32)
+
+    def __call__(self, values_N: torch.Tensor) -> torch.Tensor:
+        bins_NB = F.leaky_relu(values_N[:, None] * self.slope_B + self.start_B, 0.1)
+        return self.bins(torch.softmax(self.mix(bins_NB) + self.alpha * bins_NB, dim=-1))
 
 
 class _PreparedEncoderLayer:

@@ -99,6 +99,18 @@ def test_prepared_model_equals_the_modules(monkeypatch, small_model, counts, row
 
 
 @torch.inference_mode()
+@pytest.mark.skipif(not packed_linear.can_pack(torch.float32), reason="this processor has no packed products")
+def test_a_cell_has_the_same_bits_in_any_batch(small_model):
+    counts = csr_matrix(np.random.default_rng(2).poisson(0.7, size=(40, 64)).astype(np.float32))
+    prepared = PreparedModel(small_model, CPU, "fp32")
+    tokens = tokenise(prepare_cells(counts), small_model.config)
+    whole = prepared.encode(tokens).split(tokens.lengths)
+    for first, last in ((0, 40), (3, 4), (7, 30), (39, 40)):
+        part = tokenise(prepare_cells(counts[first:last]), small_model.config)
+        assert torch.equal(prepared.encode(part), torch.cat(whole[first:last])), (first, last)
+
+
+@torch.inference_mode()
 def test_first_decoder_layer_is_right_when_a_seen_gene_dominated_the_unseen_ones(small_model, counts):
     """Its precomputed sums are corrected by subtraction, which must not lose what remains."""
     cell = counts[0].indices
