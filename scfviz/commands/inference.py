@@ -4,7 +4,15 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scfviz.commands.inputs import add_cells, add_depth, add_gene_list, add_published_input, read_depth, read_range
+from scfviz.commands.inputs import (
+    add_cells,
+    add_cluster,
+    add_depth,
+    add_gene_list,
+    add_published_input,
+    read_depth,
+    read_range,
+)
 from scfviz.commands.run import FileRun
 from scfviz.commands.shared import add_file, add_threads, add_unfinished
 from scfviz.errors import OptionError
@@ -19,6 +27,7 @@ def add_embed(commands: Any) -> None:
     add_inference(parser, "OUT.h5ad", "a new file: yours with obsm['X_scfoundation']; or OUT.npy, the numbers alone")
     add_published_input(parser)
     add_cells(parser)
+    add_cluster(parser)
     parser.add_argument("--pooling", choices=["all", "max"], default="all", help="how tokens become one vector")
     parser.set_defaults(run=_embed)
 
@@ -26,6 +35,7 @@ def add_embed(commands: Any) -> None:
 def _embed(args: argparse.Namespace) -> int:
     import numpy as np
 
+    _refuse_cluster(args)
     with FileRun(args, (".npy",) if args.cells is not None else (".h5ad", ".npy")) as run:
         from scfviz.model.infer import embed_cells
 
@@ -34,7 +44,9 @@ def _embed(args: argparse.Namespace) -> int:
         run.refuse_small_disk(run.input.n_obs * width)
         if official and run.options["depth_fold"] == 1:  # the own depth, which is what is taken anyway
             run.options["depth_fold"] = None
-        embedding = embed_cells(run.input.counts, run.model, pooling=args.pooling, **official, **run.options)
+        embedding = embed_cells(
+            run.input.counts, run.model, pooling=args.pooling, cluster=args.cluster, **official, **run.options
+        )
         run.note_depths()
         if args.out.suffix == ".npy":
             about, part = dict(embedding.provenance), {}
@@ -45,6 +57,21 @@ def _embed(args: argparse.Namespace) -> int:
             return run.show(f"{width:,} values for each of them; rows are named in '{run.about.name}'.")
         run.write(embedding.provenance, obsm={"X_scfoundation": run.input.rows(np.asarray(embedding.values))})
         return run.show(f"obsm['X_scfoundation'] holds {width:,} values for each of them.")
+
+
+def _refuse_cluster(args: argparse.Namespace) -> None:
+    """Refuse a cluster that is not there, or cannot do what is asked, before the file is read."""
+    if args.cluster is None:
+        return
+    if args.bulk or args.pre_normalized not in (None, "F") or args.adapter is not None:
+        raise OptionError(
+            "--cluster is given with bulk samples, normalised values or an adapter.",
+            "Workers read counts of cells and a checkpoint from their files.",
+            "Leave one out; `scfviz adapt` also writes a whole checkpoint.",
+        )
+    from scfviz.model.cluster.workers import refuse_no_cluster
+
+    refuse_no_cluster(args.cluster)
 
 
 def add_embed_genes(commands: Any) -> None:

@@ -98,6 +98,15 @@ def add_cells(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_cluster(parser: argparse.ArgumentParser) -> None:
+    """For many machines, see `scfviz.model.cluster`."""
+    parser.add_argument(
+        "--cluster",
+        metavar="ADDRESS",
+        help="compute on a Dask cluster: tcp://host:8786, its scheduler, or local:4, four processes on this computer",
+    )
+
+
 def read_range(given: str, n_obs: int) -> tuple[int, int]:
     """First cell of `--cells`, and the one behind its last.
 

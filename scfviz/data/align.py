@@ -53,6 +53,10 @@ class AlignedCounts:
         What was decided on the way.
     entries
         int64 (n_genes,): cells with counts of each gene, where the check of all values has counted them; else None.
+    cells
+        int64 (n_obs,): rows of the file, None for all.
+    origin
+        Path and column of genes with which `align_genes` gives the same again; None where another file would do.
     """
 
     def __init__(
@@ -67,7 +71,8 @@ class AlignedCounts:
         is_other_species: np.ndarray | None = None,
         index: GeneIndex | None = None,
     ):
-        self._matrix, self._watched, self._cells, self.match = matrix, watched, cells, match
+        self._matrix, self._watched, self.cells, self.match = matrix, watched, cells, match
+        self.origin: tuple[Path, str | None] | None = None
         self.index = GeneIndex.of_model(match.genes) if index is None else index
         self._checked_at, self.entries = 0.0, None
         self.obs, self.counts_report, self.gene_report = obs, counts_report, gene_report
@@ -156,10 +161,10 @@ class AlignedCounts:
         """
         stop = min(stop, self.n_obs)
         self._refuse_changed()
-        if self._cells is None:
+        if self.cells is None:
             block = mx.read_rows(self._matrix, start, stop)
         else:
-            block = mx.take_rows(self._matrix, self._cells[start:stop])
+            block = mx.take_rows(self._matrix, self.cells[start:stop])
         self._refuse_changed()
         if self.counts_report.recovery:
             # What is no gene (metadata, antibodies) was not normalised with the genes.
@@ -202,7 +207,7 @@ class AlignedCounts:
         indices = indices.astype(np.int64)
         if len(indices) and not (0 <= indices.min() and indices.max() < self.n_obs):
             raise OptionError(f"A cell number lies outside 0 to {self.n_obs - 1:,}.", "Positions of cells are needed.")
-        cells = indices if self._cells is None else self._cells[indices]
+        cells = indices if self.cells is None else self.cells[indices]
         obs = self.obs.iloc[indices]
         part = AlignedCounts(
             self._matrix,
@@ -215,6 +220,7 @@ class AlignedCounts:
             self.is_other_species[indices],
             self.index,
         )
+        part.origin = self.origin
         if "_per_cell" in self.__dict__:
             part.__dict__["_per_cell"] = tuple(values[indices] for values in self._per_cell)
         return part
@@ -235,7 +241,7 @@ class AlignedCounts:
             self.counts_report,
             self.gene_report,
             self._watched,
-            self._cells,
+            self.cells,
             self.is_other_species,
             self.index,
         )
@@ -301,7 +307,7 @@ def align_genes(
     matched = resolve_repeats(matched, report.scan, names)
     share = counts_coverage(matched, report.gene_totals)
     matrix = count_matrix(adata, report.location)
-    return AlignedCounts(
+    aligned = AlignedCounts(
         matrix,
         matched,
         with_unique_names(adata.obs),
@@ -310,6 +316,9 @@ def align_genes(
         watched(adata, matrix),
         is_other_species=report.is_other_species,
     )
+    if "scfviz_source" in adata.uns:
+        aligned.origin = Path(adata.uns["scfviz_source"]["path"]), column
+    return aligned
 
 
 def counts_coverage(match: GeneMatch, gene_totals: np.ndarray) -> float | None:

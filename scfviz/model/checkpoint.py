@@ -172,6 +172,7 @@ def load_checkpoint(folder: Path | str | None = None) -> "ScFoundation":
             "Copy the whole folder again.",
         )
     model.load_state_dict(weights, assign=True)
+    model.folder = info.folder
     return model.eval()
 
 

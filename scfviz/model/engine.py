@@ -1,5 +1,6 @@
 """The one engine behind all inference: it reads windows of cells, computes batches, and survives what may happen."""
 
+import functools
 import hashlib
 import platform
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +23,7 @@ from scfviz.model.batching import (
 )
 from scfviz.model.prepared import PreparedModel, choose_device, choose_precision
 from scfviz.model.prepared_decoder import KeySample
-from scfviz.model.scfoundation import ScFoundation
+from scfviz.model.scfoundation import Pooling, ScFoundation, pool_cells
 from scfviz.model.source import CellSource
 from scfviz.model.store import ResultStore
 from scfviz.model.tokens import (
@@ -48,6 +49,8 @@ class InferenceRun:
     ----------
     counts, model, target_depth, depth_fold, precision, device, official_input, official_totals
         See `infer.embed_cells`.
+    prepared
+        The model as it was laid out for another run, in place of doing so for `precision` and `device`.
 
     Raises
     ------
@@ -65,6 +68,8 @@ class InferenceRun:
         device: str,
         official_input: str | None = None,
         official_totals: np.ndarray | None = None,
+        *,
+        prepared: PreparedModel | None = None,
     ):
         check_depth(target_depth, depth_fold)
         self.config, self.target_depth, self.depth_fold = model.config, target_depth, depth_fold
@@ -85,9 +90,23 @@ class InferenceRun:
             self._official = prepare_official_input(
                 everything, official_input, target_depth=target_depth, totals=official_totals
             )
+        self._model, self.prepared = model, prepared
+        if prepared is None:
+            self._prepare(device, precision)
+        else:
+            self.device, self.precision = prepared.device, prepared.precision
+
+    def _prepare(self, device: str, precision: str) -> None:
         self.device = choose_device(device)
-        self.prepared = PreparedModel(model, self.device, choose_precision(precision, self.device))
-        self._weights = weights_hash(model)
+        self.precision = choose_precision(precision, self.device)
+        self.prepared = PreparedModel(self._model, self.device, self.precision)
+
+    @functools.cached_property
+    def _weights(self) -> str:
+        return weights_hash(self._model)
+
+    def _plan(self, decode: bool) -> BatchPlan:
+        return BatchPlan(choose_tokens_per_batch(self.config, self.device, self.prepared.dtype.itemsize, decode))
 
     def open_store(
         self, out: Path | str | None, shape: tuple[int, ...], task: dict[str, Any], *, decode: bool, resume: bool
@@ -101,8 +120,6 @@ class InferenceRun:
         decode
             Whether the decoder runs too.
         """
-        tokens = choose_tokens_per_batch(self.config, self.device, self.prepared.dtype.itemsize, decode)
-        plan = BatchPlan(tokens)
         fingerprint = {}
         if out is not None:
             fingerprint = {
@@ -113,11 +130,11 @@ class InferenceRun:
                 "depth_fold": self.depth_fold,
                 "official_input": self.official_input,
                 "official_totals": self._totals_hash,
-                "precision": self.prepared.precision,
+                "precision": self.precision,
                 "device": self.device.type,
                 **task,
             }
-        return ResultStore(None if out is None else Path(out), shape, plan, fingerprint, resume)
+        return ResultStore(None if out is None else Path(out), shape, self._plan(decode), fingerprint, resume)
 
     def depths(self) -> tuple[np.ndarray, np.ndarray]:
         """Source and target depth of each cell in counts; NaN for official inputs."""
@@ -141,11 +158,20 @@ class InferenceRun:
             "weights_sha256": self._weights,
             "n_obs": self.source.n_obs,
             "n_genes": self.config.n_genes,
-            "precision": self.prepared.precision,
+            "precision": self.precision,
             "device": self.device.type,
-            "hardware": hardware_name(self.device),
+            "hardware": self.hardware(),
             **{name: value for name, value in options.items() if value is not None},
         }
+
+    def hardware(self) -> str:
+        """What computes."""
+        return hardware_name(self.device)
+
+    def embed(self, cells: PreparedCells, pooling: Pooling) -> np.ndarray:
+        """Embeddings float32 (n, width) of a few cells; see `infer.embed_cells`."""
+        tokens = tokenise(cells, self.config).to(self.device)
+        return pool_cells(self.prepared.encode(tokens), tokens, pooling).cpu().numpy()
 
     def compute(
         self,

@@ -5,6 +5,7 @@ One engine for all three: cells sorted by length, packed batches, results in the
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,9 +15,11 @@ import torch
 from scipy.sparse import csr_matrix
 
 from scfviz.errors import GeneError, OptionError
+from scfviz.model.cluster.run import ClusterRun, is_on_disk
+from scfviz.model.cluster.workers import Workers
 from scfviz.model.engine import InferenceRun, Progress, ShouldStop
-from scfviz.model.scfoundation import Pooling, ScFoundation, pool_cells
-from scfviz.model.tokens import PreparedCells, tokenise
+from scfviz.model.scfoundation import Pooling, ScFoundation
+from scfviz.model.tokens import PreparedCells
 
 if TYPE_CHECKING:
     from scfviz.data.align import AlignedCounts
@@ -103,6 +106,7 @@ def embed_cells(
     should_stop: ShouldStop | None = None,
     official_input: str | None = None,
     official_totals: np.ndarray | None = None,
+    cluster: str | None = None,
 ) -> CellEmbedding:
     """Embed each cell with the encoder.
 
@@ -135,6 +139,10 @@ def embed_cells(
         Only for reproducing its numbers.
     official_totals
         float64 (n_obs,): counts of cells that are log-normalised already, where they are known.
+    cluster
+        Compute on the workers of a Dask cluster: `tcp://host:8786`, the address of its scheduler, or `local:4`, four
+        processes on this computer. They open the file and the checkpoint themselves and write into `out`, all three at
+        the same path. What they cannot open themselves (a matrix in memory, a model that was changed) is computed here.
 
     Raises
     ------
@@ -153,22 +161,32 @@ def embed_cells(
     """
     if pooling not in ("all", "max"):
         raise OptionError(f"Unknown pooling '{pooling}'.", "One of: all, max.", "")
-    run = InferenceRun(counts, model, target_depth, depth_fold, precision, device, official_input, official_totals)
-    prepared, config = run.prepared, model.config
-    width = config.cell_embedding_width if pooling == "all" else config.encoder_width
-    store = run.open_store(
-        out, (run.source.n_obs, width), {"task": "cell embedding", "pooling": pooling}, decode=False, resume=resume
-    )
+    asked = (counts, model, target_depth, depth_fold, precision, device, official_input, official_totals)
+    width = model.config.cell_embedding_width if pooling == "all" else model.config.encoder_width
+    with _workers(cluster, out, counts, model) as workers:
+        run = InferenceRun(*asked) if workers is None else ClusterRun(workers, pooling, Path(out), should_stop, *asked)
+        store = run.open_store(
+            out, (run.source.n_obs, width), {"task": "cell embedding", "pooling": pooling}, decode=False, resume=resume
+        )
 
-    def embed(cells: PreparedCells) -> np.ndarray:
-        tokens = tokenise(cells, config).to(prepared.device)
-        return pool_cells(prepared.encode(tokens), tokens, pooling).cpu().numpy()
+        def embed(cells: PreparedCells) -> np.ndarray:
+            return run.embed(cells, pooling)
 
-    def keep(indices: np.ndarray, values: np.ndarray, _is_last: bool) -> None:
-        store.values[indices] = values
+        def keep(indices: np.ndarray, values: np.ndarray, _is_last: bool) -> None:
+            store.values[indices] = values
 
-    run.compute(store, embed, keep, decode=False, progress=progress, should_stop=should_stop)
-    return CellEmbedding(store.finish(), *run.depths(), run.provenance("cell embedding") | {"pooling": pooling})
+        run.compute(store, embed, keep, decode=False, progress=progress, should_stop=should_stop)
+        provenance = run.provenance("cell embedding") | {"pooling": pooling}
+    return CellEmbedding(store.finish(), *run.depths(), provenance)
+
+
+def _workers(
+    cluster: str | None, out: Path | str | None, counts: Any, model: ScFoundation
+) -> AbstractContextManager[Workers | None]:
+    """Those who compute; None where it is done here."""
+    if cluster is None or out is None or not is_on_disk(counts, model):
+        return nullcontext()
+    return Workers(cluster)
 
 
 def embed_genes(

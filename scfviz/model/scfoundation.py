@@ -1,6 +1,7 @@
 """scFoundation: an encoder over the expressed genes of a cell, a decoder over all genes."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -26,6 +27,11 @@ class ScFoundation(nn.Module):
     genes
         `config.n_genes` gene symbols; their order is the model's.
 
+    Attributes
+    ----------
+    folder
+        Of the checkpoint that it was loaded from.
+
     Source: Hao et al. 2024, doi:10.1038/s41592-024-02305-7.
     """
 
@@ -35,6 +41,7 @@ class ScFoundation(nn.Module):
             raise ValueError(f"{len(genes)} gene names for a model of {config.n_genes} genes")
         self.config = config
         self.genes = tuple(genes)
+        self.folder: Path | None = None
         self.value_embedding = ValueEmbedding(config.n_bins, config.encoder_width, config.bin_alpha)
         drawn = torch.randn(config.n_genes + 3, config.encoder_width)  # see `ValueEmbedding`
         self.gene_embedding = nn.Embedding.from_pretrained(drawn, freeze=False)

@@ -5,6 +5,7 @@ fingerprint), how the cells are cut into batches and how many batches are done. 
 `sums-0.npy` and `sums-1.npy`, in turn.
 """
 
+import hashlib
 import json
 import os
 import time
@@ -171,6 +172,10 @@ class ResultStore:
             os.fsync(file.fileno())
         os.replace(temporary, self._folder / "progress.json")
         self._turn, self._has_sums, self._saved_at = turn, sums is not None, time.monotonic()
+
+    def content(self) -> str:
+        """64 hexadecimal digits over what the values are of."""
+        return hashlib.sha256(json.dumps(self._fingerprint, sort_keys=True).encode()).hexdigest()
 
     def close(self) -> None:
         """Let another run go on in the folder."""

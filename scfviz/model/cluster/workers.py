@@ -1,0 +1,283 @@
+"""The workers of a Dask cluster: reached through their scheduler, examined before they are given work.
+
+Dask places tasks, repeats those of a worker that died, and hands new workers their share. What is done here is to say
+which workers may take part, and to find the scheduler again when it was restarted.
+"""
+
+import logging
+import pkgutil
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import scfviz
+from scfviz.errors import JobError, OptionError, ScfvizError, Stopped
+from scfviz.model.cluster.worker import WindowJob, examine, resolve_device
+
+SECONDS_BETWEEN_LOOKS = 0.1
+SECONDS_TO_CONNECT = 10.0
+SECONDS_WITHOUT_SCHEDULER = 60.0
+SECONDS_WITHOUT_WORKERS = 600.0
+_LOCAL, _ADDRESS = re.compile(r"local:([1-9]\d*)"), re.compile(r"[a-z]+://.+")
+
+log = logging.getLogger("scfviz.cluster")
+ShouldStop = Callable[[], bool]
+
+
+class SchedulerLost(Exception):
+    """The scheduler does not answer any more."""
+
+
+@dataclass
+class _Worker:
+    """What is known of a worker: what it was asked last, and why it is refused, if it is."""
+
+    question: Any
+    version: str = ""
+    hardware: str = ""
+    refusal: str = ""
+
+
+def refuse_no_cluster(cluster: str) -> None:
+    """Refuse what is no cluster, or one that does not answer, before anything long begins.
+
+    Raises
+    ------
+    OptionError, JobError
+        See `Workers`.
+    """
+    if not _LOCAL.fullmatch(cluster):
+        with Workers(cluster):
+            return
+    _import_dask()
+
+
+class Workers:
+    """A connection to a cluster; a context.
+
+    Parameters
+    ----------
+    cluster
+        `tcp://host:8786`, the address of a scheduler, or `local:4`: four processes on this computer.
+
+    Attributes
+    ----------
+    hardware
+        What the workers that take part compute on, each once.
+
+    Raises
+    ------
+    OptionError
+        It is neither, or Dask is not installed.
+    JobError
+        There is no scheduler.
+    """
+
+    def __init__(self, cluster: str):
+        if not _LOCAL.fullmatch(cluster) and not _ADDRESS.fullmatch(cluster):
+            raise OptionError(
+                f"The cluster is '{cluster}'.",
+                "It is the address of a Dask scheduler, as tcp://host:8786, or local:N, N processes on this computer.",
+                "Correct it, or leave it out to compute here.",
+            )
+        self.cluster, self.hardware = cluster, []
+        self._dask = _import_dask()
+        self._client = self._processes = None
+        self._known: dict[str, _Worker] = {}
+        self._alone_since: float | None = None
+
+    def __enter__(self) -> "Workers":
+        try:
+            if found := _LOCAL.fullmatch(self.cluster):
+                self._processes = _start_processes(self._dask, int(found[1]))
+            self._connect()
+        except OSError as error:
+            raise self._no_scheduler("") from error
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for opened in (self._client, self._processes):
+            if opened is not None:
+                _close(opened)
+
+    def _connect(self) -> None:
+        where = self._processes if self._processes is not None else self.cluster
+        self._client = self._dask.Client(where, timeout=SECONDS_TO_CONNECT, set_as_default=False)
+
+    def _no_scheduler(self, more: str) -> JobError:
+        return JobError(
+            f"The scheduler at {self.cluster} does not answer{more}.",
+            "It hands the work to the workers.",
+            "Start it (`dask scheduler`), or correct its address; then go on with what is done.",
+        )
+
+    def resolve(self, device: str, precision: str, should_stop: ShouldStop) -> tuple[str, str]:
+        """Kind of device and precision that `auto` means on the workers: what the first of them says."""
+        if self._processes is not None:
+            return resolve_device(device, precision)
+        question = None
+        while True:
+            able = self._look(None, should_stop)
+            if question is not None and question.status == "finished":
+                return tuple(question.result(timeout=SECONDS_TO_CONNECT))
+            if question is not None and question.status == "error" and isinstance(question.exception(), ScfvizError):
+                raise question.exception()
+            if able and (question is None or question.status != "pending"):
+                question = self._ask(next(iter(able)), resolve_device, device, precision)
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+
+    def able(self, job: WindowJob, should_stop: ShouldStop) -> dict[str, int]:
+        """Threads of each worker that may take part by now, by address.
+
+        Raises
+        ------
+        JobError
+            No worker can, or there is none for a long time.
+        SchedulerLost
+            See `reconnect`.
+        Stopped
+            `should_stop` said so.
+        """
+        return self._look(job, should_stop)
+
+    def submit(self, function: Callable, *given: Any, workers: list[str]) -> Any:
+        """Hand a task to one of several workers."""
+        try:
+            return self._client.submit(function, *given, workers=workers, pure=False)
+        except OSError as error:
+            raise SchedulerLost from error
+
+    def reconnect(self, should_stop: ShouldStop) -> None:
+        """Wait until the scheduler is there again.
+
+        Raises
+        ------
+        JobError
+            It does not come back.
+        """
+        log.warning("The scheduler at %s does not answer: waiting for it.", self.cluster)
+        _close(self._client)
+        self._known.clear()
+        until = time.monotonic() + SECONDS_WITHOUT_SCHEDULER
+        while True:
+            if should_stop():
+                raise Stopped
+            try:
+                return self._connect()
+            except OSError as error:
+                if time.monotonic() > until:
+                    raise self._no_scheduler(" any more") from error
+                time.sleep(SECONDS_BETWEEN_LOOKS)
+
+    def _look(self, job: WindowJob | None, should_stop: ShouldStop) -> dict[str, int]:
+        """Workers that have this version and, where a job is given, were examined for it."""
+        if should_stop():
+            raise Stopped
+        try:
+            present = self._client.nthreads()
+            self._known = {address: worker for address, worker in self._known.items() if address in present}
+            for address in present.keys() - self._known.keys():
+                # a function that every Python has: another version may know none of ours
+                self._known[address] = _Worker(self._ask(address, pkgutil.resolve_name, "scfviz:__version__"))
+            for address, worker in list(self._known.items()):
+                self._hear(address, worker, job)
+        except (OSError, self._dask.CancelledError) as error:
+            raise SchedulerLost from error
+        self._refuse_none(present)
+        able = {address: worker for address, worker in self._known.items() if _is_able(worker, job)}
+        return {address: present[address] for address in able}
+
+    def _ask(self, address: str, function: Callable, *given: Any) -> Any:
+        return self._client.submit(function, *given, workers=[address], pure=False, priority=10)
+
+    def _hear(self, address: str, worker: _Worker, job: WindowJob | None) -> None:
+        """Take note of what a worker answered, and ask it further."""
+        if worker.question is not None and worker.question.status == "pending" or worker.refusal:
+            return
+        if worker.question is None:
+            if job is not None and not worker.hardware:
+                worker.question = self._ask(address, examine, job)
+            return
+        question, worker.question = worker.question, None
+        if question.status == "error":
+            error = question.exception(timeout=SECONDS_TO_CONNECT)
+            said = f"it cannot run scfviz {scfviz.__version__} ({type(error).__name__}: {error})."
+            worker.refusal = str(error) if isinstance(error, ScfvizError) else said
+        elif question.status != "finished":
+            del self._known[address]
+        elif not worker.version:
+            worker.version = question.result(timeout=SECONDS_TO_CONNECT)
+            if worker.version != scfviz.__version__:
+                worker.refusal = f"it has scfviz {worker.version}, this is scfviz {scfviz.__version__}."
+        else:
+            worker.hardware = question.result(timeout=SECONDS_TO_CONNECT)
+            if worker.hardware not in self.hardware:
+                self.hardware.append(worker.hardware)
+                if len(self.hardware) > 1:
+                    log.warning(
+                        "Workers compute on %s: their results are equal up to rounding.", " and ".join(self.hardware)
+                    )
+        if worker.refusal:
+            log.warning("The worker %s is left out: %s", address, worker.refusal)
+
+    def _refuse_none(self, present: dict[str, int]) -> None:
+        refused = {address: worker.refusal for address, worker in self._known.items() if worker.refusal}
+        if refused and len(refused) == len(self._known):
+            address, why = next(iter(refused.items()))
+            others = f" (the same or another reason holds for {len(refused) - 1:,} more)" if len(refused) > 1 else ""
+            raise JobError(f"No worker of {self.cluster} can compute this. {address}: {why}{others}")
+        if present:
+            self._alone_since = None
+        elif self._alone_since is None:
+            self._alone_since = time.monotonic()
+            log.warning("No worker is connected to %s: waiting for one.", self.cluster)
+        elif time.monotonic() - self._alone_since > SECONDS_WITHOUT_WORKERS:
+            raise JobError(
+                f"No worker was connected to {self.cluster} for {SECONDS_WITHOUT_WORKERS / 60:.0f} minutes.",
+                "Without workers nothing is computed.",
+                f"Start some (`dask worker {self.cluster}`), then go on with what is done.",
+            )
+
+
+def _is_able(worker: _Worker, job: WindowJob | None) -> bool:
+    return not worker.refusal and bool(worker.version if job is None else worker.hardware)
+
+
+def _import_dask() -> Any:
+    try:
+        import distributed
+    except ImportError as error:
+        raise OptionError(
+            "A cluster was asked for, and Dask is not installed.",
+            "Only who computes on a cluster needs it.",
+            "Install it with `pip install 'scfviz[cluster]'`, here and on each worker.",
+        ) from error
+    for name in ("distributed", "distributed.client"):  # what matters of it is said by our own sentences
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    return distributed
+
+
+def _start_processes(dask: Any, n: int) -> Any:
+    """A scheduler in this process, and workers beside it that share its threads."""
+    import os
+
+    from scfviz.threads import COUNTS, chosen_threads
+
+    threads = str(max(1, chosen_threads(os.environ) // n))
+    return dask.LocalCluster(
+        n_workers=n,
+        threads_per_worker=1,
+        memory_limit=0,
+        dashboard_address="127.0.0.1:0",
+        env=dict.fromkeys(COUNTS, threads),
+        silence_logs=logging.CRITICAL,
+    )
+
+
+def _close(opened: Any) -> None:
+    try:
+        opened.close(timeout=SECONDS_TO_CONNECT)
+    except Exception as error:  # whatever it was, the connection is given up
+        log.debug("closing: %s", error)

@@ -1,0 +1,297 @@
+"""Embedding on a cluster: a real scheduler and workers as processes, which die, come late, or may not take part."""
+
+import logging
+import shutil
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import anndata as ad
+import numpy as np
+import pytest
+from dask_processes import DaskProcesses, kill
+from small_cells import make_cells, save_tiny_checkpoint, write_cells
+
+import scfviz
+from scfviz.__main__ import main
+from scfviz.data.open import open_dataset
+from scfviz.errors import JobError, OptionError, ScfvizError, Stopped
+from scfviz.model.checkpoint import load_checkpoint
+from scfviz.model.cluster import run as cluster_run
+from scfviz.model.cluster import workers as cluster_workers
+from scfviz.model.cluster.worker import embed_window, examine
+from scfviz.model.cluster.workers import Workers
+from scfviz.model.infer import embed_cells
+
+N_OBS = 60
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread", "small_windows")]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """File, checkpoint, and what one machine computes of them."""
+    folder = tmp_path_factory.mktemp("cluster")
+    write_cells(folder / "cells.h5ad", N_OBS)
+    save_tiny_checkpoint(folder / "tiny")
+    (folder / "whole").mkdir()
+    embed(folder, folder / "whole")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """A scheduler with one worker, which no test kills."""
+    with DaskProcesses(tmp_path_factory.mktemp("dask")) as processes:
+        processes.start_worker()
+        yield processes
+
+
+@pytest.fixture
+def mortal(tmp_path):
+    """A scheduler without workers, of one test alone."""
+    (tmp_path / "dask").mkdir()
+    with DaskProcesses(tmp_path / "dask") as processes:
+        yield processes
+
+
+@pytest.fixture
+def small_windows(monkeypatch):
+    """About three cells each."""
+    monkeypatch.setattr(cluster_run, "FLOP_PER_WINDOW", {"cpu": 1.7e7})
+
+
+def open_cells(folder):
+    model = load_checkpoint(folder / "tiny")
+    return open_dataset(folder / "cells.h5ad").align(model.genes), model
+
+
+def embed(folder, out, cluster=None, **options):
+    counts, model = open_cells(folder)
+    return embed_cells(counts, model, precision="fp32", device="cpu", out=out, cluster=cluster, **options)
+
+
+def same_bytes(world, out) -> bool:
+    return (out / "values.npy").read_bytes() == (world / "whole" / "values.npy").read_bytes()
+
+
+class Once:
+    """A progress that does something when the first cells are done, and not all."""
+
+    def __init__(self, action):
+        self.action, self.seen = action, []
+
+    def __call__(self, done, total):
+        self.seen.append(done)
+        if 0 < done < total and self.action is not None:
+            action, self.action = self.action, None
+            action()
+
+    @property
+    def was_in_the_middle(self):
+        return self.action is None and self.seen[-1] == N_OBS and self.seen == sorted(self.seen)
+
+
+def test_a_killed_worker_loses_nothing_and_one_that_joins_late_takes_part(world, tmp_path, mortal):
+    victim, late = mortal.start_worker(), []
+
+    def kill_and_replace():
+        kill(victim)
+        late.append(mortal.start_worker())
+
+    progress = Once(kill_and_replace)
+    found = embed(world, tmp_path / "out", mortal.address, progress=progress)
+    assert progress.was_in_the_middle and late[0].poll() is None
+    assert same_bytes(world, tmp_path / "out")
+    expected = embed(world, tmp_path / "here").provenance
+    assert found.provenance == expected
+    assert {path.name for path in (tmp_path / "out").iterdir()} <= {"values.npy", "progress.json", "lock"}
+
+
+def test_a_scheduler_that_is_restarted_is_found_again_and_without_it_a_run_goes_on_later(
+    world, tmp_path, mortal, monkeypatch
+):
+    def restart():
+        kill(mortal.scheduler)
+        mortal.start_scheduler()
+        mortal.start_worker()  # a worker ends with its scheduler
+
+    mortal.start_worker()
+    progress = Once(restart)
+    embed(world, tmp_path / "out", mortal.address, progress=progress)
+    assert progress.was_in_the_middle and same_bytes(world, tmp_path / "out")
+
+    monkeypatch.setattr(cluster_workers, "SECONDS_WITHOUT_SCHEDULER", 0.0)
+    monkeypatch.setattr(cluster_workers, "SECONDS_TO_CONNECT", 2.0)
+    progress, again = Once(lambda: kill(mortal.scheduler)), Once(None)
+    with pytest.raises(JobError, match="does not answer any more.*go on with what is done"):
+        embed(world, tmp_path / "later", mortal.address, progress=progress)
+    monkeypatch.setattr(cluster_workers, "SECONDS_TO_CONNECT", 60.0)
+    mortal.start_scheduler()
+    mortal.start_worker()
+    embed(world, tmp_path / "later", mortal.address, progress=again, resume=True)
+    assert again.seen[0] >= progress.seen[-1] > 0 and same_bytes(world, tmp_path / "later")
+
+
+def test_two_jobs_share_a_cluster(world, tmp_path, cluster):
+    outs = [tmp_path / "one", tmp_path / "other"]
+    with ThreadPoolExecutor(2) as together:
+        list(together.map(lambda out: embed(world, out, cluster.address), outs))
+    assert all(same_bytes(world, out) for out in outs)
+
+
+def test_a_run_that_was_stopped_goes_on_there_or_here(world, tmp_path, cluster):
+    for first, then in ((cluster.address, cluster.address), (cluster.address, None), (None, cluster.address)):
+        out, stopped, again = tmp_path / f"{first}-{then}".replace("/", ""), Once(lambda: None), Once(None)
+
+        def should_stop(progress=stopped):
+            return progress.action is None
+
+        with pytest.raises(Stopped):
+            embed(world, out, first, progress=stopped, should_stop=should_stop)
+        embed(world, out, then, progress=again, resume=True)
+        assert same_bytes(world, out)
+        assert first is None or again.seen[0] > 0, "what is done was computed again"
+
+
+def test_a_worker_of_another_version_is_left_out(world, tmp_path, mortal, cluster, caplog):
+    old = tmp_path / "old" / "scfviz"
+    old.mkdir(parents=True)
+    (old / "__init__.py").write_text('__version__ = "0.0.9"\n')
+    mortal.start_worker(old.parent)
+    with pytest.raises(JobError, match=f"it has scfviz 0.0.9, this is scfviz {scfviz.__version__}"):
+        embed(world, tmp_path / "refused", mortal.address)
+    process = cluster.start_worker(old.parent)
+    with Workers(cluster.address) as workers:
+        while len(workers._client.nthreads()) < 2:
+            time.sleep(0.1)
+    caplog.set_level(logging.WARNING, "scfviz.cluster")
+    embed(world, tmp_path / "out", cluster.address)
+    kill(process)
+    assert same_bytes(world, tmp_path / "out") and "is left out: it has scfviz 0.0.9" in caplog.text
+
+
+def test_workers_without_the_data_are_refused(world, tmp_path, cluster, monkeypatch):
+    """As on a file system that they do not mount: the file goes when this machine has read it."""
+    shutil.copytree(world / "tiny", tmp_path / "tiny")
+    shutil.copy(world / "cells.h5ad", tmp_path / "cells.h5ad")
+    publish = cluster_run.ClusterRun._publish
+
+    def publish_and_hide(run, store):
+        job = publish(run, store)
+        (tmp_path / "cells.h5ad").rename(tmp_path / "hidden.h5ad")
+        return job
+
+    monkeypatch.setattr(cluster_run.ClusterRun, "_publish", publish_and_hide)
+    with pytest.raises(JobError, match="No worker of tcp.*: it cannot see the file .*cells.h5ad"):
+        embed(tmp_path, tmp_path / "out", cluster.address)
+
+
+@pytest.fixture
+def job(world, tmp_path):
+    """What workers are told, with a copy of everything that they open."""
+    for name in ("tiny", "other"):
+        shutil.copytree(world / "tiny", tmp_path / name)
+    shutil.copy(world / "cells.h5ad", tmp_path / "cells.h5ad")
+    save_tiny_checkpoint(tmp_path / "other", seed=1)
+    found = []
+    publish = cluster_run.ClusterRun._publish
+
+    def publish_only(run, store):
+        found.append(publish(run, store))
+        raise Stopped
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped):
+        patch.setattr(cluster_run.ClusterRun, "_publish", publish_only)
+        patch.setattr(cluster_workers.Workers, "__enter__", lambda workers: workers)
+        patch.setattr(cluster_workers.Workers, "resolve", lambda *_: ("cpu", "fp32"))
+        embed(tmp_path, tmp_path / "out", "tcp://nobody:1")
+    return found[0]
+
+
+def test_a_worker_says_why_it_cannot_take_part(job, tmp_path):
+    assert examine(job)
+    cases = [
+        ({"folder": str(tmp_path / "nowhere")}, "it cannot see the folder"),
+        ({"data": str(tmp_path / "nowhere.h5ad")}, "it cannot see the file"),
+        ({"data_size": 1}, "it sees another file .* bytes instead of 1"),
+        ({"checkpoint": str(tmp_path / "nowhere")}, "it has no checkpoint"),
+        ({"checkpoint": str(tmp_path / "other")}, "it has another checkpoint"),
+        ({"device": "cuda:77"}, "'cuda:77' cannot be used here"),
+    ]
+    for change, said in cases:
+        with pytest.raises(ScfvizError, match=said):
+            examine(replace(job, **change))
+    cells = make_cells(N_OBS)
+    cells.X.data[-1] += 1  # the same size
+    cells.write_h5ad(tmp_path / "others.h5ad")
+    with pytest.raises(ScfvizError, match="it sees another file"):
+        examine(replace(job, data=str(tmp_path / "others.h5ad")))
+    make_cells(N_OBS - 1).write_h5ad(tmp_path / "fewer.h5ad")
+    size = (tmp_path / "fewer.h5ad").stat().st_size
+    with pytest.raises(ScfvizError, match="it sees another file .*other cells or genes"):
+        examine(replace(job, data=str(tmp_path / "fewer.h5ad"), data_size=size))
+
+
+def test_a_window_computed_twice_has_the_same_bytes_and_a_name_of_its_content(job):
+    embed_window(job, 3, 9)
+    path = job.window(3, 9)
+    before = path.read_bytes()
+    path.unlink()
+    embed_window(job, 3, 9)
+    assert path.read_bytes() == before
+    names = {job.window(3, 9), job.window(3, 8), replace(job, content="x").window(3, 9)}
+    assert len(names | {replace(job, version="0").window(3, 9)}) == 4
+    path.write_bytes(b"kept")
+    embed_window(job, 3, 9)
+    assert path.read_bytes() == b"kept"
+
+
+def test_the_command_writes_the_same_file(world, tmp_path, cluster, capsys):
+    given = ["embed", str(world / "cells.h5ad")]
+    model = ["--checkpoint", str(world / "tiny"), "--precision", "fp32", "--min-counts", "1400"]
+    assert main([*given, str(tmp_path / "here.h5ad"), *model]) == 0
+    assert main([*given, str(tmp_path / "there.h5ad"), *model, "--cluster", cluster.address]) == 0
+    assert main([*given, str(tmp_path / "part.npy"), *model, "--cluster", cluster.address, "--cells", "10:30"]) == 0
+    here, there = (ad.read_h5ad(tmp_path / name) for name in ("here.h5ad", "there.h5ad"))
+    np.testing.assert_array_equal(there.obsm["X_scfoundation"], here.obsm["X_scfoundation"])
+    assert dict(there.uns["scfviz"]) == dict(here.uns["scfviz"])
+    part = here.obsm["X_scfoundation"][10:30]
+    np.testing.assert_array_equal(np.load(tmp_path / "part.npy"), part[~np.isnan(part[:, 0])])
+    assert 0 < np.isnan(here.obsm["X_scfoundation"][:, 0]).sum() < N_OBS
+    assert {path.name for path in tmp_path.iterdir()} == {"here.h5ad", "there.h5ad", "part.npy", "part.npy.json"}
+    capsys.readouterr()
+
+
+def test_processes_of_this_computer_do_the_same(world, tmp_path):
+    embed(world, tmp_path / "out", "local:2")
+    assert same_bytes(world, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--cluster", "nonsense"], "The cluster is 'nonsense'"),
+        (["--cluster", "local:0"], "The cluster is 'local:0'"),
+        (["--cluster", "tcp://127.0.0.1:1"], "The scheduler at tcp://127.0.0.1:1 does not answer"),
+        (["--cluster", "local:2", "--bulk"], "--cluster is given with bulk samples"),
+    ],
+)
+def test_what_is_no_cluster_is_refused_before_anything_is_read(world, tmp_path, capsys, monkeypatch, options, said):
+    monkeypatch.setattr(cluster_workers, "SECONDS_TO_CONNECT", 1.0)
+    assert main(["embed", str(world / "cells.h5ad"), str(tmp_path / "out.h5ad"), *options]) == 2
+    assert said in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+def test_without_dask_it_is_said_what_to_install(world, monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    for cluster in ("local:2", "tcp://127.0.0.1:1"):
+        with pytest.raises(OptionError, match=r"pip install 'scfviz\[cluster\]'"):
+            cluster_workers.refuse_no_cluster(cluster)
+
+
+def test_a_cluster_without_workers_is_not_waited_for_forever(world, tmp_path, mortal, monkeypatch):
+    monkeypatch.setattr(cluster_workers, "SECONDS_WITHOUT_WORKERS", 0.1)
+    with pytest.raises(JobError, match="No worker was connected"):
+        embed(world, tmp_path / "out", mortal.address)
