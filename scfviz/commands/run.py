@@ -12,7 +12,7 @@ from scfviz.commands.inputs import open_input, read_depth
 from scfviz.commands.shared import Progress, show_report
 from scfviz.errors import JobError, OptionError
 
-PROGRESS = "progress.json"  # of an unfinished run
+PROGRESS, LOCK = "progress.json", "run.lock"  # of an unfinished run
 
 
 class FileRun:
@@ -55,7 +55,7 @@ class FileRun:
 
         self._check_out()
         self.partial.mkdir(exist_ok=True)
-        self._lock = hold(self.partial / "run.lock", f"'{self.args.out}'")
+        self._lock = hold(self.partial / LOCK, f"'{self.args.out}'")
         self._check_out()  # the run that held it until now may have finished
         if self.args.resume:
             return

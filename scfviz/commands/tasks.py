@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scfviz.commands.run import PROGRESS, FileRun
+from scfviz.commands.run import LOCK, PROGRESS, FileRun
 from scfviz.commands.shared import Progress, add_json, add_threads, add_unfinished, show_report
-from scfviz.errors import OptionError
+from scfviz.errors import OptionError, ScfvizError
 from scfviz.tasks.registry import TASKS
 from scfviz.tasks.spec import FILTERS, Task, fields_of, load, title_of, value_type
 
@@ -102,6 +102,13 @@ class TaskRun(FileRun):
     def __init__(self, args: argparse.Namespace, task: Task):
         super().__init__(args)
         self.task, self._progress, self._stage = task, Progress("%"), ""
+
+    def __exit__(self, kind: type[BaseException] | None = None, *rest: object) -> None:
+        """Of a refusal that came before anything was kept, nothing stays either."""
+        is_refused = kind is not None and issubclass(kind, ScfvizError) and self.partial.is_dir()
+        if is_refused and {path.name for path in self.partial.iterdir()} <= {PROGRESS, LOCK}:
+            self.forget()
+        super().__exit__()
 
     def _open(self) -> None:
         from scfviz.tasks.spec import identity_of, read_options

@@ -96,6 +96,21 @@ def test_a_run_that_computed_nothing_leaves_nothing(embed, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["cells.h5ad"]
 
 
+def test_a_refused_task_leaves_nothing_but_keeps_what_an_earlier_run_had(tmp_path, capsys):
+    """An empty .partial once stayed, and the next run asked whether to go on with it."""
+    write_cells(tmp_path / "cells.h5ad", 30)  # most genes of the predictor are missing
+    command = ["drugs", "cells", *(str(tmp_path / name) for name in ("cells.h5ad", "out.h5ad"))]
+    for _ in range(2):
+        assert main(command) == 2
+        assert "genes that the predictor reads" in capsys.readouterr().err
+        assert [path.name for path in tmp_path.iterdir()] == ["cells.h5ad"]
+    partial = tmp_path / "out.h5ad.partial"
+    partial.mkdir()
+    (partial / "probability.npy").write_bytes(b"kept")
+    assert main(command) == 2
+    assert (partial / "probability.npy").read_bytes() == b"kept" and (partial / "progress.json").exists()
+
+
 @pytest.mark.parametrize("command", ["embed", "embed-genes"])
 def test_input_saved_in_another_order_meanwhile_gives_no_result(command, embed, tmp_path, monkeypatch, capsys):
     """249 of 250 cells once got another cell's embedding."""
