@@ -2,10 +2,13 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scfviz.commands.tasks import add_options, run_command
 from scfviz.tasks.registry import get_task
+
+if TYPE_CHECKING:
+    from scfviz.tasks.result import Result
 
 
 def add_cells(parts: Any) -> None:
@@ -37,4 +40,13 @@ def _run(args: argparse.Namespace) -> int:
     given = [name for names in args.drug or () for name in names]
     args.drugs = tuple(given) or tuple(args.drugs or ())
     read_predictor().find_drugs(args.drugs)  # before a long file is opened
-    return run_command(args, get_task("drug_sensitivity"))
+    return run_command(args, get_task("drug_sensitivity"), _caveats)
+
+
+def _caveats(result: "Result") -> list[str]:
+    """Whether these cells are like those that were learned from, and what no prediction is for: as the page has it."""
+    from scfviz.tasks.drug_sensitivity.card import CAVEAT
+    from scfviz.tasks.drug_sensitivity.domain import say_domain
+
+    kind = result.report["provenance"]["domain"]
+    return [say_domain(kind, result.scores.get("dividing")).replace("**", ""), CAVEAT]

@@ -64,29 +64,34 @@ def _add_predictor(parser: argparse.ArgumentParser) -> None:
 
 def _predict(args: argparse.Namespace) -> int:
     from scfviz.tasks.drug_response.card import CAVEATS, say_domain, say_worth
+    from scfviz.tasks.drug_response.chemistry import read_structure
     from scfviz.tasks.drug_response.compute import find_drugs, predict_ic50, responses_table, take_drugs
-    from scfviz.tasks.drug_response.samples import open_samples
+    from scfviz.tasks.drug_response.samples import KIND_TITLES, open_samples
+    from scfviz.tasks.drug_response.scale import SCALE_TITLES
     from scfviz.tasks.drug_response.store import read_drug_predictor
 
     _refuse_existing(args.out)
     predictor = read_drug_predictor(args.predictor)
     chosen = None if args.drugs is None else find_drugs(predictor, args.drugs)
+    for smiles in args.smiles or ():
+        read_structure(smiles)  # before a long table is opened
     samples = open_samples(args.table, column=args.gene_column)
     measured = None if args.measured is None else _read_measured(args.measured)
     found = predict_ic50(samples, predictor=predictor, measured=measured, scale=args.scale)
     shown = found if chosen is None else take_drugs(found, chosen)
-    table = responses_table(shown, predictor)
+    table, about_new = responses_table(shown, predictor), []
+    known = table if not args.smiles or chosen is not None else table.iloc[:0]
     if args.smiles:
-        table = _with_new(table if chosen is not None else table.iloc[:0], found, predictor, args.smiles)
+        table, about_new = _with_new(known, found, predictor, args.smiles)
     table.to_csv(args.out, index=False, float_format="%.6g")
     first = [
-        f"{name}: {', '.join(table.loc[table['sample'] == name, 'drug'].head(_TOP))}" for name in found.samples[:_TOP]
+        f"{name}: {', '.join(known.loc[known['sample'] == name, 'drug'].head(_TOP))}" for name in found.samples[:_TOP]
     ]
-    notes = [*found.notes, say_domain(found), say_worth(predictor), *CAVEATS]
+    notes = [*about_new, *found.notes, say_domain(found), say_worth(predictor), *CAVEATS]
     text = [
-        f"{args.out}: {len(found.samples):,} samples, {table['drug'].nunique():,} drugs; values are "
-        f"{samples.kind}, compared on the scale '{found.scale}'.",
-        *([f"Lowest percentile among the training lines: {'; '.join(first)}."] if len(table) else []),
+        f"{args.out}: samples: {len(found.samples):,}, drugs: {table['drug'].nunique():,}; values are "
+        f"{KIND_TITLES[samples.kind]}, scale of the comparison: {SCALE_TITLES[found.scale]}.",
+        *([f"Lowest percentile among the training lines: {'; '.join(first)}."] if len(known) else []),
         *notes,
     ]
     about = {
@@ -100,13 +105,16 @@ def _predict(args: argparse.Namespace) -> int:
     return 0
 
 
-def _with_new(known: "pd.DataFrame", found: Any, predictor: Any, smiles: list[str]) -> "pd.DataFrame":
+def _with_new(known: "pd.DataFrame", found: Any, predictor: Any, smiles: list[str]) -> "tuple[pd.DataFrame, list[str]]":
+    """The table with drugs that were not measured below, and what must be known of each."""
     import pandas as pd
 
     from scfviz.tasks.drug_response.compute import new_drug_table, predict_new_drug
 
-    tables = [new_drug_table(found, predict_new_drug(found, predictor, one)) for one in smiles]
-    return pd.concat([known, *tables], ignore_index=True) if len(known) else pd.concat(tables, ignore_index=True)
+    new = [predict_new_drug(found, predictor, one) for one in smiles]
+    tables = [new_drug_table(found, one) for one in new]
+    notes = [f"{one.structure.smiles}: {note}" for one in new for note in one.notes]
+    return pd.concat([known, *tables] if len(known) else tables, ignore_index=True), notes
 
 
 def _read_measured(path: Path) -> dict[tuple[str, str], float]:

@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,14 +87,16 @@ def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def run_command(args: argparse.Namespace, task: Task) -> int:
-    """Run a task over a file and write the file with its result."""
+def run_command(
+    args: argparse.Namespace, task: Task, caveats: "Callable[[Result], list[str]]" = lambda result: []
+) -> int:
+    """Run a task over a file and write the file with its result; `caveats` are shown below what is noted."""
     from scfviz.tasks.run import compute
     from scfviz.tasks.steps import Steps
 
     with TaskRun(args, task) as run:
         result = compute(task, run.options, Steps(run.partial, run.note_stage))
-        return run.show_result(result, run.write_result(result))
+        return run.show_result(result, run.write_result(result), caveats(result))
 
 
 class TaskRun(FileRun):
@@ -146,17 +149,18 @@ class TaskRun(FileRun):
         self.forget()
         return parts | {"uns": about}
 
-    def show_result(self, result: "Result", parts: dict[str, Any]) -> int:
+    def show_result(self, result: "Result", parts: dict[str, Any], caveats: Sequence[str] = ()) -> int:
         """Say what was written."""
         keys = [f"{part}['{key}']" for part, values in parts.items() for key in values]
         text = [f"{self.args.out}: {len(result.kept):,} cells; {', '.join(keys)}."]
         text += [f"Your file holds {old} already; ours is called {new}." for old, new in self.renamed.items()]
-        text += list(result.notes)
+        notes = [*result.notes, *caveats]
+        text += notes
         report = {
             "out": str(self.args.out),
             "n_obs": len(result.kept),
             "scores": dict(result.scores),
-            "notes": list(result.notes),
+            "notes": notes,
             "renamed": self.renamed,
             "provenance": json.loads(parts["uns"]["scfviz"][self.task.name]),
         }

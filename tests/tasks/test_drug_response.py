@@ -210,6 +210,7 @@ def test_bad_input_is_answered_in_sentences(world, predictor):
         ("not a drug", "no SMILES"),
         ("", "letters"),
         ("N[Pt](N)(Cl)Cl", "Metal complexes"),
+        ("C1CC(C1)(C(=O)[O-])C(=O)[O-].N.N.[Pt+2]", "Metal complexes"),
         ("c1ccccc1CCCCCCCCC.CCOC(=O)c1ccc(N)cc1CC", "parts of like size"),
         ("C" * 300, "atoms beside hydrogen"),
     ],
@@ -221,7 +222,8 @@ def test_structures_that_are_no_drug_are_refused(smiles, words):
 
 def test_a_salt_is_read_by_its_drug_and_a_structure_is_drawn():
     salt = chemistry.read_structure("CCN(CC)CCNC(=O)c1ccc(N)cc1.Cl")
-    assert salt.formula == "C13H21N3O" and "salt" in salt.notes[0]
+    assert salt.formula == "C13H21N3O" and "salt" in salt.notes[0] and "not used: Cl" in salt.notes[0]
+    assert chemistry.read_structure("CC(=O)Oc1ccccc1C(=O)[O-].[Na+]").formula == "C9H7O4-"
     assert chemistry.similarity(salt.fingerprint, salt.fingerprint[None])[0] == 1
     assert chemistry.draw_structure("CCO").lstrip().startswith("<?xml") and chemistry.draw_structure("(((") == ""
     assert chemistry.scaffold("CCc1ccccc1") == "c1ccccc1"
@@ -257,6 +259,10 @@ def test_the_command_writes_what_python_says(tmp_path, capsys):
     other = tmp_path / "new.csv"
     assert main(["drugs", "predict", str(tmp_path / "samples.csv"), "--out", str(other), "--smiles", "CCO"]) == 0
     assert list(pd.read_csv(other)["drug"]) == ["CCO"] * 6
+    said = capsys.readouterr().out
+    assert "CCO: The nearest measured drug is" in said and "Lowest percentile" not in said
+    absent = ["drugs", "predict", str(tmp_path / "absent.csv"), "--out", str(tmp_path / "x.csv"), "--smiles", "C1CC"]
+    assert main(absent) == 2 and "no SMILES" in capsys.readouterr().err
     assert main(["drugs", "list"]) == 0 and "Erlotinib" in capsys.readouterr().out
     bad = ["drugs", "predict", str(tmp_path / "samples.csv"), "--out", str(tmp_path / "x.csv"), "--drugs", "Erlotinob"]
     assert main(bad) == 2 and "Erlotinib" in capsys.readouterr().err

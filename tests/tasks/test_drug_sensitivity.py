@@ -16,7 +16,7 @@ from scfviz.tasks.drug_sensitivity import predictor as predictors
 from scfviz.tasks.drug_sensitivity.alone import G2M_PHASE, S_PHASE, cycle_scores, explain
 from scfviz.tasks.drug_sensitivity.card import write_card
 from scfviz.tasks.drug_sensitivity.compute import call_cells, predict_sensitivity, smooth_parts
-from scfviz.tasks.drug_sensitivity.domain import DIVISION, judge_domain
+from scfviz.tasks.drug_sensitivity.domain import DIVISION, judge_domain, say_domain
 from scfviz.tasks.drug_sensitivity.fit import fit_predictor, standardise_cell
 from scfviz.tasks.drug_sensitivity.groups import cover_groups, describe_groups, group_means, rank_differences
 from scfviz.tasks.drug_sensitivity.names import column_of
@@ -192,9 +192,9 @@ def test_healthy_cells_are_told_from_growing_ones(cells, symbols, tmp_path):
     resting = cells.copy()
     resting.X = resting.X.multiply((~np.isin(symbols, DIVISION)).astype(np.float32)).tocsr()
     judged = judge_domain(counts_of(resting, tmp_path, "resting.h5ad"))
-    assert judged.kind == "resting" and "out of domain" in judged.sentence
+    assert judged.kind == "resting" and "out of domain" in say_domain(judged.kind, judged.dividing)
     few = judge_domain(counts_of(cells[:, 100:].copy(), tmp_path, "few.h5ad"))
-    assert few.kind == "unknown" and "not known" in few.sentence
+    assert few.kind == "unknown" and "not known" in say_domain(few.kind, None)
 
 
 def test_depth_and_cycle_get_the_share_that_they_explain():
@@ -261,7 +261,10 @@ def test_the_task_and_the_command_write_the_same_columns(shipped, cells, tmp_pat
     before = path.read_bytes()
     result = run_task("drug_sensitivity", dataset=str(path), drugs=["erlotinib"])
     assert main(["drugs", "cells", str(path), str(tmp_path / "out.h5ad"), "--drug", "erlotinib", "--json"]) == 0
-    assert "sensitivity_Erlotinib" in json.loads(capsys.readouterr().out)["provenance"]["keys"]
+    report = json.loads(capsys.readouterr().out)
+    assert "sensitivity_Erlotinib" in report["provenance"]["keys"]
+    said = " ".join(report["notes"])
+    assert "Genes of cell division" in said and "growing cell lines" in said and "never for treatment" in said
     written = ad.read_h5ad(tmp_path / "out.h5ad").obs
     for name in ("sensitivity_Erlotinib", "sensitivity_Erlotinib_confidence"):
         assert np.allclose(written[name], result.cells[name])
@@ -278,6 +281,16 @@ def test_few_and_empty_cells(shipped, cells, tmp_path):
     result = run_task("drug_sensitivity", dataset=str(tmp_path / "few.h5ad"))
     assert np.isnan(result.arrays["probability"][1]).all() and np.isfinite(result.arrays["probability"][0]).all()
     assert any("without counts" in note for note in result.notes) and any("Fewer than 30" in n for n in result.notes)
+
+
+def test_bulk_samples_in_place_of_cells_are_noticed_however_many(shipped, symbols, tmp_path):
+    names = [*symbols, *(f"OTHER{i}" for i in range(13_000 - len(symbols)))]
+    rng = np.random.default_rng(0)
+    samples = ad.AnnData(rng.poisson(rng.lognormal(3.0, 2.0, len(names)), (40, len(names))).astype(np.float32))
+    samples.var_names, samples.obs_names = names, [f"s{i}" for i in range(40)]
+    samples.write_h5ad(tmp_path / "bulk.h5ad")
+    notes = run_task("drug_sensitivity", dataset=str(tmp_path / "bulk.h5ad")).notes
+    assert any("are these bulk samples" in note for note in notes)
 
 
 def test_thresholds_that_are_not_published_leave_a_drug_empty(taught, cells, tmp_path):

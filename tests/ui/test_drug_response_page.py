@@ -8,8 +8,9 @@ from small_cells import make_cells
 from streamlit.testing.v1 import AppTest
 
 from scfviz.jobs import queue
-from scfviz.tasks.drug_response.compute import predict_ic50
+from scfviz.tasks.drug_response.compute import predict_ic50, responses_table
 from scfviz.tasks.drug_response.store import read_drug_predictor
+from scfviz.ui.tasks.drug_response import cells_figures, figures
 from scfviz.ui.tasks.drug_response.details import report_text, script_text
 
 
@@ -81,3 +82,20 @@ def test_report_and_script_say_what_the_page_says(tmp_path, monkeypatch):
     written = pd.read_csv(tmp_path / "predictions.csv")
     first = written[written["sample"] == "tumour2"].set_index("drug")["ln_ic50"]
     np.testing.assert_allclose(first[list(found.drugs)], found.ln_ic50[2], rtol=1e-4, atol=1e-4)
+
+
+def test_names_that_are_numbers_are_drawn_as_names(tmp_path):
+    """Samples called 905975 and 1240205 once were two thin stripes on an axis up to 1.2 million."""
+    model = read_drug_predictor()
+    table = pd.read_csv(tmp_path / "tumours.csv", index_col=0)
+    table.index = [str(905975 + 1000 * i) for i in range(len(table))]
+    table.to_csv(tmp_path / "numbers.csv")
+    found = predict_ic50(tmp_path / "numbers.csv", predictor=model)
+    heatmap = figures.draw_heatmap(found, model, np.arange(6), np.arange(5))
+    assert heatmap.layout.xaxis.type == "category"
+    ranked = responses_table(found, model).head(3).assign(drug=["123829", "741909", "5-FU"])
+    signed = pd.DataFrame({"drug": ["123829", "741909"], "difference": [-1.0, 1.0]})
+    cover = cells_figures.draw_cover(np.full((1, 2), 0.5), ["741909"], ["0", "1"])
+    differ = cells_figures.draw_differences(signed.assign(trust="some", first=0.1, second=0.2), "0", "1")
+    for figure in (figures.draw_ranked(ranked), figures.draw_signed(signed, "drug", "difference", ""), cover, differ):
+        assert figure.layout.yaxis.type == "category"

@@ -16,6 +16,7 @@ N_BITS, RADIUS = 2048, 2
 _LONGEST = 2_000  # letters of a SMILES
 _ATOMS = (3, 120)  # heavy atoms of a drug
 _ORGANIC = {1, 5, 6, 7, 8, 9, 14, 15, 16, 17, 34, 35, 53}  # elements; the others are metals and what is no drug here
+_OF_SALTS = {3, 11, 12, 19, 20}  # Li, Na, K, Mg, Ca: beside a drug they change nothing
 
 
 @dataclass(frozen=True)
@@ -71,9 +72,11 @@ def read_structure(smiles: str) -> Structure:
             "Copy the canonical or isomeric SMILES, for instance from PubChem.",
         )
     molecule, notes = _main_part(found)
-    if strange := sorted({a.GetSymbol() for a in molecule.GetAtoms() if a.GetAtomicNum() not in _ORGANIC}):
+    strange = {a.GetSymbol() for a in molecule.GetAtoms() if a.GetAtomicNum() not in _ORGANIC}
+    strange |= {a.GetSymbol() for a in found.GetAtoms() if a.GetAtomicNum() not in _ORGANIC | _OF_SALTS}
+    if strange:
         raise OptionError(
-            f"The structure holds {', '.join(strange)}.",
+            f"The structure holds {', '.join(sorted(strange))}.",
             "Metal complexes are outside of what was learned: nearly all drugs of the screen are organic molecules.",
             "Measured drugs such as cisplatin can be chosen by name.",
         )
@@ -153,7 +156,8 @@ def _main_part(molecule: "Mol") -> tuple["Mol", list[str]]:
             "One molecule is needed; mixtures were not measured.",
             "Ask for each part by itself.",
         )
-    return main, [f"A salt or solvate: its largest part was taken ({_canonical(main)})."]
+    left = ", ".join(sorted(others)) or "the same again"
+    return main, [f"Of a salt, solvate or mixture the largest part was taken ({_canonical(main)}); not used: {left}."]
 
 
 def _parse(text: str) -> "Mol | None":

@@ -47,11 +47,17 @@ class Domain:
     dividing: float
     kind: str
 
-    @property
-    def sentence(self) -> str:
-        """The verdict for the page."""
-        rate = "" if self.kind == "unknown" else f"Genes of cell division have {self.dividing:.1f} of 10,000 counts: "
-        return rate + SENTENCES[self.kind]
+
+def say_domain(kind: str, dividing: float | None) -> str:
+    """Whether these cells are like those that the predictor knows, in a sentence (Markdown).
+
+    Parameters
+    ----------
+    kind, dividing
+        Of `Domain`; None where too few genes are measured.
+    """
+    rate = "" if dividing is None else f"Genes of cell division have {dividing:.1f} of 10,000 counts here: "
+    return rate + SENTENCES[kind]
 
 
 def judge_domain(counts: "AlignedCounts") -> Domain:

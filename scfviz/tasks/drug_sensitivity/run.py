@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 N_SHOWN = 6  # drugs that get columns when none is chosen
+_MOST_GENES_OF_CELLS = 12_000  # expressed, median: at most 8,900 in public single cells, over 20,000 in bulk samples
 _ROWS = 5_000
 
 
@@ -233,9 +234,9 @@ def _notes(
         )
     if options.smoothing and not is_smoothed:
         notes.append(f"Fewer than {FEWEST_TO_SMOOTH} cells: each is read by itself, and that says little.")
-    if counts.n_obs < FEWEST_TO_SMOOTH and np.median(counts.n_expressed) > 9_000:
+    if np.median(counts.n_expressed) > (9_000 if counts.n_obs < FEWEST_TO_SMOOTH else _MOST_GENES_OF_CELLS):
         notes.append(
-            "Few profiles with very many genes: are these bulk samples? The tab *Samples* reads bulk samples, with "
+            "These profiles have very many genes: are these bulk samples? The tab *Samples* reads bulk samples, with "
             "intervals."
         )
     if options.threshold == "published":

@@ -9,6 +9,7 @@ import streamlit as st
 from scfviz.analysis.metrics import choose_labels
 from scfviz.jobs import JobStatus
 from scfviz.tasks.drug_sensitivity.compute import SURE
+from scfviz.tasks.drug_sensitivity.domain import say_domain
 from scfviz.tasks.drug_sensitivity.groups import cover_groups, describe_groups, group_means, rank_differences
 from scfviz.tasks.drug_sensitivity.names import column_of
 from scfviz.tasks.result import Result
@@ -50,7 +51,7 @@ def show(task: Task, job: JobStatus, source: sources.Source) -> None:
 
 def _show_domain(result: Result) -> None:
     kind = result.report["provenance"]["domain"]
-    said = cells_words.sentence_of_domain(kind, result.scores.get("dividing"))
+    said = say_domain(kind, result.scores.get("dividing"))
     shown = {"growing": st.info, "between": st.warning, "resting": st.error, "unknown": st.warning}[kind]
     shown(said, icon=":material/biotech:")
 

@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 
 from scfviz.tasks.drug_sensitivity.card import CAVEAT
-from scfviz.tasks.drug_sensitivity.domain import SENTENCES
 from scfviz.tasks.drug_sensitivity.trust import BADGES
 
 RESEARCH = CAVEAT
@@ -23,12 +22,6 @@ EXPLANATION = """
 - **Resistant cells before treatment are a hypothesis**: which cells survive is decided in an experiment.
 - What changes *because of* the drug is not predicted: after treatment, stress and cell cycle dominate the picture.
 """
-
-
-def sentence_of_domain(kind: str, dividing: float | None) -> str:
-    """Whether these cells are like those that the predictor knows."""
-    rate = "" if dividing is None else f"Genes of cell division have {dividing:.1f} of 10,000 counts here: "
-    return rate + SENTENCES[kind]
 
 
 def sentence_of_trust(row: Mapping[str, Any]) -> str:

@@ -17,6 +17,7 @@ from scfviz.ui.tasks.drug_response import figures
 
 _TOP, _MOST_ROWS, _GENES = 20, 2_000, 15
 _ONE, _DRUG, _GROUPS, _NEW = "One sample", "One drug", "Two groups", "New drug"
+_COMPARED = {"drug": "Drug", "difference": "Difference", "low": "2.5 %", "high": "97.5 %", "specific": "Specific"}
 _EXAMPLE = "COc1cc2ncnc(Nc3ccc(F)c(Cl)c3)c2cc1OCCCN1CCOCC1"
 
 
@@ -163,10 +164,13 @@ def _show_groups(samples: Samples, found: DrugResponses) -> None:
     ends = pd.concat([table.head(_TOP // 2), table.tail(_TOP // 2)]).drop_duplicates()
     figure = figures.draw_signed(ends, "drug", "difference", "difference of ln IC50; to the left: the first is frailer")
     st.plotly_chart(figure, config=toolbar("groups"), key="drug-compared")
-    st.dataframe(table, hide_index=True, height=300)
+    shown = table.dropna(axis="columns", how="all").rename(columns=_COMPARED)
+    formats = {title: st.column_config.NumberColumn(format="%.2f") for title in shown.select_dtypes("number")}
+    st.dataframe(shown, hide_index=True, height=300, column_config=formats)
     st.caption(
-        f"{int(sides[0].sum()):,} against {int(sides[1].sum()):,} samples; intervals (95 %) by resampling samples, "
-        "from three on each side. They hold what differs between samples, not the errors of the predictor."
+        f"{int(sides[0].sum()):,} against {int(sides[1].sum()):,} samples: differences of ln IC50. *Specific*: without "
+        "what all drugs share in a sample. Intervals (95 %) by resampling samples, from three on each side; they hold "
+        "what differs between samples, not the errors of the predictor."
     )
 
 

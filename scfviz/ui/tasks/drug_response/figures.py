@@ -10,6 +10,7 @@ from scfviz.ui.frame.text import hover
 
 SENSITIVE, RESISTANT, MIDDLE = "#0072b2", "#d55e00", "#8f999b"
 _SCALE = [[0.0, SENSITIVE], [0.5, "#c9cfd0"], [1.0, RESISTANT]]
+_NAMES = {"type": "category", "dtick": 1, "tickfont": {"size": 11}}  # of drugs, some of which are numbers
 _LAYOUT = {**CLEAR, "margin": {"t": 34, "r": 8, "b": 48}}
 MOST_SAMPLES, MOST_DRUGS = 200, 60
 
@@ -46,6 +47,7 @@ def draw_heatmap(found: DrugResponses, predictor: DrugPredictor, samples: np.nda
     figure.update_layout(
         height=height,
         xaxis={
+            "type": "category",  # names of samples may be numbers
             "showticklabels": len(rows) <= MOST_DRUGS,
             "tickangle": -60,
             "title": "samples, the most sensitive first",
@@ -84,8 +86,8 @@ def draw_ranked(table: pd.DataFrame) -> go.Figure:
     )
     figure.update_layout(
         height=int(22 * len(rows) + 100),
-        xaxis={"title": "percentile among the training lines (0: the most sensitive)", "range": [-3, 103]},
-        yaxis={"dtick": 1, "tickfont": {"size": 11}},
+        xaxis={"title": "percentile among the lines; 0: most sensitive", "range": [-3, 103]},
+        yaxis=_NAMES,
         **_LAYOUT,
     )
     return figure
@@ -161,7 +163,7 @@ def draw_signed(table: pd.DataFrame, name: str, value: str, title: str) -> go.Fi
     figure.update_layout(
         height=int(20 * len(rows) + 110),
         xaxis={"title": title, "zeroline": True},
-        yaxis={"dtick": 1, "tickfont": {"size": 11}},
+        yaxis=_NAMES,
         showlegend=False,
         **_LAYOUT,
     )

@@ -15,7 +15,7 @@ from scfviz.tasks.drug_response.samples import KIND_TITLES, Samples
 from scfviz.tasks.drug_response.scale import SCALE_TITLES, SCALES
 from scfviz.tasks.drug_response.store import find_drug_predictor, read_drug_predictor
 from scfviz.ui.drawing.charts import toolbar
-from scfviz.ui.frame import page, sources, state, upload_field
+from scfviz.ui.frame import page, routes, sources, state, upload_field
 from scfviz.ui.frame.text import plain, plural, shorten
 from scfviz.ui.tasks.drug_response import details, figures
 
@@ -66,6 +66,8 @@ def _choose(source: sources.Source | None) -> Samples | None:
         )
         _upload()
         if source is None:
+            if st.button("Choose a dataset", icon=":material/database:", key="drug-choose"):
+                routes.go("dataset")
             return None
         st.caption(f":material/info: The dataset in use is no such table. {plain(str(error))}")
         return _sum_cells(source)
