@@ -68,7 +68,7 @@ def run(folder, options, report, should_stop):
 
 
 class Queue:
-    """scfviz: a folder and one worker process."""
+    """scfviz: a folder and its worker processes."""
 
     def __init__(self, folder: Path):
         sys.path.insert(0, str(HERE.parent))
@@ -77,13 +77,8 @@ class Queue:
 
         kinds.KINDS["bench"] = "jobs"
         self.jobs, self.workspace = jobs, jobs.Workspace(folder / "workspace")
-        queue.start_worker = self._start_worker
+        queue.WORKER = (str(HERE), "--worker")
         self.queue = queue
-
-    def _start_worker(self, workspace) -> None:
-        if not self.queue.worker_is_alive(workspace, "quick") and self.queue.queued_jobs(workspace, "quick"):
-            command = [sys.executable, str(HERE), "--worker", str(workspace.root)]
-            subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, start_new_session=True)
 
     def ask(self, options: dict):
         return self.jobs.submit(self.workspace, "bench", options)
@@ -410,14 +405,14 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--dask-python", help="interpreter of an environment with dask[distributed]")
     parser.add_argument("--memory", nargs="*", metavar="KIND", help="measure the memory of jobs, too; of some, alone")
     for inner in ("worker", "serve", "waiting", "one"):
-        parser.add_argument(f"--{inner}", nargs=1 if inner == "worker" else 2, help=argparse.SUPPRESS)
+        parser.add_argument(f"--{inner}", nargs=3 if inner == "worker" else 2, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     if args.worker:
         sys.path.insert(0, str(HERE.parent))
-        from scfviz.jobs import kinds, worker
+        from scfviz.jobs import kinds, queue, worker
 
-        kinds.KINDS["bench"] = "jobs"
-        return worker.main([args.worker[0], "quick", "20"])
+        kinds.KINDS["bench"], queue.WORKER = "jobs", (str(HERE), "--worker")
+        return worker.main(args.worker)
     if args.serve:
         serve(args.serve[0], Path(args.serve[1]))
     elif args.waiting:

@@ -3,7 +3,6 @@
 from scfviz.jobs.queue import (
     JobStatus,
     cancel,
-    jobs_ahead,
     list_jobs,
     remove,
     result_dir,
@@ -13,12 +12,14 @@ from scfviz.jobs.queue import (
     submit,
     warm_worker,
 )
+from scfviz.jobs.waiting import expected_wait, jobs_ahead
 from scfviz.jobs.workspace import Workspace
 
 __all__ = [
     "JobStatus",
     "Workspace",
     "cancel",
+    "expected_wait",
     "jobs_ahead",
     "list_jobs",
     "remove",

@@ -4,13 +4,18 @@ A kind of job whose memory grows with the cells has a function `memory(options) 
 `benchmarks/jobs.py --memory`.
 """
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 from scfviz.data import memory
 from scfviz.data.memory import Need
 from scfviz.errors import JobError
 
-__all__ = ["Estimate", "Need", "estimate", "refuse_what_cannot_fit"]
+__all__ = ["Estimate", "Need", "estimate", "refuse_what_cannot_fit", "shared_memory"]
+
+_WAIT: ContextVar[Callable[[float], float] | None] = ContextVar("wait", default=None)
 
 
 @dataclass(frozen=True)
@@ -48,16 +53,37 @@ def estimate(need: Need | None, n_obs: int) -> Estimate | None:
     return None if need is None else Estimate(need, n_obs, memory.free_memory())
 
 
+@contextmanager
+def shared_memory(wait: Callable[[float], float]) -> Iterator[None]:
+    """Other computations run beside what is done in this block.
+
+    Parameters
+    ----------
+    wait
+        Called with the bytes that are needed, before they are; returns, when they can be had, how many of the free ones
+        are promised to others.
+    """
+    token = _WAIT.set(wait)
+    try:
+        yield
+    finally:
+        _WAIT.reset(token)
+
+
 def refuse_what_cannot_fit(need: Need | None, n_obs: int) -> None:
-    """Called by a computation once it knows its cells, before hours are spent.
+    """Called by a computation once it knows its cells, before hours are spent; it waits for what runs beside it.
 
     Raises
     ------
     JobError
         It needs more memory than is free; the advice names a number of cells that fits.
     """
-    found = estimate(need, n_obs)
-    if found is None or found.fits:
+    if need is None:
+        return
+    wait = _WAIT.get()
+    promised = 0 if wait is None else int(wait(need.of(n_obs)))
+    found = Estimate(need, n_obs, max(memory.free_memory() - promised, 0))
+    if found.fits:
         return
     fitting = need.fitting(0.9 * found.available)
     advice = f"Take at most {fitting:,} cells, or use" if fitting else "Close other programs, or use"

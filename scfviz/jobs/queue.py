@@ -9,10 +9,12 @@ A job is a folder `<workspace>/jobs/<id>/`:
     work/            intermediate results, from which an interrupted job goes on
     result/          there only when the job is done, and then whole
 
-Jobs wait in two lanes, each with one worker: what may take many minutes, and what a click asks for, which does not
-wait behind it (`scfviz.jobs.kinds.LONG`). Locks of the operating system keep order, and vanish with the process that
-holds them: `worker-<lane>.lock` is held by a worker for as long as it lives, so one that was killed is recognised at
-once; `queue.lock` is held for the moment in which a job changes its state.
+Jobs wait in two lanes: what may take many minutes, and what a click asks for, which does not wait behind it
+(`scfviz.jobs.kinds.LONG`). A lane has slots, each with at most one worker (`scfviz.jobs.slots`): one for long jobs, as
+many as cores for quick ones; visitors take turns (`scfviz.jobs.turns`). Locks of the operating system keep order, and
+vanish with the process that holds them: a worker holds that of its slot for as long as it lives, and the job that it
+runs names the slot, so that one that was killed is recognised at once; `queue.lock` is held for the moment in which a
+job changes its state, or a worker takes its slot.
 """
 
 import hashlib
@@ -25,14 +27,14 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 
-from scfviz.errors import JobError
+from scfviz.errors import JobError, ScfvizError
 from scfviz.jobs.access import (
     collect_datasets,
     datasets_in,
@@ -44,12 +46,15 @@ from scfviz.jobs.access import (
 )
 from scfviz.jobs.kinds import LANES, get_kind, lane_of
 from scfviz.jobs.options import JOB_ID
+from scfviz.jobs.slots import lane_of_slot, slots, worker_is_alive
+from scfviz.jobs.turns import Waiting, in_turn
 from scfviz.jobs.workspace import Workspace, read_json, write_json
 
 State = Literal["queued", "running", "done", "failed", "cancelled", "interrupted"]
 IDLE_SECONDS = 20.0  # a worker waits so long for another job
 UNFINISHED = ("failed", "cancelled", "interrupted")
 PACKAGE_PARENT = Path(__file__).resolve().parents[2]
+WORKER = ("-m", "scfviz.jobs.worker")
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,8 @@ class JobStatus:
         Who asked for it, as `scfviz.jobs.access.owner_of` writes it; empty where nobody is known.
     created_at, finished_at
         Seconds since 1970; `finished_at` is `None` for a job that waits or runs.
+    seconds
+        How long it has been computing, or did in all; `None` for one that waits or was interrupted before.
     """
 
     id: str
@@ -95,6 +102,7 @@ class JobStatus:
     asked_by: str
     created_at: float
     finished_at: float | None
+    seconds: float | None
 
     @property
     def is_active(self) -> bool:
@@ -174,7 +182,7 @@ def status(workspace: Workspace, job_id: str) -> JobStatus:
     job, now = read_json(folder / "job.json"), read_json(folder / "status.json")
     if job is None or now is None:
         raise JobError(f"There is no computation {job_id} here.", advice="It may have been removed; start it again.")
-    if now["state"] == "running" and not worker_is_alive(workspace, lane_of(job["kind"])):
+    if now["state"] == "running" and not worker_is_alive(workspace, _slot_of(now, lane_of(job["kind"]))):
         # the worker may have finished and left between the two looks
         now = read_json(folder / "status.json") or now
         if now["state"] == "running":
@@ -196,6 +204,7 @@ def status(workspace: Workspace, job_id: str) -> JobStatus:
         asked_by=str(job.get("asked_by") or ""),
         created_at=job["created_at"],
         finished_at=now["finished_at"],
+        seconds=_seconds(now),
     )
 
 
@@ -209,27 +218,6 @@ def list_jobs(workspace: Workspace) -> list[JobStatus]:
             except JobError:  # removed while the list was made
                 continue
     return sorted(jobs, key=lambda job: job.created_at, reverse=True)
-
-
-def jobs_ahead(workspace: Workspace, job_id: str) -> list[JobStatus]:
-    """What its worker does before a waiting job: the one that runs, then those that have waited longer.
-
-    Empty for a job that does not wait.
-    """
-    job = status(workspace, job_id)
-    if job.state != "queued":
-        return []
-    lane = lane_of(job.kind)
-    waiting = [folder.name for folder in queued_jobs(workspace, lane)]
-    before = waiting[: waiting.index(job_id)] if job_id in waiting else []
-    running = [other for other in list_jobs(workspace) if other.state == "running" and lane_of(other.kind) == lane]
-    found = []
-    for other in before:
-        try:
-            found.append(status(workspace, other))
-        except JobError:  # removed meanwhile
-            continue
-    return running + found
 
 
 def cancel(workspace: Workspace, job_id: str) -> None:
@@ -286,21 +274,25 @@ def result_dir(workspace: Workspace, job_id: str) -> Path:
     return workspace.jobs / job_id / "result"
 
 
-def start_worker(workspace: Workspace) -> None:
-    """Start a worker process for each lane where jobs wait and none works; the app calls this when it starts.
+def start_worker(workspace: Workspace, lanes: Sequence[str] = LANES) -> None:
+    """Start a worker process for each lane where more jobs wait than workers are free, and a slot is.
 
+    One at a time: a worker that takes a job while others wait starts the next one. The app calls this when it starts.
     A worker is its own process in its own session: it neither blocks a page nor ends with the server.
     """
     with queue_lock(workspace):
-        for lane in LANES:
-            if queued_jobs(workspace, lane) and not worker_is_alive(workspace, lane):
+        for lane in lanes:
+            n_waiting = len(queued_jobs(workspace, lane))
+            alive = {slot for slot in slots(lane) if n_waiting and worker_is_alive(workspace, slot)}
+            busy = {_slot_of(now, "") for _, now in read_statuses(workspace) if now["state"] == "running"}
+            if n_waiting > len(alive - busy) and len(alive) < len(slots(lane)):
                 _start_worker(workspace, lane)
 
 
 def warm_worker(workspace: Workspace, lane: str, modules: Sequence[str]) -> None:
-    """Start the worker of a lane before there is a job for it, and let it import what that one will need."""
+    """Start a worker of a lane before there is a job for it, and let it import what that one will need."""
     with queue_lock(workspace):
-        if not worker_is_alive(workspace, lane):
+        if not any(worker_is_alive(workspace, slot) for slot in slots(lane)):
             _start_worker(workspace, lane, modules)
 
 
@@ -314,7 +306,7 @@ def _start_worker(workspace: Workspace, lane: str, modules: Sequence[str] = ()) 
         new_session = {"creationflags": subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP}
     with open(workspace.jobs / "worker.log", "ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "scfviz.jobs.worker", str(workspace.root), lane, str(IDLE_SECONDS), *modules],
+            [sys.executable, *WORKER, str(workspace.root), lane, str(IDLE_SECONDS), *modules],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -322,26 +314,17 @@ def _start_worker(workspace: Workspace, lane: str, modules: Sequence[str] = ()) 
             env=environment,
             **new_session,
         )
-    # somebody has to take note of its end, or it stays in the process table as a zombie
-    threading.Thread(target=process.wait, daemon=True).start()
+    threading.Thread(target=_await_end, args=(process, workspace, lane), daemon=True).start()
 
 
-def worker_lock(workspace: Workspace, lane: str) -> FileLock:
-    """The lock that the one worker of a lane holds while it lives."""
-    return FileLock(workspace.jobs / f"worker-{lane}.lock", thread_local=False)
+def _await_end(process: subprocess.Popen[bytes], workspace: Workspace, lane: str) -> None:
+    """Take note of the end of a worker, or it stays in the process table; after one that was killed comes another.
 
-
-def worker_is_alive(workspace: Workspace, lane: str) -> bool:
-    """Whether the worker process of a lane lives; one that was killed has lost its lock.
-
-    One look at a time: two that met would each take the other for a worker, and no worker would be started.
+    The job that it was busy with is not tried again unasked, so what kills workers does not do so for ever.
     """
-    try:
-        with FileLock(workspace.jobs / "look.lock", timeout=5, poll_interval=0.002, thread_local=False):
-            with worker_lock(workspace, lane).acquire(blocking=False):
-                return False
-    except Timeout:
-        return True
+    if process.wait() < 0:
+        with suppress(ScfvizError, OSError):
+            start_worker(workspace, (lane,))
 
 
 @contextmanager
@@ -365,19 +348,63 @@ def job_folder(workspace: Workspace, job_id: str) -> Path:
 
 
 def queued_jobs(workspace: Workspace, lane: str) -> list[Path]:
-    """Folders of the jobs that wait in a lane, the one that waits longest first."""
-    waiting = []
+    """Folders of the jobs that wait in a lane, in the order of their turns."""
+    waiting, served = [], {}
+    for folder, now in read_statuses(workspace):
+        if now["state"] == "queued":
+            job = read_json(folder / "job.json")
+            if job is not None and lane_of(job["kind"]) == lane:
+                waiting.append(Waiting(now["queued_at"] / 1e9, folder, str(job.get("asked_by") or "")))
+        elif now.get("started_at") and lane_of_slot(_slot_of(now, "")) == lane:
+            served[now["owner"]] = max(served.get(now["owner"], 0.0), now["started_at"])
+    return in_turn(waiting, served)
+
+
+def running_in(workspace: Workspace, slot: str) -> list[Path]:
+    """Folders of the jobs that run in a slot, or did when its worker was killed."""
+    running = [(folder, now) for folder, now in read_statuses(workspace) if now["state"] == "running"]
+    return [folder for folder, now in running if _slot_of(now, _lane_in(folder)) == slot]
+
+
+def claim(folder: Path, slot: str) -> None:
+    """Write down that a waiting job runs from now on, by this process in its slot; `queue.lock` must be held."""
+    (folder / "cancel").unlink(missing_ok=True)
+    job, now = (read_json(folder / name) or {} for name in ("job.json", "status.json"))
+    write_status(
+        folder,
+        state="running",
+        stage="Starting",
+        pid=os.getpid(),
+        slot=slot,
+        owner=job.get("asked_by") or "",
+        runs=now.get("runs", 0) + 1,
+        started_at=time.time(),
+        updated_at=time.time(),
+        memory=0.0,
+    )
+
+
+def read_statuses(workspace: Workspace) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Folder and `status.json` of every job."""
     for path in workspace.jobs.glob("*/status.json"):
         now = read_json(path) if JOB_ID.fullmatch(path.parent.name) else None
-        if now is not None and now["state"] == "queued" and is_in(path.parent, lane):
-            waiting.append((now["queued_at"], path.parent))
-    return [folder for _, folder in sorted(waiting)]
+        if now is not None:
+            yield path.parent, now
 
 
-def is_in(folder: Path, lane: str) -> bool:
-    """Whether the job of a folder belongs to a lane."""
-    job = read_json(folder / "job.json")
-    return job is not None and lane_of(job["kind"]) == lane
+def _lane_in(folder: Path) -> str:
+    return lane_of((read_json(folder / "job.json") or {"kind": ""})["kind"])
+
+
+def _slot_of(now: Mapping[str, Any], otherwise: str) -> str:
+    """The slot that a job runs in; earlier versions, with one for each lane, wrote none."""
+    return str(now.get("slot") or otherwise)
+
+
+def _seconds(now: Mapping[str, Any]) -> float | None:
+    if now["state"] not in ("running", "done") or now.get("runs") != 1:
+        return None
+    return (now["finished_at"] or time.time()) - now["started_at"]
 
 
 def write_status(folder: Path, **changes: Any) -> None:
@@ -392,6 +419,11 @@ def write_status(folder: Path, **changes: Any) -> None:
         "finished_at": None,
         "updated_at": None,
         "pid": None,
+        "slot": "",
+        "owner": "",
+        "runs": 0,
+        "started_at": None,
+        "memory": 0.0,
     }
     write_json(folder / "status.json", empty | (read_json(folder / "status.json") or {}) | changes)
 

@@ -1,4 +1,4 @@
-"""The worker: one process per workspace and lane that works through the waiting jobs, one at a time.
+"""The worker: a process in a slot of a lane that works through the waiting jobs, one at a time.
 
 Started by `queue.start_worker` as `python -m scfviz.jobs.worker <workspace> <lane> [idle seconds [module ...]]`.
 """
@@ -13,16 +13,21 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from filelock import Timeout
+from filelock import FileLock
 
 from scfviz.errors import JobError, ScfvizError, Stopped
 from scfviz.jobs.cores import SharedCores
 from scfviz.jobs.inputs import refuse_changed_inputs
 from scfviz.jobs.kinds import LANES, get_kind
-from scfviz.jobs.queue import IDLE_SECONDS, is_in, queue_lock, queued_jobs, start_worker, worker_lock, write_status
+from scfviz.jobs.memory import shared_memory
+from scfviz.jobs.queue import IDLE_SECONDS, claim, queue_lock, queued_jobs, running_in, start_worker, write_status
+from scfviz.jobs.room import find_room
+from scfviz.jobs.slots import take_slot
 from scfviz.jobs.workspace import Workspace, read_json
 from scfviz.threads import prepare_threads
 
@@ -31,6 +36,7 @@ HEARTBEAT_SECONDS = 0.5
 # it: whatever is on disk was renamed into place as a whole.
 CANCEL_GRACE_SECONDS = 5.0
 RATE_WINDOW_SECONDS = 60.0
+NICE_OF_SERVER = "SCFVIZ_NICE"
 
 log = logging.getLogger("scfviz.worker")
 
@@ -40,7 +46,7 @@ class Progress:
 
     def __init__(self, folder: Path, when_overdue: Callable[[], None]):
         self.folder, self.when_overdue = folder, when_overdue
-        self.fraction, self.stage = 0.0, "Starting"
+        self.fraction, self.stage, self.memory = 0.0, "Starting", 0.0
         self._points: deque[tuple[float, float]] = deque()
         self._lock = threading.Lock()
         self._closed = threading.Event()
@@ -72,6 +78,11 @@ class Progress:
             log.info("%3.0f %% %s", 100 * self.fraction, stage)
             self._write()
 
+    def claim_memory(self, n_bytes: float) -> None:
+        """Let others know how much memory this job is going to take, in bytes."""
+        self.memory = n_bytes
+        self._write()
+
     def should_stop(self) -> bool:
         """Whether somebody asked this job to stop."""
         return (self.folder / "cancel").exists()
@@ -93,6 +104,7 @@ class Progress:
                     fraction=self.fraction,
                     stage=self.stage,
                     seconds_left=self.seconds_left(),
+                    memory=self.memory,
                     updated_at=time.time(),
                 )
 
@@ -115,7 +127,7 @@ def finish(folder: Path, **changes: Any) -> None:
 
 
 class Worker:
-    """The one process that computes what waits in a lane of a workspace.
+    """A process that computes what waits in a lane of a workspace, one job at a time.
 
     Parameters
     ----------
@@ -136,15 +148,17 @@ class Worker:
         if lane not in LANES:
             raise ValueError(f"'{lane}' is no lane; there are: {', '.join(LANES)}")
         self.workspace, self.lane, self.idle_seconds, self.modules = workspace, lane, idle_seconds, modules
-        self._lock = worker_lock(workspace, lane)
+        self.slot = lane
+        self._lock: FileLock | None = None
 
     def work(self) -> None:
-        """Work through the lane until nothing waits any more; returns at once where it has another worker."""
-        try:
-            self._lock.acquire(timeout=2)  # a look of `worker_is_alive` holds it for an instant
-        except Timeout:
-            return
-        self._tidy()
+        """Work through the lane until nothing waits any more; returns at once where each slot has its worker."""
+        with queue_lock(self.workspace):  # nobody sees the slot taken and the jobs of its last worker still running
+            taken = take_slot(self.workspace, self.lane)
+            if taken is None:
+                return
+            self.slot, self._lock = taken
+            self._tidy()
         for name in self.modules:
             importlib.import_module(name)
         idle_since = time.monotonic()
@@ -152,13 +166,14 @@ class Worker:
             with queue_lock(self.workspace):
                 waiting = queued_jobs(self.workspace, self.lane)
                 if waiting:
-                    folder = waiting[0]
-                    (folder / "cancel").unlink(missing_ok=True)
-                    write_status(folder, state="running", stage="Starting", pid=os.getpid(), updated_at=time.time())
+                    claim(folder := waiting[0], self.slot)
                 elif time.monotonic() - idle_since > self.idle_seconds:
-                    self._lock.release()  # under the queue's lock: no job can come between our last look and this
+                    self._release()  # under the queue's lock: no job can come between our last look and this
                     return
             if waiting:
+                if len(waiting) > 1:
+                    with suppress(ScfvizError, OSError):  # then they wait for this one
+                        start_worker(self.workspace, (self.lane,))
                 _redirect_output(folder / "worker.log")
                 self._run(folder)
                 _redirect_output(self.workspace.jobs / "worker.log")
@@ -174,8 +189,9 @@ class Worker:
         unfinished.mkdir()
         (folder / "work").mkdir(exist_ok=True)
         with (
-            SharedCores(self.workspace, self.lane) as cores,
+            SharedCores(self.workspace, self.slot) as cores,
             Progress(folder, lambda: self._end_in_the_middle_of(folder)) as progress,
+            shared_memory(partial(self._wait_for_memory, folder, progress)),
         ):
 
             def report(fraction: float, stage: str) -> None:
@@ -205,24 +221,39 @@ class Worker:
             (folder / "cancel").unlink(missing_ok=True)
             finish(folder, **ending)
 
+    def _wait_for_memory(self, folder: Path, progress: Progress, needed: float) -> float:
+        """Wait until what runs beside leaves enough; returns bytes that it is still going to take."""
+        while True:
+            with queue_lock(self.workspace):
+                room = find_room(self.workspace, folder)
+                if room.fits(needed) or not room.is_growing:
+                    progress.claim_memory(needed)
+                    return room.promised
+            progress.report(progress.fraction, "Waiting for memory that other computations use")
+            if progress.should_stop():
+                raise Stopped
+            time.sleep(HEARTBEAT_SECONDS)
+
     def _end_in_the_middle_of(self, folder: Path) -> None:
         log.warning("asked to stop %.0f s ago and still busy: this process ends", CANCEL_GRACE_SECONDS)
         with queue_lock(self.workspace):
             (folder / "cancel").unlink(missing_ok=True)
             finish(folder, state="cancelled")
-            self._lock.release()
-        start_worker(self.workspace)  # for those who wait behind
+            self._release()
+        start_worker(self.workspace, (self.lane,))  # for those who wait behind
         os._exit(0)
 
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
+
     def _tidy(self) -> None:
-        """Note the jobs that a dead worker left behind: only the holder of the lock can be running one."""
-        with queue_lock(self.workspace):
-            for path in self.workspace.jobs.glob("*/status.json"):
-                if (read_json(path) or {}).get("state") == "running" and is_in(path.parent, self.lane):
-                    finish(path.parent, state="interrupted")
-            for pattern in (".new-*", ".removed-*"):
-                for leftover in self.workspace.jobs.glob(pattern):
-                    shutil.rmtree(leftover, ignore_errors=True)
+        """Note the jobs that a dead worker left behind: only the holder of the slot can be running one in it."""
+        for folder in running_in(self.workspace, self.slot):
+            finish(folder, state="interrupted")
+        for pattern in (".new-*", ".removed-*"):
+            for leftover in self.workspace.jobs.glob(pattern):
+                shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _explain(error: Exception, stage: str, folder: Path) -> JobError:
@@ -253,7 +284,9 @@ def _redirect_output(path: Path) -> None:
 def _be_considerate(lane: str) -> None:
     """Leave the computer usable: the app comes first, then what a click asked for; larger machines keep a core free."""
     if hasattr(os, "nice"):
-        os.nice(10 if lane == "long" else 5)
+        now = os.nice(0)
+        of_server = int(os.environ.setdefault(NICE_OF_SERVER, str(now)))  # a worker that starts another hands it on
+        os.nice(max(of_server + (10 if lane == "long" else 5) - now, 0))
     prepare_threads(keep_free=1)
 
 

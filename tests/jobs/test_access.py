@@ -295,7 +295,7 @@ def test_the_queue_says_how_many_wait_and_nothing_of_whose(world, public, worksp
         job_panel.ask("markers", {"dataset": world.dataset, "column": column})
     become(BERT)
     mine = job_panel.ask("markers", {"dataset": public.dataset, "column": "cell_type"})
-    said = job_panel.describe_wait(jobs.jobs_ahead(workspace, mine))
+    said = job_panel.describe_wait(jobs.jobs_ahead(workspace, mine), 1)
     assert "Number" in said and "secret" not in said
     assert not [ref for ref in sources.list_references(BERT) if "secret" in ref]
     assert sources.find_content(access.content_key(workspace, world.dataset)[:16], 1, "secret.h5ad", BERT) is None

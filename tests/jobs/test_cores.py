@@ -1,11 +1,11 @@
-"""Two workers that compute at the same time share the cores; one that computes alone has all of them."""
+"""Workers that compute at the same time share the cores; one that computes alone has all of them."""
 
 import os
 
 import pytest
 
 from scfviz import jobs, threads
-from scfviz.jobs import cores
+from scfviz.jobs import cores, slots
 from scfviz.jobs.cores import SharedCores
 
 
@@ -34,6 +34,14 @@ def test_a_long_computation_gives_half_of_the_cores_while_a_click_is_computed(wo
             assert used[-1] == 2
         long.share()
         assert used[-1] == 5
+
+
+def test_several_clicks_share_equally_and_have_what_is_left(workspace, used, monkeypatch):
+    monkeypatch.setattr(slots, "available_cores", lambda: 4)
+    with SharedCores(workspace, "long") as long, SharedCores(workspace, "quick-2") as last:
+        with SharedCores(workspace, "quick") as first:
+            assert [one.n_threads() for one in (first, last, long)] == [2, 2, 1]
+        assert [one.n_threads() for one in (last, long)] == [3, 2]
 
 
 def test_one_core_is_not_divided_further(workspace, used, monkeypatch):

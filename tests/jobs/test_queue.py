@@ -1,8 +1,9 @@
 """Order in the queue: real worker processes, quick jobs."""
 
+import itertools
 import json
 import os
-import signal
+import random
 import subprocess
 import sys
 import time
@@ -14,34 +15,78 @@ import pytest
 
 from scfviz import jobs
 from scfviz.errors import JobError, OptionError
-from scfviz.jobs import kinds, queue, worker
+from scfviz.jobs import kinds, queue, slots, turns, worker
 from scfviz.jobs.workspace import read_json
 
 HELPERS = Path(__file__).resolve().parents[1] / "helpers"
 
 
 @pytest.fixture
-def workspace(tmp_path, monkeypatch):
+def use_cores(monkeypatch):
+    """Decides how many cores the queue and its workers see."""
+
+    def use(n_cores):
+        monkeypatch.setenv("PLAIN_CORES", str(n_cores))
+        monkeypatch.setattr(slots, "available_cores", lambda: n_cores)
+
+    return use
+
+
+@pytest.fixture
+def workspace(tmp_path, monkeypatch, use_cores):
     monkeypatch.setitem(kinds.KINDS, "plain", "plain_kinds")
+    use_cores(1)
     return jobs.Workspace(tmp_path / "workspace")
 
 
 @pytest.fixture
 def start(workspace, monkeypatch):
-    """Workers that know the kind `plain`; whatever still runs is ended with the test."""
-    started = []
+    """Workers that know the kind `plain`: the queue starts them, and a test can; all end with the test."""
+    monkeypatch.setattr(queue, "WORKER", (str(HELPERS / "plain_kinds.py"),))
+    monkeypatch.setattr(queue, "IDLE_SECONDS", 0.3)
 
-    def start_plain(_workspace=None, *, lane="quick", idle=0.3):
-        command = [sys.executable, str(HELPERS / "plain_kinds.py"), str(workspace.root), lane, str(idle)]
+    def start_plain(*, lane="quick", idle=0.3):
+        command = [sys.executable, *queue.WORKER, str(workspace.root), lane, str(idle)]
         environment = os.environ | {"PYTHONPATH": str(HELPERS.parents[1])}
-        started.append(subprocess.Popen(command, env=environment, start_new_session=True))
-        return started[-1]
+        return subprocess.Popen(command, env=environment, start_new_session=True)
 
-    monkeypatch.setattr(queue, "start_worker", start_plain)
     yield start_plain
-    for process in started:
+    monkeypatch.setattr(queue, "_start_worker", lambda *asked: None)  # after one that is killed comes no other
+    while working := workers_of(workspace):
+        for process in working:
+            kill(process.pid)
+
+
+def workers_of(workspace):
+    """Processes of workers of a workspace."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.status() != psutil.STATUS_ZOMBIE and str(workspace.root) in process.cmdline():
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def kill(pid):
+    """End a process as nothing can keep it from, and wait until it is gone."""
+    try:
+        process = psutil.Process(pid)
         process.kill()
-        process.wait()
+        while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.01)
+    except psutil.NoSuchProcess:
+        return
+
+
+def starts_of(workspace):
+    """Ids of jobs, one for each start."""
+    return [line.split()[0] for line in (workspace.root / "starts.txt").read_text().splitlines()]
+
+
+def assert_nothing_ran_twice_at_once(workspace):
+    assert not (workspace.root / "twice.txt").exists()
 
 
 def wait_for(workspace, job_id, *states, seconds=20.0):
@@ -67,8 +112,144 @@ def test_jobs_run_one_at_a_time_in_the_order_they_came(workspace, start):
     assert [job.id for job in jobs.list_jobs(workspace)] == ids[::-1]
 
 
+def test_as_many_run_at_once_as_there_are_cores_and_each_once(workspace, start, use_cores):
+    use_cores(3)
+    ids = [jobs.submit(workspace, "plain", {"steps": 2, "name": n, "meet": 3}) for n in range(7)]
+    while any((now := jobs.status(workspace, job_id)).is_active for job_id in ids):
+        assert sum(job.state == "running" for job in jobs.list_jobs(workspace)) <= 3
+        time.sleep(0.02)
+    assert {jobs.status(workspace, job_id).state for job_id in ids} == {"done"}, now
+    assert sorted(starts_of(workspace)) == sorted(ids)
+    assert_nothing_ran_twice_at_once(workspace)
+
+
+def test_one_request_starts_workers_for_all_that_wait(workspace, start, use_cores, monkeypatch):
+    use_cores(3)
+    with monkeypatch.context() as patch:
+        patch.setattr(queue, "start_worker", lambda *_: None)
+        ids = [jobs.submit(workspace, "plain", {"steps": 1, "name": n, "meet": 3}) for n in range(3)]
+    queue.start_worker(workspace)
+    for job_id in ids:
+        wait_for(workspace, job_id, "done", seconds=90)
+    priorities = {line.split()[1] for line in (workspace.root / "starts.txt").read_text().splitlines()}
+    assert priorities == {str(min(os.nice(0) + 5, 19))}, "also of those that a worker started"
+
+
+def test_visitors_take_turns(workspace, start, monkeypatch):
+    """Who asks for one thing does not wait behind the twenty of another, and knows their place."""
+    ids = {}
+    with monkeypatch.context() as patch:
+        patch.setattr(queue, "start_worker", lambda *_: None)
+        for name in ("a0", "a1", "a2", "a3", "b0", "c0", "c1"):
+            ids[name] = jobs.submit(workspace, "plain", {"steps": 1, "name": name}, asked_by=name[0])
+    order = ["a0", "b0", "c0", "a1", "c1", "a2", "a3"]
+    assert [job.id for job in jobs.jobs_ahead(workspace, ids["c1"])] == [ids[name] for name in order[:4]]
+    queue.start_worker(workspace)
+    for job_id in ids.values():
+        wait_for(workspace, job_id, "done", seconds=60)
+    assert starts_of(workspace) == [ids[name] for name in order]
+
+
+def test_turns_are_fair_to_who_comes_and_pass_nobody_over():
+    rng, seconds = random.Random(0), itertools.count(1)
+    for _ in range(30):
+        waiting, served, order, came = [], {}, [], {}
+        for number in range(rng.randrange(1, 40)):
+            waiting.append(turns.Waiting(next(seconds), Path(str(number)), rng.choice("aaaab")))
+            came[waiting[-1].folder] = len(order)
+            while waiting and rng.random() < 0.4:
+                said = turns.in_turn(waiting, served)
+                job = next(one for one in waiting if one.folder == said[0])
+                waiting.remove(job)
+                served[job.owner] = next(seconds)
+                order.append(job)
+                rest = turns.in_turn(waiting, served)
+                assert rest == said[1:], "a place in the queue holds as long as nobody else comes"
+        waiting.append(new := turns.Waiting(next(seconds), Path("new"), "c"))
+        assert turns.in_turn(waiting, served).index(new.folder) <= len({job.owner for job in waiting} - {"c"})
+        for owner in "ab":
+            mine = [job.since for job in order if job.owner == owner]
+            assert mine == sorted(mine)
+
+
+def test_computations_share_the_memory(workspace, start, use_cores, monkeypatch):
+    """Two that fit one after the other, not both at once; one that fits never is refused while they run."""
+    use_cores(3)
+    monkeypatch.setenv("PLAIN_FREE", "10e9")
+    ids = [jobs.submit(workspace, "plain", {"steps": 3, "name": n, "need": 6e9}) for n in range(3)]
+    large = jobs.submit(workspace, "plain", {"steps": 1, "need": 11e9})
+    for job_id in ids:
+        wait_for(workspace, job_id, "done", seconds=60)
+    assert "11.0 GB of memory would be needed" in wait_for(workspace, large, "failed", seconds=60).error["found"]
+    assert_nothing_ran_twice_at_once(workspace)
+
+
+def test_a_killed_worker_takes_one_job_with_it_and_another_comes(workspace, start, use_cores):
+    use_cores(2)
+    first, second = (jobs.submit(workspace, "plain", {"steps": 40, "name": n, "meet": 2}) for n in range(2))
+    behind = [jobs.submit(workspace, "plain", {"steps": 1, "name": n}) for n in range(2, 5)]
+    for job_id in (first, second):
+        while not (workspace.jobs / job_id / "work" / "steps.txt").exists():
+            assert jobs.status(workspace, job_id).is_active
+            time.sleep(0.02)
+    kill(read_json(workspace.jobs / first / "status.json")["pid"])
+    assert jobs.status(workspace, first).state == "interrupted" and jobs.status(workspace, second).state == "running"
+    for job_id in behind:
+        wait_for(workspace, job_id, "done", seconds=60)
+    assert jobs.status(workspace, first).state == "interrupted", "what may have killed it isn't tried again unasked"
+    wait_for(workspace, second, "done", seconds=60)
+    assert sorted(starts_of(workspace)) == sorted([first, second, *behind])
+
+
+def test_whatever_is_killed_nothing_is_lost_or_done_twice(workspace, start, use_cores):
+    """Workers die at any moment, also while they take a slot or a job; a new server finds what waits, and resumes."""
+    use_cores(3)
+    rng = random.Random(1)
+    ids = [jobs.submit(workspace, "plain", {"steps": 5, "name": n}, asked_by=rng.choice("abc")) for n in range(12)]
+    n_killed, until = 0, time.monotonic() + 240
+    while not all(jobs.status(workspace, job_id).state == "done" for job_id in ids):
+        assert time.monotonic() < until, [jobs.status(workspace, job_id) for job_id in ids]
+        time.sleep(rng.uniform(0.0, 0.4))
+        if n_killed < 25 and (working := workers_of(workspace)):
+            kill(rng.choice(working).pid)
+            n_killed += 1
+        for job_id in ids:
+            if jobs.status(workspace, job_id).state == "interrupted":
+                jobs.resume(workspace, job_id)
+        queue.start_worker(workspace)
+    assert n_killed
+    for job_id in ids:
+        assert (jobs.result_dir(workspace, job_id) / "steps.txt").read_text().split() == list("01234")
+    assert_nothing_ran_twice_at_once(workspace)
+
+
+def test_a_server_that_is_killed_while_it_asks_loses_nothing(workspace, start, use_cores):
+    use_cores(2)
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[2]); from scfviz import jobs; from scfviz.jobs import kinds, queue;"
+        "kinds.KINDS['plain'] = 'plain_kinds'; queue.WORKER = (sys.argv[2] + '/plain_kinds.py',);"
+        "queue.IDLE_SECONDS = 0.3; w = jobs.Workspace(sys.argv[1]);"
+        "[print(jobs.submit(w, 'plain', {'steps': 1, 'name': f'{sys.argv[3]} {n}'}), flush=True) for n in range(9)]"
+    )
+    environment = os.environ | {"PYTHONPATH": str(HELPERS.parents[1])}
+    asked = set()
+    for n in range(4):
+        command = [sys.executable, "-c", code, str(workspace.root), str(HELPERS), str(n)]
+        server = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+        asked |= {server.stdout.readline().strip() for _ in range(3 * n)}
+        kill(server.pid)
+        asked |= set(server.communicate()[0].split())
+    queue.start_worker(workspace)
+    found = {job.id for job in jobs.list_jobs(workspace)}
+    assert len(asked) >= 9 and asked <= found
+    for job_id in found:
+        wait_for(workspace, job_id, "done", seconds=120)
+    assert sorted(starts_of(workspace)) == sorted(found)
+    assert not list(workspace.jobs.glob(".new-*"))
+
+
 def test_a_waiting_job_knows_what_is_in_front_of_it(workspace, monkeypatch):
-    monkeypatch.setattr(queue, "start_worker", lambda workspace: None)
+    monkeypatch.setattr(queue, "start_worker", lambda *_: None)
     monkeypatch.setitem(kinds.KINDS, "slow", "plain_kinds")
     monkeypatch.setattr(kinds, "LONG", {"slow"})
     first, second, third = (jobs.submit(workspace, "plain", {"steps": 1, "name": n}) for n in range(3))
@@ -85,14 +266,12 @@ def test_a_waiting_job_knows_what_is_in_front_of_it(workspace, monkeypatch):
 def test_what_a_click_asks_for_does_not_wait_behind_a_long_computation(workspace, start, monkeypatch):
     monkeypatch.setitem(kinds.KINDS, "slow", "plain_kinds")
     monkeypatch.setattr(kinds, "LONG", {"slow"})
-    long = start(lane="long")
     slow, behind = (jobs.submit(workspace, "slow", {"steps": 60, "name": n}) for n in range(2))
     wait_for(workspace, slow, "running")
     quick = jobs.submit(workspace, "plain", {"steps": 2})
     wait_for(workspace, quick, "done")
     assert jobs.status(workspace, slow).state == "running" and jobs.status(workspace, behind).state == "queued"
-    long.kill()
-    long.wait()
+    kill(read_json(workspace.jobs / slow / "status.json")["pid"])
     assert jobs.status(workspace, slow).state == "interrupted", "the other lane's worker does not hide it"
     jobs.cancel(workspace, slow)
     assert jobs.status(workspace, slow).state == "cancelled"
@@ -101,7 +280,6 @@ def test_what_a_click_asks_for_does_not_wait_behind_a_long_computation(workspace
 def test_a_new_worker_leaves_the_jobs_of_the_other_lane_alone(workspace, start, monkeypatch):
     monkeypatch.setitem(kinds.KINDS, "slow", "plain_kinds")
     monkeypatch.setattr(kinds, "LONG", {"slow"})
-    start(lane="long")
     slow = jobs.submit(workspace, "slow", {"steps": 60})
     wait_for(workspace, slow, "running")
     assert start(idle=0.1).wait(timeout=10) == 0
@@ -142,15 +320,12 @@ def test_killed_worker_is_noticed_at_once_and_resume_goes_on(workspace, start):
     while jobs.status(workspace, job_id).fraction < 0.3:
         time.sleep(0.02)
     pid = read_json(workspace.jobs / job_id / "status.json")["pid"]
-    os.kill(pid, signal.SIGKILL)
-    psutil.wait_procs([psutil.Process(pid)] if psutil.pid_exists(pid) else [], timeout=5)
+    kill(pid)
     now = jobs.status(workspace, job_id)
     assert now.state == "interrupted" and 0.3 <= now.fraction < 1 and now.seconds_left is None
-    assert jobs.status(workspace, behind).state == "queued"
     with pytest.raises(JobError, match="interrupted"):
         jobs.result_dir(workspace, job_id)
-    start()  # as the app does when it starts again
-    wait_for(workspace, behind, "done")
+    wait_for(workspace, behind, "done")  # another worker came
     assert jobs.status(workspace, job_id).state == "interrupted", (
         "what may have killed a worker isn't tried again unasked"
     )
@@ -225,8 +400,18 @@ def test_removed_job_is_gone_and_a_running_one_cannot_be_removed(workspace, star
 def test_looks_that_meet_see_no_worker_where_there_is_none(workspace):
     """Else a job is queued, nobody starts a worker, and it waits for ever."""
     with ThreadPoolExecutor(4) as pool:
-        seen = list(pool.map(lambda _: queue.worker_is_alive(workspace, "quick"), range(400)))
+        seen = list(pool.map(lambda n: slots.worker_is_alive(workspace, f"quick-{n % 2}"), range(400)))
     assert not any(seen)
+
+
+def test_looks_hinder_nobody_who_takes_a_slot_and_none_is_taken_twice(workspace, use_cores):
+    """A worker that took a look for another worker would leave, and its slot would stay empty."""
+    use_cores(4)
+    with ThreadPoolExecutor(8) as pool:
+        looks = [pool.submit(slots.worker_is_alive, workspace, slots.slots("quick")[n % 4]) for n in range(200)]
+        taken = list(pool.map(lambda _: slots.take_slot(workspace, "quick"), range(6)))
+    assert sorted(slot for slot, _ in filter(None, taken)) == sorted(slots.slots("quick"))
+    assert all(slots.worker_is_alive(workspace, slot) for slot in slots.slots("quick")) and looks
 
 
 @pytest.mark.parametrize("job_id", ["../../etc", "", "0123456789abcdeg", "0123456789abcdef", ".new-x"])
@@ -276,8 +461,9 @@ def test_a_worker_is_ready_before_its_first_job_and_is_the_only_one(workspace, m
     monkeypatch.setattr(queue, "_start_worker", lambda *asked: started.append(asked))
     queue.warm_worker(workspace, "quick", ("this", "that"))
     assert started == [(workspace, "quick", ("this", "that"))]
-    with queue.worker_lock(workspace, "quick"):
-        queue.warm_worker(workspace, "quick", ("this", "that"))
+    _, lock = slots.take_slot(workspace, "quick")
+    queue.warm_worker(workspace, "quick", ("this", "that"))
+    lock.release()
     assert len(started) == 1, "one lives already"
     sys.modules.pop("imported_first", None)
     (workspace.root / "imported_first.py").write_text("from pathlib import Path\n", encoding="utf-8")

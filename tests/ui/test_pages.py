@@ -355,15 +355,17 @@ def test_a_waiting_computation_says_its_place_and_when_it_starts():
 
     from scfviz.ui.frame.job_panel import describe_wait
 
-    def job(left: float | None) -> SimpleNamespace:
-        return SimpleNamespace(seconds_left=left)
+    def job(left: float | None, state: str = "running") -> SimpleNamespace:
+        return SimpleNamespace(seconds_left=left, state=state)
 
-    assert describe_wait([]).startswith("Starting")
-    assert describe_wait([job(180.0)]) == "Number 2 in the queue, behind 1 other computation · starts in about 3 min"
-    assert describe_wait([job(180.0), job(None)]).endswith(
-        "behind 2 other computations · starts in 3 min at the earliest"
+    assert describe_wait([], 1).startswith("Starting") and describe_wait([job(180.0)], 2).startswith("Starting")
+    assert describe_wait([job(180.0)], 1) == "Number 1 in the queue, 1 computation running · starts in about 3 min"
+    assert describe_wait([job(180.0), job(None, "queued")], 1) == (
+        "Number 2 in the queue, 1 computation running · starts in 3 min at the earliest"
     )
-    assert describe_wait([job(None)]).endswith("how long they take is not known yet")
+    assert describe_wait([job(None)], 1).endswith("how long they take is not known yet")
+    two = [job(600.0), job(180.0), job(240.0, "queued")]
+    assert describe_wait(two, 2) == "Number 2 in the queue, 2 computations running · starts in about 7 min"
 
 
 def test_hours_are_said_before_they_are_spent(with_result, monkeypatch):

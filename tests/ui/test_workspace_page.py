@@ -376,13 +376,13 @@ def test_after_everything_was_killed_the_page_finds_and_resumes_all(workspace):
     code = (
         "import sys, subprocess, time; sys.path.insert(0, sys.argv[2]);"
         "from scfviz import jobs; from scfviz.jobs import kinds, queue; kinds.KINDS['plain'] = 'plain_kinds';"
-        "queue.start_worker = lambda w: None; w = jobs.Workspace(sys.argv[1]);"
+        "queue.start_worker = lambda *_: None; w = jobs.Workspace(sys.argv[1]);"
         "jobs.submit(w, 'plain', {'steps': 40}); jobs.submit(w, 'plain', {'steps': 1});"
         "worker = [sys.executable, sys.argv[2] + '/plain_kinds.py', sys.argv[1], 'quick', '20'];"
         "subprocess.Popen(worker, start_new_session=True);"
         "time.sleep(600)"
     )
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PLAIN_CORES": "1"}
     server = subprocess.Popen([sys.executable, "-c", code, str(workspace.root), str(HELPERS)], env=environment)
     started = []
     try:

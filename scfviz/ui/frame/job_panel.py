@@ -13,9 +13,10 @@ import streamlit as st
 from scfviz import jobs
 from scfviz.data.source import refuse_outside
 from scfviz.errors import AccessError, JobError
-from scfviz.jobs import JobStatus, Workspace, access, jobs_ahead
-from scfviz.jobs.kinds import get_kind, need_of
+from scfviz.jobs import JobStatus, Workspace, access, expected_wait, jobs_ahead
+from scfviz.jobs.kinds import get_kind, lane_of, need_of
 from scfviz.jobs.memory import estimate
+from scfviz.jobs.slots import slots
 from scfviz.ui.frame import page, sources, state
 from scfviz.ui.frame.text import duration, plain, plural
 
@@ -196,30 +197,32 @@ def follow(job_id: str) -> None:
         if not job.is_active:
             st.rerun(scope="app")
         if job.state == "queued":
-            text = describe_wait(jobs_ahead(Workspace(), job_id))
+            text = describe_wait(jobs_ahead(Workspace(), job_id), len(slots(lane_of(job.kind))))
         else:
             left = "" if job.seconds_left is None else f" · about {duration(job.seconds_left)} left"
             text = f"{job.stage}{left}"
         st.progress(min(max(job.fraction, 0.0), 1.0), text=plain(text))
 
 
-def describe_wait(ahead: list[JobStatus]) -> str:
+def describe_wait(ahead: list[JobStatus], n_slots: int) -> str:
     """Why a computation waits, and when it can be expected to start, as far as that is known.
 
     Parameters
     ----------
     ahead
-        What its worker does before it, see `scfviz.jobs.jobs_ahead`.
+        What is done before it, see `scfviz.jobs.jobs_ahead`.
+    n_slots
+        How many run at once.
     """
-    if not ahead:
+    if len(ahead) < n_slots:
         return "Starting: the program behind it is loaded first, which takes some seconds"
-    text = f"Number {len(ahead) + 1} in the queue, behind {plural(len(ahead), 'other computation')}"
-    seconds = [job.seconds_left for job in ahead]
-    known = [left for left in seconds if left is not None]
-    if len(known) == len(seconds):
-        return f"{text} · starts in about {duration(sum(known))}"
-    if known:
-        return f"{text} · starts in {duration(sum(known))} at the earliest"
+    n_running = sum(job.state == "running" for job in ahead)
+    text = f"Number {len(ahead) - n_running + 1} in the queue, {plural(n_running, 'computation')} running"
+    seconds, is_least = expected_wait(ahead, n_slots)
+    if not is_least:
+        return f"{text} · starts in about {duration(max(seconds, 1))}"
+    if seconds:
+        return f"{text} · starts in {duration(seconds)} at the earliest"
     return f"{text} · how long they take is not known yet"
 
 
