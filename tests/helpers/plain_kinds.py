@@ -30,7 +30,8 @@ def run(folder, options, report, should_stop):
     """Steps of a tenth of a second, each kept on disk.
 
     `deaf` never looks at the cancel flag; `fault` breaks at the end; `meet` waits until so many run at once; `need` is
-    memory in bytes. `starts.txt` has a line for each start, with the priority, `twice.txt` for what was started while it ran.
+    memory in bytes. `starts.txt` has a line for each start, with the priority; `twice.txt`, for what was started
+    while it ran.
     """
     root = folder.parents[1]
     note(root / "starts.txt", f"{folder.name} {os.nice(0)}")
