@@ -9,6 +9,7 @@ random pairs     5 % of the pairs held out: averages, completion, expression wit
 some measured    held-out lines of which some drugs were measured: expression alone, and with them
 unseen drug      drugs left out (and lines held out: both unseen), by structure
 rna-seq          held-out lines read from CCLE RNA-seq; with --embedding the model's bulk embedding of the same lines
+graph network    the network on RNA-seq of lines, with --embedding on the model's bulk embedding in its place
 pharmacology     EGFR, BRAF and TP53 mutations of held-out lines against their drugs
 gdsc to ccle     held-out lines against another laboratory's measurements (CCLE's 24 drugs), and GDSC's own against them
 published table  the 223-drug table of the paper's bulk task: what averages reach on it
@@ -22,7 +23,7 @@ Results go to benchmarks/results/drug_response.json; what is not asked for keeps
 import argparse
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,7 @@ PARTS = (
     "some measured",
     "unseen drug",
     "rna-seq",
+    "graph network",
     "pharmacology",
     "gdsc to ccle",
     "published table",
@@ -362,11 +364,42 @@ def _rounded(found: Mapping[str, Any]) -> dict[str, Any]:
     return {k: round(v, 4) if isinstance(v, float) else v for k, v in found.items() if k != "by_similarity"}
 
 
-def measure_rna(data: Data, embedding: Path | None) -> dict[str, Any]:
-    """Held-out lines read from CCLE RNA-seq, beside their arrays; the model's bulk embedding of the same lines."""
-    ccle = tables.read_ccle_expression(
+def read_ccle(data: Data) -> tables.LineExpression:
+    """RNA-seq of CCLE lines, 697 genes."""
+    return tables.read_ccle_expression(
         data.folder / "ccle_expression_log2tpm1_525lines_697genes.csv.gz", data.folder / "tgsa_sample_info.csv"
     )
+
+
+def rna_inputs(ccle: tables.LineExpression, names: Sequence[str], embedding: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Expression of lines and the model's embedding of it, each column standardised."""
+    place = {name: i for i, name in enumerate(ccle.lines)}
+    order = [place[name] for name in names]
+    found = (ccle.values[order].astype(np.float64), np.load(embedding)[order].astype(np.float64))
+    return tuple((part - part.mean(axis=0)) / (part.std(axis=0) + 1e-6) for part in found)
+
+
+def measure_graphs(data: Data, embedding: Path | None) -> dict[str, Any]:
+    """The graph network on two of five folds of lines with RNA-seq: their genes, and the embedding in their place."""
+    if embedding is None:
+        raise SystemExit("The part 'graph network' compares with the model's embedding: give --embedding FILE.npy.")
+    ccle = read_ccle(data)
+    both = pair(ccle, data.lines)
+    truth, folds = data.truth[both.rows], folds_of(len(both.rows), 0)[: FEW_FOLDS["graph network"]]
+    rows, network = np.concatenate(folds), GraphNetwork([drug.smiles for drug in data.about])
+    result: dict[str, Any] = {"n": {"lines": len(rows)}}
+    genes, model = rna_inputs(ccle, both.samples.names, embedding)
+    for name, values in (("697 genes", genes), ("the model's bulk embedding", model)):
+        arms = {f"graph network on {name}": network, f"kernel ridge on {name}": kernel_ridge}
+        said, base = hold_out_lines(values, truth, folds, arms)
+        for arm, found in said.items():
+            result[arm] = describe(truth[rows], found[rows], base[rows], interval=True) | {"folds": len(folds)}
+    return result
+
+
+def measure_rna(data: Data, embedding: Path | None) -> dict[str, Any]:
+    """Held-out lines read from CCLE RNA-seq, beside their arrays; the model's bulk embedding of the same lines."""
+    ccle = read_ccle(data)
     both = pair(ccle, data.lines)
     held = hold_out(data.values, data.truth, data.genes, both)
     rows = both.rows
@@ -378,12 +411,7 @@ def measure_rna(data: Data, embedding: Path | None) -> dict[str, Any]:
             "errors wider by": round(held["wider_by_scale"][scale] - 1, 4),
         }
     if embedding is not None:
-        place = {name: i for i, name in enumerate(ccle.lines)}
-        order = [place[name] for name in both.samples.names]
-        model = np.load(embedding)[order].astype(np.float64)
-        model = (model - model.mean(axis=0)) / (model.std(axis=0) + 1e-6)
-        genes = ccle.values[order].astype(np.float64)
-        genes = (genes - genes.mean(axis=0)) / (genes.std(axis=0) + 1e-6)
+        genes, model = rna_inputs(ccle, both.samples.names, embedding)
         weight = np.sqrt(genes.shape[1] / model.shape[1])
         inputs = {
             "697 genes alone": genes,
@@ -550,6 +578,12 @@ def verdict(found: dict[str, Any]) -> list[str]:
             f"The model's bulk embedding of {rna['n']['lines']} lines: normalised r {model['normalised_r']:.3f}; the "
             f"genes that it is made of {genes['normalised_r']:.3f}; both {together['normalised_r']:.3f}."
         )
+    if network := found.get("graph network"):
+        genes, model = (network[f"graph network on {name}"] for name in ("697 genes", "the model's bulk embedding"))
+        said.append(
+            f"The graph network on RNA-seq of {network['n']['lines']} lines: normalised and specific r {_both(genes)} "
+            f"with the genes, {_both(model)} with the model's bulk embedding in their place."
+        )
     return said
 
 
@@ -580,6 +614,7 @@ def measures_of(data: Data, args: argparse.Namespace) -> dict[str, Callable[[], 
         "some measured": lambda: measure_some(data, said()),
         "unseen drug": lambda: measure_unseen(data, said(), args.seeds),
         "rna-seq": lambda: measure_rna(data, args.embedding),
+        "graph network": lambda: measure_graphs(data, args.embedding),
         "pharmacology": lambda: measure_pharmacology(data, said()),
         "gdsc to ccle": lambda: measure_ccle(data, said()),
         "published table": lambda: measure_published(data),

@@ -1,5 +1,6 @@
 """Sensitivity of cells: verdict, a drug on the map and by group, what else explains it, drugs that differ or cover."""
 
+import contextlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,6 +8,8 @@ import pandas as pd
 import streamlit as st
 
 from scfviz.analysis.metrics import choose_labels
+from scfviz.analysis.selection.rules import evaluate
+from scfviz.errors import ScfvizError
 from scfviz.jobs import JobStatus
 from scfviz.tasks.drug_sensitivity.compute import SURE
 from scfviz.tasks.drug_sensitivity.domain import say_domain
@@ -20,11 +23,12 @@ from scfviz.ui.drawing.coloring import color_by_labels, color_by_values
 from scfviz.ui.frame import describe, page, routes, sources, state
 from scfviz.ui.frame.text import plain, plural
 from scfviz.ui.tasks.drug_response import cells_figures, cells_measured, cells_words
+from scfviz.ui.tasks.request import finished_jobs
 from scfviz.ui.tasks.result import show_downloads, show_facts
 from scfviz.ui.tasks.results import load_result
 
 _HEIGHT, _MOST_GROUPS, _N_DRUGS = 420, 40, 12
-_CLUSTERS = "Clusters of these cells"
+_CLUSTERS, _SELECTION = "Clusters of these cells", "Selection in the Explorer"
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,10 @@ def _ask_groups(
 ) -> _Grouped:
     obs = _labels_of(source, result)
     chosen = column.selectbox(
-        "Groups", [_CLUSTERS, *obs], key=key, help="clusters found here, or a column of labels of your file"
+        "Groups",
+        [_CLUSTERS, *obs],
+        key=key,
+        help="clusters found here, labels of your file, and labels or a selection that you made in the Explorer",
     )
     labels = result.cells["sensitivity_cluster"] if chosen == _CLUSTERS else obs[chosen]
     texts = labels.astype(object).where(labels.notna(), None)
@@ -104,8 +111,20 @@ def _ask_groups(
 
 
 def _labels_of(source: sources.Source, result: Result) -> pd.DataFrame:
-    obs = describe.open_dataset(source, state.gene_column()).counts.obs.iloc[np.asarray(result.kept)]
-    return obs[choose_labels(obs)[0]]
+    """Labels of the cells: those of the file, those given here, and whether the Explorer's selection holds a cell."""
+    from scfviz.ui.explorer import data as explorer_data
+    from scfviz.ui.explorer.selection import selections
+
+    kept = np.asarray(result.kept)
+    obs = describe.open_dataset(source, state.gene_column()).counts.obs.iloc[kept]
+    data = explorer_data.explore(source, None, None, finished_jobs(source))
+    labels = obs[choose_labels(obs)[0]].assign(**{name: data.context.obs[name].to_numpy()[kept] for name in data.own})
+    rule = selections.load(data.key).current
+    with contextlib.suppress(ScfvizError):  # it may speak of what is no longer there
+        mask = np.zeros(len(kept), dtype=bool) if rule is None else evaluate(rule, data.context)[kept]
+        if 0 < mask.sum() < len(mask):
+            labels[_SELECTION] = np.where(mask, "selected", "not selected")
+    return labels
 
 
 def _draw_maps(result: Result, drug: str, p: np.ndarray, grouped: _Grouped) -> None:
