@@ -5,6 +5,8 @@ import hashlib
 import platform
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +23,7 @@ from scfviz.model.batching import (
     is_out_of_memory,
     release_memory,
 )
+from scfviz.model.lanes import compute_in_order
 from scfviz.model.prepared import PreparedModel, choose_device, choose_precision
 from scfviz.model.prepared_decoder import KeySample
 from scfviz.model.scfoundation import Pooling, ScFoundation, pool_cells
@@ -219,42 +222,55 @@ class InferenceRun:
     ) -> None:
         lengths = self.source.n_expressed + 2
         work = cell_flops(self.config, lengths, decode)
-        total, done = float(work.sum()), 0.0
-        windows = list(store.plan.windows(self.source.n_expressed, groups))
+        total, done, number = float(work.sum()), 0.0, 0
         last_of_group = {int(members[-1]) for members in groups} if groups is not None else set()
-        number = 0
-        with torch.inference_mode(), ThreadPoolExecutor(max_workers=1) as reader:
-            pending = []  # the next window is read while this one is computed
-            for window in windows:
-                batches = store.plan.batches(lengths[window])
-                number += len(batches)
-                if number <= store.batches_done:
-                    done += float(work[window].sum())
-                else:
-                    pending.append((window, batches, number - len(batches)))
-            reading = reader.submit(self.read, pending[0][0]) if pending else None
-            for position, (window, batches, first) in enumerate(pending):
-                cells = reading.result()
-                if position + 1 < len(pending):
-                    reading = reader.submit(self.read, pending[position + 1][0])
-                for number, batch in enumerate(batches, start=first):
-                    indices = window[batch]
-                    done += float(work[indices].sum())
-                    if number < store.batches_done:
-                        continue
-                    if should_stop is not None and should_stop():
-                        store.save(sums, force=True)
-                        raise Stopped
-                    is_last = number + 1 == first + len(batches) and int(window[-1]) in last_of_group
-                    values = self._evaluate(evaluate, cells, batch, indices, store)
-                    self._refuse_no_numbers(values, indices)
-                    keep(indices, values, is_last)
-                    store.batches_done = number + 1
-                    store.save(sums)
-                    if progress is not None:
-                        progress(int(self.source.n_obs * min(done / total, 1.0)), self.source.n_obs)
+        to_do = []
+        for window in store.plan.windows(self.source.n_expressed, groups):
+            batches = [window[batch] for batch in store.plan.batches(lengths[window])]
+            n_done = min(max(store.batches_done - number, 0), len(batches))
+            done += sum(float(work[batch].sum()) for batch in batches[:n_done])
+            number += len(batches)
+            if n_done < len(batches):
+                to_do.append((window, batches[n_done:]))
+        is_stopped = False
+
+        @torch.inference_mode()
+        def compute(cells: PreparedCells, window: np.ndarray, batch: np.ndarray) -> np.ndarray:
+            return self._evaluate(evaluate, cells, np.searchsorted(window, batch), batch, store)
+
+        def computations() -> Iterator[tuple[tuple[np.ndarray, bool], Callable[[], np.ndarray]]]:
+            nonlocal is_stopped
+            for (window, batches), cells in zip(to_do, self._read_ahead(to_do), strict=True):
+                for batch in batches:
+                    is_stopped = should_stop is not None and should_stop()
+                    if is_stopped:
+                        return
+                    is_last = batch is batches[-1] and int(window[-1]) in last_of_group
+                    yield (batch, is_last), partial(compute, cells, window, batch)
+
+        with closing(compute_in_order(computations(), self.device)) as results:
+            for (batch, is_last), values in results:
+                self._refuse_no_numbers(values, batch)
+                keep(batch, values, is_last)
+                done += float(work[batch].sum())
+                store.batches_done += 1
+                store.save(sums)
+                if progress is not None:
+                    progress(int(self.source.n_obs * min(done / total, 1.0)), self.source.n_obs)
+        if is_stopped:
+            store.save(sums, force=True)
+            raise Stopped
         if progress is not None:
             progress(self.source.n_obs, self.source.n_obs)
+
+    def _read_ahead(self, to_do: Sequence[tuple[np.ndarray, list[np.ndarray]]]) -> Iterator[PreparedCells]:
+        """The cells of each window; the next one is read while this one is computed."""
+        with ThreadPoolExecutor(max_workers=1) as reader:
+            ahead = None
+            for position in range(len(to_do)):
+                cells = (ahead or reader.submit(self.read, to_do[position][0])).result()
+                ahead = reader.submit(self.read, to_do[position + 1][0]) if position + 1 < len(to_do) else None
+                yield cells
 
     def decode(
         self, cells: PreparedCells, wanted_K: torch.Tensor | None = None, sample: KeySample | None = None

@@ -15,15 +15,13 @@ from torch.nn import functional as F
 from scfviz.errors import OptionError
 from scfviz.model.attention import attend_packed
 from scfviz.model.embeddings import ValueEmbedding
-from scfviz.model.packed_linear import PackedLinear
+from scfviz.model.packed_linear import PackedLinear, round_up
 from scfviz.model.prepared_decoder import KeySample, PreparedDecoder
 from scfviz.model.scfoundation import ScFoundation, pool_cell
 from scfviz.model.tokens import TokenBatch
 
 Precision = Literal["fp32", "bf16"]
 
-# From this length on, two bf16 products and a softmax are faster on a CPU than its fused kernel.
-_LEAST_CHUNKED = 256
 _QUERIES_PER_CHUNK = 128
 _SCORES_PER_CHUNK = 2_000_000  # they stay in the cache
 
@@ -98,11 +96,13 @@ class PreparedModel:
 
     def encode(self, tokens: TokenBatch) -> torch.Tensor:
         """Encode a packed batch on the model's device; float32 of shape (N, encoder width)."""
-        x_ND = self._value_embedding(tokens.values_N) + self._identity_RD[tokens.ids_N]
-        x_ND = x_ND.to(self.dtype)
+        n_tokens = len(tokens.ids_N)
+        idle = round_up(n_tokens, self.device) - n_tokens
+        values_N, ids_N = F.pad(tokens.values_N, (0, idle)), F.pad(tokens.ids_N, (0, idle))
+        x_ND = (self._value_embedding(values_N) + self._identity_RD[ids_N]).to(self.dtype)
         for layer in self._layers:
             x_ND = layer(x_ND, tokens.lengths)
-        return self._encoder_norm(x_ND.float())
+        return self._encoder_norm(x_ND[:n_tokens].float())
 
     def decode(
         self,
@@ -153,8 +153,10 @@ class _PreparedEncoderLayer:
         self.feed_forward_norm = _copy(layer.feed_forward_norm, device, dtype)
 
     def __call__(self, x_ND: torch.Tensor, lengths: Sequence[int]) -> torch.Tensor:
-        qkv = self.qkv(x_ND).unflatten(-1, (3, self.n_heads, -1))
-        x_ND = self.attention_norm(self.out.add_to(x_ND, attend(qkv, lengths).flatten(1)))
+        n_tokens = sum(lengths)
+        qkv = self.qkv(x_ND)[:n_tokens].unflatten(-1, (3, self.n_heads, -1))
+        attended = F.pad(attend(qkv, lengths).flatten(1), (0, 0, 0, len(x_ND) - n_tokens))
+        x_ND = self.attention_norm(self.out.add_to(x_ND, attended))
         return self.feed_forward_norm(self.contract.add_to(x_ND, self.expand(x_ND, "relu")))
 
 
@@ -181,31 +183,29 @@ def attend(qkv_N3Hd: torch.Tensor, lengths: Sequence[int]) -> torch.Tensor:
         return varlen_attn(q, k, v, ends, ends, max(lengths), max(lengths))
     if qkv_N3Hd.device.type != "cpu" or qkv_N3Hd.dtype != torch.bfloat16:
         return attend_packed(*qkv_N3Hd.unbind(1), lengths)
-    parts = []
-    for part in qkv_N3Hd.split(list(lengths)):
-        if len(part) >= _LEAST_CHUNKED:
-            parts.append(_attend_chunked(part))
-        else:
-            parts.append(attend_packed(*part.unbind(1), [len(part)]))
-    return torch.cat(parts)
+    return torch.cat([_attend_chunked(part) for part in qkv_N3Hd.split(list(lengths))])
 
 
 def _attend_chunked(qkv_L3Hd: torch.Tensor) -> torch.Tensor:
-    """One cell, a block of queries of a few heads at a time."""
+    """One cell on a CPU, a block of queries of a few heads at a time, with idle rows up to a common length."""
     length, _, n_heads, head_width = qkv_L3Hd.shape
-    q, k, v = qkv_L3Hd.permute(1, 2, 0, 3).contiguous().unbind(0)
+    n_rows = round_up(length, qkv_L3Hd.device, 32)
+    qkv = qkv_L3Hd.new_zeros(3, n_heads, n_rows, head_width)
+    qkv[:, :, :length] = qkv_L3Hd.permute(1, 2, 0, 3)
+    q, k, v = qkv.unbind(0)
     # What all keys share changes no softmax: without it, the rounding of scores touches their differences only.
-    k_transposed = (k - k.mean(1, keepdim=True)).transpose(1, 2)
+    k_transposed = (k - k[:, :length].mean(1, keepdim=True)).transpose(1, 2)
     q = q * head_width**-0.5
-    out = torch.empty(length, n_heads, head_width, dtype=qkv_L3Hd.dtype)
-    heads_per_chunk = max(_SCORES_PER_CHUNK // (_QUERIES_PER_CHUNK * length), 1)
+    out = torch.empty(n_rows, n_heads, head_width, dtype=qkv_L3Hd.dtype)
+    heads_per_chunk = max(_SCORES_PER_CHUNK // (_QUERIES_PER_CHUNK * n_rows), 1)
     for first in range(0, n_heads, heads_per_chunk):
         heads = slice(first, first + heads_per_chunk)
-        for start in range(0, length, _QUERIES_PER_CHUNK):
+        for start in range(0, n_rows, _QUERIES_PER_CHUNK):
             rows = slice(start, start + _QUERIES_PER_CHUNK)
-            weights = torch.softmax(torch.bmm(q[heads, rows], k_transposed[heads]), -1)
-            out[rows, heads] = torch.bmm(weights, v[heads]).transpose(0, 1)
-    return out
+            scores = torch.bmm(q[heads, rows], k_transposed[heads])
+            scores[..., length:] = -torch.inf
+            out[rows, heads] = torch.bmm(torch.softmax(scores, -1), v[heads]).transpose(0, 1)
+    return out[:length]
 
 
 def _copy(module: nn.Module, device: torch.device, dtype: torch.dtype = torch.float32) -> nn.Module:

@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from scfviz.model.attention import KERNEL_EPSILON
-from scfviz.model.packed_linear import PackedLinear
+from scfviz.model.packed_linear import PackedLinear, round_up
 from scfviz.model.scfoundation import ScFoundation
 
 _ROWS_PER_BLOCK = 1024  # on a CPU: the widest activations of a block stay in the cache
@@ -41,13 +41,18 @@ class KeySample:
         self.is_drawn_R[drawn.to(wanted_K.device)] = True
 
     def rows(self, ids_L: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Rows that take part in a cell, ascending, and how many rows each stands for (n_rows, 1)."""
+        """Rows that take part in a cell, ascending, and how many rows each stands for (n_rows, 1).
+
+        The last row is there as often as a round number of rows needs, and stands for none but once.
+        """
         is_exact = self.is_wanted_R.clone()
         is_exact[ids_L] = True
         is_sample = self.is_drawn_R & ~is_exact
         rows = (is_exact | is_sample).nonzero().squeeze(1)
         each = (~is_exact).sum() / is_sample.sum().clamp(min=1)
-        return rows, torch.where(is_sample[rows], each, 1.0)[:, None]
+        weights = torch.where(is_sample[rows], each, 1.0)
+        idle = round_up(len(rows), rows.device) - len(rows)
+        return torch.cat([rows, rows[-1:].expand(idle)]), F.pad(weights, (0, idle))[:, None]
 
 
 @dataclass
@@ -137,8 +142,8 @@ class PreparedDecoder:
             rows, weights_R1 = sample.rows(ids_L)
             x_RE, q_RI = self._unseen_RE[rows], self._unseen_q_RI[rows]
             seen_L, asked_K = (torch.searchsorted(rows, ids) for ids in (ids_L, wanted_K))
-        x_RE[seen_L] = self._to_decoder(hidden_LD + self._identity_RD[ids_L])
-        q_RI[seen_L], sums = self._start(x_RE[seen_L], ids_L)
+        seen_LE, q_LI, sums = self._start(hidden_LD, ids_L)
+        x_RE[seen_L], q_RI[seen_L] = seen_LE, q_LI
         blocks = [slice(start, start + self._block) for start in range(0, len(x_RE), self._block)]
         for number, layer in enumerate(self._layers):
             context = sums.finished()
@@ -168,25 +173,31 @@ class PreparedDecoder:
             part, self._unseen_top_R[block] = layer.sum_keys(self._unseen_k_RI[block], self._unseen_v_RI[block])
             self._unseen_sums = part if self._unseen_sums is None else self._unseen_sums.add(part)
 
-    def _start(self, seen_LE: torch.Tensor, ids_L: torch.Tensor) -> tuple[torch.Tensor, KeySums]:
-        """The first layer's queries of the cell's own rows, and its sums over all keys."""
-        layer = self._layers[0]
+    def _start(self, hidden_LD: torch.Tensor, ids_L: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, KeySums]:
+        """The cell's own rows, their queries in the first layer, and that layer's sums over all keys."""
+        layer, length = self._layers[0], len(ids_L)
+        idle = round_up(length, ids_L.device) - length
+        counted_L1 = F.pad(torch.ones(length, 1, device=ids_L.device), (0, 0, 0, idle))
+        hidden_LD, rows_L = (torch.cat([x, x[-1:].expand(idle, *x.shape[1:])]) for x in (hidden_LD, ids_L))
+        seen_LE = self._to_decoder(hidden_LD + self._identity_RD[rows_L])
         q_LI, seen_k, seen_v = layer.project(seen_LE)
-        sums, _tops = layer.sum_keys(seen_k, seen_v)
+        sums, _tops = layer.sum_keys(seen_k, seen_v, counted_L1)
+        own = seen_LE[:length], q_LI[:length]
         is_unseen = torch.ones(self._n_genes, dtype=torch.bool, device=ids_L.device)
         is_unseen[ids_L[:-2]] = False
         if not is_unseen.any():
-            return q_LI, sums
+            return *own, sums
         top = self._unseen_top_R[: self._n_genes][is_unseen].amax()
         if self._unseen_sums.top - torch.maximum(top, sums.top) > _MOST_RESCALING:
             for rows in is_unseen.nonzero().squeeze(1).split(self._block):
                 sums = sums.add(layer.sum_keys(self._unseen_k_RI[rows], self._unseen_v_RI[rows])[0])
-            return q_LI, sums
-        replaced, _tops = layer.sum_keys(self._unseen_k_RI[ids_L[:-2]], self._unseen_v_RI[ids_L[:-2]])
+            return *own, sums
+        genes, is_gene_L1 = rows_L.clamp(max=self._n_genes - 1), counted_L1 * (rows_L < self._n_genes)[:, None]
+        replaced, _tops = layer.sum_keys(self._unseen_k_RI[genes], self._unseen_v_RI[genes], is_gene_L1)
         unseen = self._unseen_sums
         context = unseen.context_Hmv - replaced.context_Hmv * torch.exp(replaced.top - unseen.top)
         context = context * torch.exp(unseen.top - top)
-        return q_LI, sums.add(KeySums(context, unseen.values_H1v - replaced.values_H1v, top))
+        return *own, sums.add(KeySums(context, unseen.values_H1v - replaced.values_H1v, top))
 
 
 class _PreparedDecoderLayer:

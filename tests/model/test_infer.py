@@ -211,7 +211,9 @@ def test_a_killed_run_goes_on_and_gives_the_same_bits(tmp_path, small_model, cou
     command = [sys.executable, "-c", textwrap.dedent(KILLED), str(tmp_path), task, str(batches)]
     assert subprocess.run(command, check=False).returncode == -9
     state = json.loads((tmp_path / "killed" / "progress.json").read_text())
-    assert state["batches_done"] == batches
+    # sums are saved at most every millisecond, in which the next batch may be done
+    n_saved = state["batches_done"]
+    assert n_saved == batches or (task == "embed_genes" and batches - 3 <= n_saved < batches)
     options = {"groups": np.arange(N_CELLS) % 2} if task == "embed_genes" else {}
     run = {"embed_cells": embed_cells, "embed_genes": embed_genes}[task]
     evaluated = []
@@ -224,7 +226,7 @@ def test_a_killed_run_goes_on_and_gives_the_same_bits(tmp_path, small_model, cou
     whole = run(counts, small_model, out=tmp_path / "whole", **options)
     np.testing.assert_array_equal(resumed.values, whole.values)
     n_batches = json.loads((tmp_path / "whole" / "progress.json").read_text())["batches_done"]
-    assert len(evaluated) == n_batches - batches > 0
+    assert len(evaluated) == n_batches - n_saved > 0
     assert not list((tmp_path / "killed").glob("sums*"))
 
 
@@ -240,6 +242,17 @@ def test_a_stopped_run_goes_on_and_a_finished_one_is_not_computed_again(
     monkeypatch.setattr(PreparedModel, "encode", None)
     again = embed_cells(counts, small_model, out=tmp_path / "out", resume=True).values
     np.testing.assert_array_equal(again, resumed)
+
+
+def test_a_run_gives_the_same_bits_with_any_number_of_threads(small_model, counts, small_batches):
+    before, found = torch.get_num_threads(), []
+    for n_threads in (1, 2, 3):
+        torch.set_num_threads(n_threads)
+        found.append((embed_cells(counts, small_model).values, embed_genes(counts, small_model).values))
+    torch.set_num_threads(before)
+    for cells, genes in found[1:]:
+        np.testing.assert_array_equal(cells, found[0][0])
+        np.testing.assert_array_equal(genes, found[0][1])
 
 
 def test_another_run_is_not_mixed_into_an_interrupted_one(tmp_path, small_model, counts):

@@ -6,6 +6,7 @@ view is worth is learned on the dataset itself, without knowing the answer: the 
 one half predicts the other. A model that knows nothing gets no weight.
 """
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -92,21 +93,25 @@ def expect_expression(model: "ScFoundation", device: str = "auto") -> Expect:
     """The full forward pass of a model, in fp32, one cell at a time; below zero becomes zero."""
     import torch
 
+    from scfviz.model.lanes import compute_in_order
     from scfviz.model.prepared import PreparedModel, choose_device
     from scfviz.model.tokens import PreparedCells, tokenise
 
     prepared = PreparedModel(model, choose_device(device), "fp32")
 
+    @torch.inference_mode()
+    def expect_one(cells: "PreparedCells", one: slice) -> np.ndarray:
+        cell = PreparedCells(cells.values[one], cells.target_token[one], cells.source_token[one])
+        tokens = tokenise(cell, model.config).to(prepared.device)
+        hidden_LD = prepared.encode(tokens)
+        predicted = prepared.to_expression(prepared.decode(hidden_LD, tokens.ids_N), hidden_LD)
+        return predicted.clamp_min(0).cpu().numpy()
+
     def expect(cells: "PreparedCells", _hidden: None) -> np.ndarray:
         found = np.empty(cells.values.shape, dtype=np.float32)
-        for row in range(len(found)):
-            one = slice(row, row + 1)
-            cell = PreparedCells(cells.values[one], cells.target_token[one], cells.source_token[one])
-            with torch.inference_mode():
-                tokens = tokenise(cell, model.config).to(prepared.device)
-                hidden_LD = prepared.encode(tokens)
-                predicted = prepared.to_expression(prepared.decode(hidden_LD, tokens.ids_N), hidden_LD)
-                found[row] = predicted.clamp_min(0).cpu().numpy()
+        rows = ((row, functools.partial(expect_one, cells, slice(row, row + 1))) for row in range(len(found)))
+        for row, predicted in compute_in_order(rows, prepared.device):
+            found[row] = predicted
         return found
 
     return expect

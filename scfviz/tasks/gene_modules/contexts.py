@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from scfviz.model.scfoundation import ScFoundation
 
 
-KEYS_DRAWN = 1024  # genes that the decoder attends to in place of all that a cell does not express
+KEYS_DRAWN = 256  # genes that the decoder attends to in place of all that a cell does not express
 _LARGEST_ERROR = 0.03  # of how contexts change from cell to cell; above it the decoder attends to all genes
 _CELLS_TRIED = 6
 
