@@ -74,6 +74,18 @@ def replace_noise(seed: int) -> ScreenEffects:
     return replace(effects, change=change, variance=np.full(change.shape, 2 * noise**2))
 
 
+def test_what_changes_nothing_is_like_nothing():
+    """Of a change that is noise the likeness to others was 1 or -1."""
+    effects = make_effects({})
+    change = effects.change.copy()
+    change[2:4] = np.random.default_rng(1).normal(size=(2, N_GENES)) * np.sqrt(2) * NOISE
+    genes = [f"G{i}" for i in range(8)]
+    table = predict_interactions(replace(effects, change=change), InteractionLaw(-0.2, 0.0, 0.1, 0.5, 9), genes)
+    is_open = table["first"].isin(["G2", "G3"]) | table["second"].isin(["G2", "G3"])
+    assert table["likeness"].isna().equals(is_open) and table["predicted"].isna().equals(is_open)
+    assert set(table["type"][is_open]) == {interactions.UNCLEAR} and table["likeness"].abs().max() < 0.5
+
+
 def test_types_are_named_as_their_meanings_say():
     one = np.ones(2)
     assert name_type(-0.3, 0.1, one, 0.9, 1.0) == interactions.REDUNDANT

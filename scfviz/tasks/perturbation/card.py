@@ -7,10 +7,15 @@ from scfviz.tasks.perturbation import answers, methods
 from scfviz.tasks.perturbation.fit import KIND_TITLES, KINDS, PerturbationModel
 
 
+def in_sentence(title: str) -> str:
+    """A title as it stands within a sentence: names keep their capitals."""
+    return f"{title[:1].lower()}{title[1:]}"
+
+
 def say_weights(weights: Mapping[str, float], titles: Mapping[str, str]) -> str:
     """Which views an answer rests on, the heaviest first."""
     used = sorted(((w, name) for name, w in weights.items() if w >= 0.005), reverse=True)
-    return ", ".join(f"{titles[name][:1].lower()}{titles[name][1:]} {w:.0%}" for w, name in used)
+    return ", ".join(f"{in_sentence(titles[name])} {w:.0%}" for w, name in used)
 
 
 def say_gain(gain: Mapping[str, Any], what: str, of: str = "gene") -> str:
@@ -18,22 +23,17 @@ def say_gain(gain: Mapping[str, Any], what: str, of: str = "gene") -> str:
     share, low, high = (gain.get(name) for name in ("share", "low", "high"))
     if share is None or low is None or high is None:
         return f"Too few were held out to say what the model's {of} embeddings add."
-    interval = f"95 % interval {100 * low:+.1f} to {100 * high:+.1f} %"
+    found = f"with them the error on held-out {what} is {_less(share)} (95 % interval: {_less(low)} to {_less(high)})."
     if low > 0:
-        return (
-            f"The model's {of} embeddings help: with them the error on held-out {what} is {100 * share:.1f} % lower "
-            f"({interval})."
-        )
+        return f"The model's {of} embeddings help: {found}"
     if high < 0:
-        return (
-            f"The model's {of} embeddings harm: with them the error on held-out {what} is {-100 * share:.1f} % higher "
-            f"({interval} lower)."
-        )
-    side = "lower" if share >= 0 else "higher"
-    return (
-        f"The model's {of} embeddings add nothing that is certain: with them the error on held-out {what} is "
-        f"{abs(100 * share):.1f} % {side} ({interval} lower)."
-    )
+        return f"The model's {of} embeddings harm: {found}"
+    return f"The model's {of} embeddings add nothing that is certain: {found}"
+
+
+def _less(share: float) -> str:
+    """How much of an error is taken away, in words."""
+    return f"{abs(100 * share):.1f} % {'lower' if share >= 0 else 'higher'}"
 
 
 def verdict(model: PerturbationModel, kind: str) -> str:
@@ -50,7 +50,7 @@ def verdict(model: PerturbationModel, kind: str) -> str:
         other = "no number" if mean["error_ratio"] is None else f"{mean['error_ratio']:.2f}"
         error = (
             f" On {found['n']} held-out conditions of this kind the squared error is {ratio:.2f} of that of 'nothing "
-            f"changes'; the best single view ({methods.TITLES[best].lower()}) has {other}."
+            f"changes'; the best single view ({in_sentence(methods.TITLES[best])}) has {other}."
         )
     covered = f" 90 % intervals held {found['coverage']['measured']:.0%} of the held-out changes."
     weak = ""

@@ -30,6 +30,7 @@ MEANINGS = {
 }
 _ALIKE, _ONE_SIDED, _FITS, _NEAR, _SURELY = 0.6, 0.35, 0.5, 0.15, 0.3
 _PRIOR = 3.0  # pairs that "the sum, whatever the likeness" counts beside the measured ones
+_LEAST_SIGNAL = 0.5  # of a single effect over its noise before it is like or unlike another
 _STRONG = 4.0  # signal over noise of a pair before "neither alone" is said
 
 
@@ -162,15 +163,18 @@ def predict_interactions(effects: ScreenEffects, law: InteractionLaw, genes: Seq
     Returns
     -------
     DataFrame
-        `first`, `second`, `likeness`, `predicted`, `low`, `high` (NaN where nothing was learned), `measured`, `type`
-        (of measured pairs as measured, of others by the predicted size).
+        `first`, `second`, `likeness` (NaN where either change is hardly above its sampling noise), `predicted`, `low`,
+        `high` (NaN there and where nothing was learned), `measured`, `type` (of measured pairs as measured, of others
+        by the predicted size).
     """
     import pandas as pd
 
     row_of = {one: i for i, one in enumerate(effects.targets)}
     rows = [row_of[(gene,)] for gene in genes]
     change = np.where(effects.own_gene()[rows], 0, effects.change[rows])
-    signal = np.maximum((change**2).sum(axis=1) - effects.variance[rows].sum(axis=1), 1e-9)
+    noise = np.where(effects.own_gene()[rows], 0, effects.variance[rows]).sum(axis=1)
+    signal = (change**2).sum(axis=1) - noise
+    signal = np.where(signal > _LEAST_SIGNAL * noise, np.maximum(signal, 1e-9), np.nan)
     likeness = np.clip(change @ change.T / np.sqrt(np.outer(signal, signal)), -1, 1)
     known = measure_interactions(effects)
     measured = {(one.first, one.second): one for one in known.itertuples()}

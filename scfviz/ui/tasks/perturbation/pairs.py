@@ -56,8 +56,8 @@ def show(job_id: str) -> None:
             _open(event)
             st.caption(
                 f"The {len(genes)} single perturbations with the largest changes. A ring: the pair was measured; an "
-                "empty field: open. Click a field to predict the pair above. Size: -0.3 is a pair that does 30 % less "
-                "than the sum. "
+                "empty field: open, as of every perturbation whose change is hardly above its sampling noise. Click a "
+                "field to predict the pair above. Size: -0.3 is a pair that does 30 % less than the sum. "
                 + "; ".join(f"*{name}*: {words}" for name, words in interactions.MEANINGS.items())
                 + "."
             )
