@@ -141,7 +141,7 @@ def _list(args: argparse.Namespace) -> int:
 
 def _fit(args: argparse.Namespace) -> int:
     from scfviz.tasks.drug_response.card import say_worth, write_card
-    from scfviz.tasks.drug_response.fit import fit_drug_response
+    from scfviz.tasks.drug_response.fit import MIN_MEASURED, fit_drug_response
     from scfviz.tasks.drug_response.store import save_drug_predictor
     from scfviz.tasks.drug_response.tables import read_drugs, read_expression, read_responses
 
@@ -161,8 +161,12 @@ def _fit(args: argparse.Namespace) -> int:
         progress=Progress("folds"),
     )
     save_drug_predictor(predictor, args.out, card=write_card(predictor, args.out.name, source=source))
+    left_out = [name for name in responses.drugs if name not in predictor.names]
     text = [f"{args.out}: {len(predictor.drugs):,} drugs, {len(predictor.genes):,} genes.", say_worth(predictor)]
-    show_report(args, text, {"out": str(args.out), "scores": dict(predictor.scores)})
+    if left_out:
+        some = ", ".join(left_out[:_TOP]) + f" and {len(left_out) - _TOP:,} others" * (len(left_out) > _TOP)
+        text.append(f"Left out, measured on fewer than {MIN_MEASURED} of these lines: {some}.")
+    show_report(args, text, {"out": str(args.out), "scores": dict(predictor.scores), "left_out": left_out})
     return 0
 
 

@@ -277,10 +277,12 @@ def test_the_command_fits_a_predictor_that_predicts(world, tmp_path, capsys):
         for j, drug in enumerate(responses.drugs)
         if np.isfinite(responses.ln_ic50[i, j])
     ]
+    rows += [f"{line},seldom measured,1.0" for line in responses.lines[:3]]
     (tmp_path / "ic50.csv").write_text("\n".join(["CELL_LINE_NAME,DRUG_NAME,LN_IC50", *rows]))
     files = ["--responses", str(tmp_path / "ic50.csv"), "--expression", str(tmp_path / "lines.csv")]
     assert main(["drugs", "fit", *files, "--out", str(tmp_path / "mine")]) == 0
-    assert "agree with measurements" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "agree with measurements" in said and "fewer than 30 of these lines: seldom measured." in said
     out = ["--out", str(tmp_path / "p.csv"), "--predictor", str(tmp_path / "mine")]
     assert main(["drugs", "predict", str(tmp_path / "lines.csv"), *out]) == 0
     assert pd.read_csv(tmp_path / "p.csv")["drug"].nunique() == N_DRUGS
