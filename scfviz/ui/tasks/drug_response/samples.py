@@ -178,7 +178,8 @@ def _show_heatmap(found: DrugResponses, predictor: DrugPredictor) -> None:
         pathways,
         select_all=False,
         key="drug-pathways",
-        placeholder=f"The {figures.MOST_DRUGS} drugs that tell these samples apart best",
+        placeholder=f"The {figures.MOST_DRUGS} drugs that "
+        + ("tell these samples apart best" if len(found.samples) > 1 else "differ most from a typical line"),
     )
     samples = np.arange(len(found.samples))
     if len(samples) > figures.MOST_SAMPLES:
