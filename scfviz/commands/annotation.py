@@ -50,6 +50,8 @@ def _fit(args: argparse.Namespace) -> int:
     from scfviz.tasks.annotation.compute import fit_classifier, reads_model, refuse_methods_but, resolve_method
     from scfviz.tasks.annotation.reference import choose_cells, open_reference
 
+    if args.cluster is not None:
+        raise OptionError("--cluster is given with fit.", "A classifier is fitted on one machine.", "Leave it out.")
     if args.folder.exists():
         raise OptionError(f"'{args.folder}' exists already.", "A new folder is needed.", "Give another name.")
     if args.method != FINE_TUNED:

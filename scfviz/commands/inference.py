@@ -12,6 +12,7 @@ from scfviz.commands.inputs import (
     add_published_input,
     read_depth,
     read_range,
+    refuse_no_cluster,
 )
 from scfviz.commands.run import FileRun
 from scfviz.commands.shared import add_file, add_threads, add_unfinished
@@ -60,18 +61,14 @@ def _embed(args: argparse.Namespace) -> int:
 
 
 def _refuse_cluster(args: argparse.Namespace) -> None:
-    """Refuse a cluster that is not there, or cannot do what is asked, before the file is read."""
-    if args.cluster is None:
-        return
-    if args.bulk or args.pre_normalized not in (None, "F") or args.adapter is not None:
+    """Refuse a cluster that is not there or cannot do what is asked."""
+    if args.cluster is not None and (args.bulk or args.pre_normalized not in (None, "F") or args.adapter is not None):
         raise OptionError(
             "--cluster is given with bulk samples, normalised values or an adapter.",
             "Workers read counts of cells and a checkpoint from their files.",
             "Leave one out; `scfviz adapt` also writes a whole checkpoint.",
         )
-    from scfviz.model.cluster.workers import refuse_no_cluster
-
-    refuse_no_cluster(args.cluster)
+    refuse_no_cluster(args)
 
 
 def add_embed_genes(commands: Any) -> None:

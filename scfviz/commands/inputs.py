@@ -107,6 +107,14 @@ def add_cluster(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def refuse_no_cluster(args: argparse.Namespace) -> None:
+    """Refuse a cluster that is not there, before the file is read."""
+    if getattr(args, "cluster", None) is not None:
+        from scfviz.model.cluster.workers import refuse_no_cluster
+
+        refuse_no_cluster(args.cluster)
+
+
 def read_range(given: str, n_obs: int) -> tuple[int, int]:
     """First cell of `--cells`, and the one behind its last.
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from scfviz.commands.inputs import add_cluster, refuse_no_cluster
 from scfviz.commands.run import LOCK, PROGRESS, FileRun
 from scfviz.commands.shared import Progress, add_json, add_threads, add_unfinished, show_report
 from scfviz.errors import OptionError, ScfvizError
@@ -15,6 +16,7 @@ from scfviz.tasks.spec import FILTERS, Task, fields_of, load, title_of, value_ty
 
 if TYPE_CHECKING:
     from scfviz.tasks.result import Result
+    from scfviz.tasks.steps import Steps
 
 
 def add_task_commands(commands: Any) -> None:
@@ -46,6 +48,8 @@ def add_options(parser: argparse.ArgumentParser, task: Task) -> None:
     for field in fields_of(task.options_type):
         if field.name != "dataset":
             _add_option(parser, task, field)
+    if task.embeds:
+        add_cluster(parser)
     add_json(parser)
     add_threads(parser)
     add_unfinished(parser)
@@ -92,10 +96,9 @@ def run_command(
 ) -> int:
     """Run a task over a file and write the file with its result; `caveats` are shown below what is noted."""
     from scfviz.tasks.run import compute
-    from scfviz.tasks.steps import Steps
 
     with TaskRun(args, task) as run:
-        result = compute(task, run.options, Steps(run.partial, run.note_stage))
+        result = compute(task, run.options, run.steps())
         return run.show_result(result, run.write_result(result), caveats(result))
 
 
@@ -116,6 +119,7 @@ class TaskRun(FileRun):
     def _open(self) -> None:
         from scfviz.tasks.spec import identity_of, read_options
 
+        refuse_no_cluster(self.args)
         self.options = read_options(self.task.options_type, _given(self.args, self.task))
         identity = identity_of(self.task, self.options)
         self.content, self._identity = identity["dataset"], json.dumps(identity, default=list)
@@ -127,6 +131,12 @@ class TaskRun(FileRun):
                 "Use --start-over instead of --resume.",
             )
         self.args.when_stopped = f"What is done is kept in '{self.partial}'; add --resume to the command to go on."
+
+    def steps(self) -> "Steps":
+        """The stages of the run."""
+        from scfviz.tasks.steps import Steps
+
+        return Steps(self.partial, self.note_stage, cluster=getattr(self.args, "cluster", None))
 
     def note_stage(self, share: float, stage: str) -> None:
         """Show how far the run is, and keep the stage for whoever finds it interrupted."""

@@ -56,7 +56,7 @@ class AlignedCounts:
     cells
         int64 (n_obs,): rows of the file, None for all.
     origin
-        Path and column of genes with which `align_genes` gives the same again; None where another file would do.
+        Path and column of genes with which `align_genes` gives the same again, or more genes; None: there is no file.
     """
 
     def __init__(
@@ -234,7 +234,7 @@ class AlignedCounts:
             bool (n_genes,); the others count as not measured, in the totals too.
         """
         target = np.where((self.target >= 0) & kept[self.target], self.target, -1).astype(np.int32)
-        return AlignedCounts(
+        part = AlignedCounts(
             self._matrix,
             replace(self.match, target=target),
             self.obs,
@@ -245,6 +245,8 @@ class AlignedCounts:
             self.is_other_species,
             self.index,
         )
+        part.origin = self.origin
+        return part
 
     def _refuse_changed(self) -> None:
         """Stop when the file behind a matrix on disk is no longer the one that was checked."""

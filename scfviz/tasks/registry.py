@@ -14,6 +14,7 @@ _EMBEDDING = Task(
     question="The model's map of the cells beside the standard one, coloured by label, gene or quality.",
     options="scfviz.tasks.embedding.options:EmbeddingOptions",
     run="scfviz.tasks.embedding.run:run",
+    embeds=True,
     version=4,
     writes=(
         Written("obsm", "X_scfoundation", "embedding", "scFoundation embedding"),
@@ -52,6 +53,7 @@ _MAPPING = Task(
     question="Where do my cells lie on a reference, which types are they, and what has no counterpart there?",
     options="scfviz.tasks.mapping.options:MappingOptions",
     run="scfviz.tasks.mapping.run:run",
+    embeds=True,
     version=1,
     writes=(
         Written("obs", "mapped_label", "mapped_label", "Label from the reference"),
@@ -132,6 +134,7 @@ _ANNOTATION = Task(
     question="What type is each cell? Learned from labelled cells, with how certain that is, and what is like none.",
     options="scfviz.tasks.annotation.options:AnnotationOptions",
     run="scfviz.tasks.annotation.run:run",
+    embeds=True,
     version=3,
     writes=(
         Written("obs", "cell_type", "annotated_type", "Annotated type"),

@@ -225,6 +225,7 @@ def embed_part(
         resume=True,
         progress=steps.progress(*shares),
         should_stop=steps.should_stop,
+        cluster=steps.cluster,
     )
 
 

@@ -156,6 +156,8 @@ class Task:
         The simple method that stands beside it, in words.
     needs_model
         Whether a checkpoint is loaded.
+    embeds
+        Whether most of its time goes into `scfviz.tasks.run.embed_part`, which a cluster can share.
     lane
         "long" for what may take many minutes.
     memory
@@ -186,6 +188,7 @@ class Task:
     icon: str = ":material/function:"
     section: str = "Analyse"
     needs_model: bool = True
+    embeds: bool = False
     lane: Literal["long", "quick"] = "long"
     memory: str | None = None
     functions: tuple[str, ...] = ()

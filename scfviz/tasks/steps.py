@@ -27,6 +27,8 @@ class Steps:
         Asked at every stage.
     find_embedding
         Embeddings that are kept from earlier computations, see `scfviz.jobs.embeddings.find_embedding`.
+    cluster
+        Where cells are embedded, see `scfviz.model.infer.embed_cells`.
     """
 
     def __init__(
@@ -37,8 +39,9 @@ class Steps:
         find_embedding: Callable[[str, Mapping[str, Any]], tuple[np.ndarray, np.ndarray] | None] = lambda path, of: (
             None
         ),
+        cluster: str | None = None,
     ):
-        self.work, self._report, self.should_stop = work, report, should_stop
+        self.work, self._report, self.should_stop, self.cluster = work, report, should_stop, cluster
         self.find_embedding = find_embedding
         self.seconds: dict[str, float] = {}
         self._stage, self._start = "", 0.0

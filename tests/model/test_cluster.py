@@ -10,6 +10,7 @@ from dataclasses import replace
 import anndata as ad
 import numpy as np
 import pytest
+import torch
 from dask_processes import DaskProcesses, kill
 from small_cells import make_cells, save_tiny_checkpoint, write_cells
 
@@ -23,6 +24,9 @@ from scfviz.model.cluster import workers as cluster_workers
 from scfviz.model.cluster.worker import embed_window, examine
 from scfviz.model.cluster.workers import Workers
 from scfviz.model.infer import embed_cells
+from scfviz.tasks.run import OpenedCells, embed_part
+from scfviz.tasks.spec import ModelOptions
+from scfviz.tasks.steps import Steps
 
 N_OBS = 60
 
@@ -264,6 +268,24 @@ def test_the_command_writes_the_same_file(world, tmp_path, cluster, capsys):
     capsys.readouterr()
 
 
+def test_a_task_embeds_on_a_cluster_what_takes_part_of_cells_and_genes(world, tmp_path, cluster, monkeypatch):
+    counts, model = open_cells(world)
+    part = counts.only_genes(np.arange(counts.n_genes) % 5 > 0).subset(np.arange(0, N_OBS, 2))
+    part = part.subset(np.arange(5, part.n_obs))
+    options, seen = ModelOptions(dataset=str(world / "cells.h5ad"), precision="fp32", device="cpu"), []
+    cells = OpenedCells(part, np.arange(part.n_obs), N_OBS, counts.obs, model)
+    take = cluster_run._Windows.take
+    monkeypatch.setattr(cluster_run._Windows, "take", lambda *given: seen.append(1) or take(*given))
+    for changed in (False, True):
+        with torch.no_grad():
+            model.encoder_norm.bias += float(changed)
+        seen.clear()
+        steps = Steps(tmp_path, cluster=cluster.address)
+        found = embed_part(part, cells, options, steps, f"embedding{changed}", (0.0, 1.0)).values
+        assert bool(seen) is not changed, "a model that was changed in memory is on no other machine"
+        np.testing.assert_array_equal(found, embed_cells(part, model, precision="fp32", device="cpu").values)
+
+
 def test_processes_of_this_computer_do_the_same(world, tmp_path):
     embed(world, tmp_path / "out", "local:2")
     assert same_bytes(world, tmp_path / "out")
@@ -278,9 +300,15 @@ def test_processes_of_this_computer_do_the_same(world, tmp_path):
         (["--cluster", "local:2", "--bulk"], "--cluster is given with bulk samples"),
     ],
 )
-def test_what_is_no_cluster_is_refused_before_anything_is_read(world, tmp_path, capsys, monkeypatch, options, said):
+@pytest.mark.parametrize("command", ["embed", "map", "annotate"])
+def test_what_is_no_cluster_is_refused_before_anything_is_read(
+    world, tmp_path, capsys, monkeypatch, options, said, command
+):
+    if command != "embed" and "--bulk" in options:
+        pytest.skip("cells only")
     monkeypatch.setattr(cluster_workers, "SECONDS_TO_CONNECT", 1.0)
-    assert main(["embed", str(world / "cells.h5ad"), str(tmp_path / "out.h5ad"), *options]) == 2
+    options = options if command == "embed" else [*options, "--reference", str(world / "cells.h5ad")]
+    assert main([command, str(world / "cells.h5ad"), str(tmp_path / "out.h5ad"), *options]) == 2
     assert said in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 

@@ -3,6 +3,7 @@
 Result files: see `scfviz.tasks.result`.
 """
 
+import os
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -46,7 +47,13 @@ class TaskKind:
         result = compute(
             self.task,
             asked,
-            Steps(folder / "work", report, should_stop, partial(find_embedding, folder)),
+            Steps(
+                folder / "work",
+                report,
+                should_stop,
+                partial(find_embedding, folder),
+                os.environ.get("SCFVIZ_CLUSTER") or None,
+            ),
             lambda n_obs: refuse_what_cannot_fit(self.memory(options), n_obs),
             workspace.checks,
         )

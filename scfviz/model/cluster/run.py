@@ -132,6 +132,7 @@ class ClusterRun(InferenceRun):
         self._folder.mkdir(exist_ok=True)
         write_report(self._folder / REPORT, counts.counts_report, path)
         about = {"n_expressed": self.source.n_expressed, "totals": self.source.totals}
+        about["is_measured"] = counts.is_measured
         if counts.cells is not None:
             about["rows"] = counts.cells
         with (self._folder / f".{CELLS}").open("wb") as file:

@@ -190,6 +190,7 @@ def _open_once(job: WindowJob) -> _Opened:
     counts = align_genes(adata, genes=model.genes, counts=report, column=job.gene_column)
     with np.load(folder / CELLS, allow_pickle=False) as cells:
         rows, about = cells.get("rows"), (cells["n_expressed"], cells["totals"])
+        counts = counts.only_genes(cells["is_measured"])
     opened = _Opened(job, counts, rows, *about, model, prepared)
     for cell in np.unique(np.linspace(0, len(about[0]) - 1, _N_SAMPLED).astype(int)):
         opened.read(cell, cell + 1)

@@ -169,6 +169,7 @@ def _embed(
         resume=True,
         progress=steps.progress(shares[0], shares[1]),
         should_stop=steps.should_stop,
+        cluster=steps.cluster,
     )
     return embedding, notes
 
