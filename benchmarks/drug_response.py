@@ -371,25 +371,24 @@ def read_ccle(data: Data) -> tables.LineExpression:
     )
 
 
-def rna_inputs(ccle: tables.LineExpression, names: Sequence[str], embedding: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Expression of lines and the model's embedding of it, each column standardised."""
+def rna_inputs(ccle: tables.LineExpression, names: Sequence[str], embedding: Path | None) -> list[np.ndarray]:
+    """Expression of lines and, where there is one, the model's embedding of it, each column standardised."""
     place = {name: i for i, name in enumerate(ccle.lines)}
     order = [place[name] for name in names]
-    found = (ccle.values[order].astype(np.float64), np.load(embedding)[order].astype(np.float64))
-    return tuple((part - part.mean(axis=0)) / (part.std(axis=0) + 1e-6) for part in found)
+    found = [ccle.values] if embedding is None else [ccle.values, np.load(embedding)]
+    parts = [part[order].astype(np.float64) for part in found]
+    return [(part - part.mean(axis=0)) / (part.std(axis=0) + 1e-6) for part in parts]
 
 
 def measure_graphs(data: Data, embedding: Path | None) -> dict[str, Any]:
     """The graph network on two of five folds of lines with RNA-seq: their genes, and the embedding in their place."""
-    if embedding is None:
-        raise SystemExit("The part 'graph network' compares with the model's embedding: give --embedding FILE.npy.")
     ccle = read_ccle(data)
     both = pair(ccle, data.lines)
     truth, folds = data.truth[both.rows], folds_of(len(both.rows), 0)[: FEW_FOLDS["graph network"]]
     rows, network = np.concatenate(folds), GraphNetwork([drug.smiles for drug in data.about])
     result: dict[str, Any] = {"n": {"lines": len(rows)}}
-    genes, model = rna_inputs(ccle, both.samples.names, embedding)
-    for name, values in (("697 genes", genes), ("the model's bulk embedding", model)):
+    inputs = rna_inputs(ccle, both.samples.names, embedding)
+    for name, values in zip(("697 genes", "the model's bulk embedding"), inputs, strict=False):
         arms = {f"graph network on {name}": network, f"kernel ridge on {name}": kernel_ridge}
         said, base = hold_out_lines(values, truth, folds, arms)
         for arm, found in said.items():
@@ -578,8 +577,9 @@ def verdict(found: dict[str, Any]) -> list[str]:
             f"The model's bulk embedding of {rna['n']['lines']} lines: normalised r {model['normalised_r']:.3f}; the "
             f"genes that it is made of {genes['normalised_r']:.3f}; both {together['normalised_r']:.3f}."
         )
-    if network := found.get("graph network"):
-        genes, model = (network[f"graph network on {name}"] for name in ("697 genes", "the model's bulk embedding"))
+    network = found.get("graph network", {})
+    if model := network.get("graph network on the model's bulk embedding"):
+        genes = network["graph network on 697 genes"]
         said.append(
             f"The graph network on RNA-seq of {network['n']['lines']} lines: normalised and specific r {_both(genes)} "
             f"with the genes, {_both(model)} with the model's bulk embedding in their place."

@@ -236,7 +236,7 @@ def _notes(
         notes.append(f"Fewer than {FEWEST_TO_SMOOTH} cells: each is read by itself, and that says little.")
     if np.median(counts.n_expressed) > (9_000 if counts.n_obs < FEWEST_TO_SMOOTH else _MOST_GENES_OF_CELLS):
         notes.append(
-            "These profiles have very many genes: are these bulk samples? The tab *Samples* reads bulk samples, with "
+            "These profiles have very many genes: are these bulk samples? The tab Samples reads bulk samples, with "
             "intervals."
         )
     if options.threshold == "published":
