@@ -37,6 +37,8 @@ def screen(name: str, lead: str, *, title: str | None = None) -> Iterator[None]:
     route = routes.all_routes()[name]
     configure(f"{route.title} · scfviz")
     st.html(_HERE / "style.css")
+    script = (_HERE / "frame" / "history.js").read_text(encoding="utf-8")
+    st.html(f"<script>{script}</script>", unsafe_allow_javascript=True)
     st.logo(_HERE / "logo.svg", icon_image=_HERE / "icon.svg", size="large")
     with guard():
         _take_up_waiting_jobs(str(Workspace().root))

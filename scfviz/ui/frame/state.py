@@ -207,12 +207,13 @@ def address() -> dict[str, str]:
 
 
 def _write_address() -> None:
-    wanted = address()
-    for name in (*_NAMES, *map(_parameter, TASKS), *FILTER_TYPES):
-        if name in wanted and st.query_params.get(name) != wanted[name]:
-            st.query_params[name] = wanted[name]
-        elif name not in wanted and name in st.query_params:
-            del st.query_params[name]
+    """All at once: each change is a step of the browser's history."""
+    ours = {*_NAMES, *map(_parameter, TASKS), *FILTER_TYPES}
+    now = {name: st.query_params.get_all(name) for name in st.query_params}
+    wanted = {name: values for name, values in now.items() if name not in ours}
+    wanted |= {name: [value] for name, value in address().items()}
+    if wanted != now:
+        st.query_params.from_dict(wanted)
 
 
 def _parameter(task: str) -> str:
