@@ -8,6 +8,7 @@ lines    5 lung lines on two platforms, 3 lines by Smart-seq2: no cell of which 
 states   treated against untreated cells, beside depth-only and cell-cycle classifiers
 standardised  the same of cells that are z-scored and name genes by number (--entrez)
 panel    the same of cells with 300 genes
+published  what the paper reports of SCAD on other cells, to stand beside
 domain   how far cells of healthy tissues and of tumours look like dividing tumour lines
 
 Results go to benchmarks/results/drug_cells.json; parts that are not asked for keep theirs.
@@ -25,7 +26,7 @@ import drug_cells_views as views
 import numpy as np
 import scipy.sparse as sp
 from drug_cells_data import BREAST, Cells, Lines, fit_on, read_cells, read_lines, reference_cell
-from drug_cells_states import measure_panel, measure_standardised
+from drug_cells_states import PUBLISHED, measure_panel, measure_standardised
 from scipy.stats import rankdata
 from sklearn.metrics import average_precision_score, roc_auc_score
 
@@ -38,7 +39,7 @@ SEEDS = range(5)
 LEAST_LINES, GOOD, N_RESAMPLES, N_DRAWS = 10, 0.2, 1_000, 10
 LUNG, SMARTSEQ = "evaluation/scmix_singlecell.h5ad", "corpus/celllines_smartseq2_149.h5ad"
 CACHE: Path | None = None
-PARTS = ("breast", "lines", "states", "standardised", "panel", "domain")
+PARTS = ("breast", "lines", "states", "standardised", "panel", "published", "domain")
 
 
 def main() -> int:
@@ -61,6 +62,7 @@ def main() -> int:
         "states": measure_states,
         "standardised": lambda data: measure_standardised(data, args.entrez),
         "panel": measure_panel,
+        "published": lambda data: PUBLISHED,
         "domain": measure_domain,
     }
     for part in args.only:

@@ -103,3 +103,5 @@ def test_states_stand_beside_the_simple_thing_that_separates_them_best():
     *_, said = of_cells.describe_measured(found)
     assert "a drug 0.90 (read depth 0.80); few, 1,400 genes, 5 donors 0.40 (read depth 0.60)." in said
     assert not any("AUROC" in said for said in of_cells.describe_measured({"breast": recorded["breast"]}))
+    *_, said = of_cells.describe_measured(found | {"published": {"a drug": {"genes": 0.41, "scFoundation": 0.72}}})
+    assert "on cells that are not at hand" in said and "a drug 0.41 and 0.72" in said
