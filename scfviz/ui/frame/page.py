@@ -13,6 +13,7 @@ from scfviz.errors import ChoiceError, ScfvizError
 from scfviz.jobs import Workspace, start_worker
 from scfviz.threads import prepare_threads
 from scfviz.ui.frame import account, routes, sharing, sources, state
+from scfviz.ui.frame.collector import collector
 from scfviz.ui.frame.text import plain, shorten
 
 _HERE = Path(__file__).resolve().parents[1]
@@ -61,6 +62,7 @@ def route() -> None:
     internet.
     """
     prepare_threads()
+    collector.set_aside()
     st.session_state[_ROUTED] = True
     configure("scfviz")
     st.navigation(routes.sections(), expanded=True).run()
