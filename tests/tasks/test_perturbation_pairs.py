@@ -86,6 +86,15 @@ def test_what_changes_nothing_is_like_nothing():
     assert set(table["type"][is_open]) == {interactions.UNCLEAR} and table["likeness"].abs().max() < 0.5
 
 
+def test_the_own_gene_makes_no_perturbation_strong():
+    effects = make_effects({}, n=3)
+    change = effects.change.copy()
+    change[0], change[1] = 0, effects.change[1] / 10
+    change[0, 0] = 100
+    strength = replace(effects, genes=("G0", *effects.genes[1:]), change=change).strength()
+    assert strength[0] == 0 and 1 < strength[1] < strength[2]
+
+
 def test_types_are_named_as_their_meanings_say():
     one = np.ones(2)
     assert name_type(-0.3, 0.1, one, 0.9, 1.0) == interactions.REDUNDANT

@@ -71,6 +71,12 @@ class ScreenEffects:
             mask[row, [place[one] for one in targets if one in place]] = True
         return mask
 
+    def strength(self) -> np.ndarray:
+        """float64 (n_conditions,): squared change over sampling variance, sums over all but the own gene; 1 is none."""
+        others = ~self.own_gene()
+        noise = (self.variance * others).sum(axis=1)
+        return (self.change**2 * others).sum(axis=1) / np.maximum(noise, 1e-12)
+
 
 def library_sizes(counts: "AlignedCounts", column: str | None) -> np.ndarray:
     """Counts of each cell to normalise by, float64 (n_obs,): those of the file, or of a column that holds them.

@@ -9,6 +9,7 @@ import streamlit as st
 from scfviz.data.perturbations import parse_condition
 from scfviz.tasks.perturbation import methods
 from scfviz.tasks.perturbation.card import verdict
+from scfviz.tasks.perturbation.effects import ScreenEffects
 from scfviz.tasks.perturbation.fit import (
     KIND_TITLES,
     MEASURED,
@@ -56,7 +57,7 @@ def show_effects(
     spaces = spaces_in_use(checkpoint, model.checkpoint["hash"])
     known = {one[0] for one in model.effects.targets if len(one) == 1}
     in_pairs = {gene for one in model.effects.targets for gene in one} - known
-    genes = choose_genes(key, known, in_pairs, spaces, place or st, most=2, first=_first(known))
+    genes = choose_genes(key, known, in_pairs, spaces, place or st, most=2, first=_first(model.effects))
     if not genes:
         st.markdown("Choose one or two genes.")
         return
@@ -83,9 +84,12 @@ def show_effects(
     scenarios.show(condition, table[~table["is_target"]], title, key)
 
 
-def _first(known: set[str]) -> list[str]:
-    """The gene that a page opens with: a well-known one where it was measured."""
-    return [gene for gene in ("KLF1", *sorted(known)) if gene in known][:1]
+def _first(effects: ScreenEffects) -> list[str]:
+    """The gene that a page opens with: the one that was measured alone and changed most, over its noise."""
+    singles = [
+        (-value, one[0]) for one, value in zip(effects.targets, effects.strength(), strict=True) if len(one) == 1
+    ]
+    return [gene for _, gene in sorted(singles)[:1]]
 
 
 def effects_table(model: PerturbationModel, found: PerturbationEffects, row: int = 0) -> pd.DataFrame:

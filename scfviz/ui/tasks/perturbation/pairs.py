@@ -66,12 +66,8 @@ def show(job_id: str) -> None:
 
 def strongest_singles(model: PerturbationModel) -> list[str]:
     """Genes perturbed alone whose change is largest over its noise, in alphabetical order."""
-    effects = model.effects
-    rows = [i for i, one in enumerate(effects.targets) if len(one) == 1]
-    strength = {
-        effects.targets[i][0]: float((effects.change[i] ** 2).sum() / max(effects.variance[i].sum(), 1e-12))
-        for i in rows
-    }
+    pairs = zip(model.effects.targets, model.effects.strength(), strict=True)
+    strength = {one[0]: value for one, value in pairs if len(one) == 1}
     return sorted(sorted(strength, key=lambda gene: -strength[gene])[:_MOST])
 
 

@@ -127,7 +127,8 @@ def _show_quality(result: Result) -> None:
                 f"The target's own expression moved in {int(moved.sum()):,} of {int(own.sum()):,} where it is measured."
             )
         st.markdown(" ".join(parts))
-        shown = table[list(_QUALITY)].rename(columns=_QUALITY).head(_MOST_ROWS)
+        ordered = table.sort_values("n_changed", ascending=False, kind="stable")
+        shown = ordered[list(_QUALITY)].rename(columns=_QUALITY).head(_MOST_ROWS)
         formats = {name: st.column_config.NumberColumn(format="%.2f") for name in list(_QUALITY.values())[2:]}
         formats["Genes changed"] = st.column_config.NumberColumn(format="%d")
         formats["Escaped"] = st.column_config.NumberColumn(
