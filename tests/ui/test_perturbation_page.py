@@ -158,6 +158,10 @@ def test_alike_conditions_stand_beside_each_other():
 
 def test_what_was_measured_is_said_of_the_model_that_was_measured():
     measured = perturbation_words.read_results()["checkpoint"]["hash"]
-    assert len(perturbation_words.sentences(measured)) == 2 and not perturbation_words.sentences("0" * 16)
+    said = perturbation_words.sentences(measured)
+    assert len(said) == 6 and not perturbation_words.sentences("0" * 16)
+    lines = perturbation_words.read_results()["perturbqa"].values()
+    seeds = [run for row in lines for run in row.get("ahead_of_best_by_seed", [])]
+    assert f"in {sum(run['high'] < 0 for run in seeds)} of {len(seeds)} runs" in said[2] and len(seeds) >= 5
     table = perturbation_words.table_of_lines()
     assert len(table) == 6 and (table["Gene frequency"] == 0.5).all()

@@ -2,14 +2,34 @@
 
 import functools
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from scfviz.tasks.perturbation.card import in_sentence
+from scfviz.tasks.perturbation.fit import KIND_TITLES
+from scfviz.tasks.perturbation.methods import TITLES as VIEW_TITLES
+from scfviz.ui.frame.text import plural
+
 _FOLDER = Path(__file__).resolve().parents[4] / "benchmarks" / "results"
 _LINES = {"k562": "K562", "rpe1": "RPE1", "jurkat": "Jurkat"}
 _QUESTIONS = {"changed": "is the gene changed?", "direction": "up or down?"}
+_SCREENS = {
+    "perturb_norman19_mini": "activations in K562",
+    "papalexi_thp1_299genes": "knock-outs in THP-1",
+    "perturb_mcfaline23_mini": "knock-downs in glioblastoma lines",
+}
+_STAND_INS = {
+    "kang_ifnb_2800": "interferon-beta in blood, where genes of its pathway switched on stand in for it",
+    "kang_ifnb_labelled_1975": "the same in another excerpt",
+    "pc9_erlotinib_day11": "erlotinib in lung cancer cells, where its target switched off stands in for it",
+}
+_STUDIES = {
+    "adamson_2016_upr_perturb_seq_curated": "Knock-downs in K562 (Adamson 2016)",
+    "datlinger_2017_curated": "Knock-outs in Jurkat (Datlinger 2017)",
+}
 _VIEWS = {
     "combination": "Combination",
     "nearest_go_reactome": "Ten nearest by GO + Reactome",
@@ -68,7 +88,67 @@ def sentences(model: str | None = None) -> list[str]:
             f"The model's gene embeddings add {least:+.3f} to {most:+.3f} in AUROC; that is certain in {n_gain} of "
             f"{len(gains)} questions."
         )
+    return [*said, *best_view_sentences(), *catalogue_sentences()]
+
+
+def best_view_sentences() -> list[str]:
+    """Whether the combination is anywhere clearly behind the single view that is the best on what is scored."""
+    said = []
+    runs = [
+        (f"{_LINES.get(line, line)} {question}", run)
+        for name, found in read_results().get("perturbqa", {}).items()
+        for line, question in [name.split(" ")]
+        for run in found.get("ahead_of_best_by_seed", [])
+    ]
+    if runs:
+        said.append(
+            "Beside the single view that turned out to be the best on the same test knock-downs: "
+            + _say_behind(runs, "difference", "{:+.3f} in AUROC ({:+.3f} to {:+.3f})")
+        )
+    runs = [
+        (f"{_SCREENS.get(name, name)}, {KIND_TITLES[kind]}", run[kind]["gain_over_best"])
+        for name, found in read_results().get("screens", {}).items()
+        for run in found["by_seed"]
+        for kind in run
+    ]
+    if runs:
+        said.append(
+            "On small screens, beside the view with the least error on held-out conditions: "
+            + _say_behind(runs, "share", "gain {:+.1%} of the squared error ({:+.1%} to {:+.1%})")
+        )
     return said
+
+
+def catalogue_sentences() -> list[str]:
+    """What could be foretold of two screens of which only significant changes are published."""
+    results = read_results("perturbation_catalogue")
+    said = []
+    for study, title in _STUDIES.items():
+        listed, change = (results.get(f"{study} {question}") for question in ("listed", "change"))
+        if listed is None or change is None:
+            continue
+        auroc = {view: row["auroc"]["mean"] for view, row in listed["views"].items()}
+        error = {view: row["error_ratio"]["mean"] for view, row in change["views"].items()}
+        best = listed["ahead_of_best_by_seed"][0]["best"]
+        said.append(
+            f"{title}, {listed['n_perturbations']} perturbations, of which only significant changes are published: "
+            f"which of a gene's pairs are listed has an AUROC of {auroc['combination']:.3f} "
+            f"({in_sentence(VIEW_TITLES[best])}: {auroc[best]:.3f}). Size of listed changes: squared error "
+            f"{error['combination']:.2f} of that of 'nothing changes', the gene's mean over other perturbations "
+            f"{error['mean']:.2f}."
+        )
+    return said
+
+
+def _say_behind(runs: Sequence[tuple[str, Mapping[str, Any]]], name: str, words: str) -> str:
+    """In how many runs it is behind by more than the interval, and the worst of these, or else of all."""
+    behind = [(title, run) for title, run in runs if run["high"] < 0]
+    title, worst = min(behind or runs, key=lambda one: one[1][name])
+    return (
+        f"the combination is behind by more than its 95 % interval in {len(behind)} of {len(runs)} runs over five "
+        f"seeds. The worst {'of these' if behind else 'of all'}, {title}: "
+        f"{words.format(*(worst[k] for k in (name, 'low', 'high')))}."
+    )
 
 
 def transfer_sentences() -> list[str]:
@@ -121,20 +201,16 @@ def response_sentences() -> list[str]:
 
 def insilico_sentences() -> list[str]:
     """How in-silico changes agreed with measured ones, beside what knows no model."""
-    found = read_results("perturbation_insilico")
+    results = read_results("perturbation_insilico")
     said = []
-    for name, title in (
-        ("papalexi_thp1_299genes", "knock-outs in THP-1"),
-        ("perturb_norman19_mini", "activations in K562"),
-        ("perturb_mcfaline23_mini", "knock-downs in glioblastoma lines"),
-    ):
-        rank = {view: found.get(name, {}).get(view, {}).get("rank", [None])[0] for view in ("model", "coexpression")}
-        if None not in rank.values():
-            low, high = found[name]["model"]["rank"][1:]
-            said.append(
-                f"{title} ({found[name]['n']}): Spearman's r {rank['model']:.2f} ({low:.2f} to {high:.2f}), plain "
-                f"co-expression with the gene {rank['coexpression']:.2f}"
-            )
-    if not said:
-        return []
-    return [f"Against measured changes, without training: {'; '.join(said)}."]
+    for name, title in (_SCREENS | _STAND_INS).items():
+        found = results.get(name, {"n": 0})
+        if not found["n"]:
+            continue
+        rank, low, high = found["model"]["rank"]
+        interval = "" if low is None else f" ({low:.2f} to {high:.2f})"
+        said.append(
+            f"{title} ({plural(found['n'], 'gene')}): Spearman's r {rank:.2f}{interval}, plain co-expression with the "
+            f"gene {found['coexpression']['rank'][0]:.2f}"
+        )
+    return [f"Against measured changes, without training: {'; '.join(said)}."] if said else []
