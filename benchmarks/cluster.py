@@ -54,12 +54,18 @@ def embed_once(data: Path, out: Path, arrangement: str, n_windows: int) -> dict[
     from scfviz.model.cluster import run as cluster_run
     from scfviz.model.infer import embed_cells
 
-    model, jobs, paces = load_checkpoint(), [], []
+    model, jobs, paces, sizes = load_checkpoint(), [], [], []
     counts = open_dataset(data).align(model.genes)
     work = float(cell_flops(model.config, counts.n_expressed + 2, decode=False).sum())
     cluster_run.FLOP_PER_WINDOW = {"cpu": work / n_windows}
     publish = cluster_run.ClusterRun._publish
-    cluster_run.ClusterRun._publish = lambda run, store: jobs.append(publish(run, store)) or jobs[0]
+
+    def publish_and_note(run: object, store: object) -> object:
+        jobs.append(publish(run, store))
+        sizes.extend(path.stat().st_size for path in Path(jobs[0].folder).iterdir())
+        return jobs[0]
+
+    cluster_run.ClusterRun._publish = publish_and_note
     before, start = processor_seconds(), time.perf_counter()
 
     def note(done: int, _total: int) -> None:
@@ -81,6 +87,7 @@ def embed_once(data: Path, out: Path, arrangement: str, n_windows: int) -> dict[
     if jobs:
         task = pickle.dumps((cluster_run.embed_window, replace(jobs[0], folder="/" + "x" * 60), 10**6, 10**6))
         about["bytes_of_a_task"] = len(task)
+        about["bytes_that_each_worker_reads_first"] = sum(sizes)
     return about
 
 
