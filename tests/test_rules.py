@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-ORDER = ["errors", "threads", "data", "model", "training", "analysis", "tasks", "benchmark", "reporting", "jobs", "ui"]
+ORDER = "errors places threads data model training analysis tasks benchmark reporting jobs ui".split()
 MODULES = sorted((ROOT / "scfviz").rglob("*.py"))
 PAGES = sorted((ROOT / "pages").glob("*.py"))
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from scfviz.analysis.expression import Expression, Progress, ShouldStop, known_genes
 from scfviz.errors import DatasetError, GeneError
+from scfviz.places import ASSETS
 
-ASSETS = Path(__file__).resolve().parents[2] / "assets"
 # A gzip file of a few kilobytes can hold gigabytes; all of MSigDB has about 40 MB.
 MAX_CHARACTERS = 200_000_000
 MAX_SETS, MAX_GENES_PER_SET, MAX_TEXT = 100_000, 50_000, 400

@@ -14,6 +14,7 @@ from typing import Any
 from scfviz.commands.shared import say
 from scfviz.errors import OptionError, ScfvizError
 from scfviz.jobs import Workspace
+from scfviz.places import ROOT
 
 _MOST_SECONDS_FOR_THE_DEMO = 300.0
 
@@ -35,7 +36,7 @@ def add_app(commands: Any) -> None:
 
 
 def _app(args: argparse.Namespace) -> int:
-    script = Path(__file__).resolve().parents[2] / "app.py"
+    script = ROOT / "app.py"
     if not script.is_file():
         raise OptionError(
             f"The app is not beside the package (there is no '{script}').",

@@ -5,11 +5,10 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
-from pathlib import Path
 
 from scfviz.errors import GeneError
+from scfviz.places import ASSETS
 
-ASSETS = Path(__file__).resolve().parents[2] / "assets"
 MITOCHONDRIAL_PREFIX = "MT-"
 AMBIGUOUS = ""
 ENSEMBL_VERSION = re.compile(r"^(ENS(?:MUS)?G\d{6,})\.\d+(?:_PAR_Y)?$")

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 from scfviz.errors import CheckpointError
 from scfviz.model.checksums import CONFIG, GENES, README, WEIGHTS, digest, refuse_altered, seal
 from scfviz.model.config import ModelConfig
+from scfviz.places import ASSETS
 
 if TYPE_CHECKING:
     from scfviz.model.scfoundation import ScFoundation
 
 FORMAT = 1
-SHIPPED = Path(__file__).resolve().parents[2] / "assets" / "checkpoints" / "scfviz-small"
+SHIPPED = ASSETS / "checkpoints" / "scfviz-small"
 
 
 @dataclass(frozen=True)

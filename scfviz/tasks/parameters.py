@@ -19,9 +19,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from scfviz.errors import CheckpointError, OptionError
+from scfviz.places import ASSETS
 
 GENES, PARAMETERS, README = "genes.tsv", "parameters.safetensors", "README.md"
-ASSETS = Path(__file__).resolve().parents[2] / "assets"
 T = TypeVar("T")
 
 

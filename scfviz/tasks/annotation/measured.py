@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-FILE = Path(__file__).resolve().parents[3] / "benchmarks" / "results" / "annotation.json"
+from scfviz.places import RESULTS
+
+FILE = RESULTS / "annotation.json"
 _AUTO, _MODEL, _PLAIN = "macro_f1 auto", "macro_f1 combination", "macro_f1 genes_logistic"
 _RULE = "belief all of it, distance half"  # of the errors of sets
 COLUMNS = {

@@ -7,9 +7,10 @@ between are left out), and how files call them.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
-FILE = Path(__file__).resolve().parents[3] / "assets" / "cell_types.tsv"
+from scfviz.places import ASSETS
+
+FILE = ASSETS / "cell_types.tsv"
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from scfviz.places import RESULTS
+
 COLUMNS = {
     "normalised_r": "All pairs",
     "general_r": "General",
@@ -13,7 +15,7 @@ COLUMNS = {
     "per_drug_r": "Median drug",
     "pooled_r": "Pooled",
 }
-FILE = Path(__file__).resolve().parents[3] / "benchmarks" / "results" / "drug_response.json"
+FILE = RESULTS / "drug_response.json"
 
 
 def read_measured(path: Path = FILE) -> dict[str, Any] | None:

@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-FILE = Path(__file__).resolve().parents[3] / "benchmarks" / "results" / "drug_cells.json"
+from scfviz.places import RESULTS
+
+FILE = RESULTS / "drug_cells.json"
 TITLES = {
     "ridge": "Ridge regression of bulk lines on each cell",
     "shipped_single": "The same against what cells show on average",

@@ -6,7 +6,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-FILE = Path(__file__).resolve().parents[3] / "benchmarks" / "results" / "enhancement.json"
+from scfviz.places import RESULTS
+
+FILE = RESULTS / "enhancement.json"
 _DATASET, _MODEL = "dataset", "mcv"  # kinds of runs: without the model, with it
 _LEFT = ("1", "5", "10", "20", "50")  # % of the counts
 _ALIKE = 5e-5  # of a correlation: what is smaller is nothing

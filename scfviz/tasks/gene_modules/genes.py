@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import sparse
 
-from scfviz.analysis.gene_sets import ASSETS, read_gmt
+from scfviz.analysis.gene_sets import read_gmt
 from scfviz.errors import DatasetError, GeneError, GeneNameError, OptionError
+from scfviz.places import ASSETS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

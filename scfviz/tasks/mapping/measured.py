@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-FILE = Path(__file__).resolve().parents[3] / "benchmarks" / "results" / "mapping.json"
+from scfviz.places import RESULTS
+
+FILE = RESULTS / "mapping.json"
 WRONG, CASE = "wrong_tissue_", "organoid"
 ENOUGH = 0.8  # of cells of a wrong tissue that should have no counterpart
 _ARMS = {"pca": "PCA", "model": "model", "both": "both", "combination": "combination", "clusters": "Symphony",

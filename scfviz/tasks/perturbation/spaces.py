@@ -57,7 +57,7 @@ class GeneSpace:
 @lru_cache(maxsize=1)
 def go_space() -> GeneSpace:
     """Genes by the processes of the Gene Ontology that ship with scfviz, rare ones with more weight."""
-    from scfviz.analysis.gene_sets import ASSETS
+    from scfviz.places import ASSETS
 
     place: dict[str, int] = {}
     genes, terms = [], []

@@ -17,12 +17,12 @@ from scfviz.jobs import JobStatus, Workspace, access, expected_wait, jobs_ahead
 from scfviz.jobs.kinds import get_kind, lane_of, need_of
 from scfviz.jobs.memory import estimate
 from scfviz.jobs.slots import slots
+from scfviz.places import ASSETS
 from scfviz.ui.frame import page, sources, state
 from scfviz.ui.frame.text import duration, plain, plural
 
 _LOOK_AGAIN_SECONDS = 1.0
 _ASKED = "scfviz.asked"
-_ASSETS = Path(__file__).resolve().parents[3] / "assets"  # classifiers and predictors that ship are data of tasks, too
 
 
 def ask(kind: str, options: dict[str, Any]) -> str:
@@ -33,7 +33,8 @@ def ask(kind: str, options: dict[str, Any]) -> str:
     DatasetError
         An option names a file outside of the folders that this app may read: it came from a file that anybody wrote.
     """
-    folders = [*sources.allowed_folders(), Workspace().root, _ASSETS]
+    # classifiers and predictors that ship are data of tasks, too
+    folders = [*sources.allowed_folders(), Workspace().root, ASSETS]
     for name in get_kind(kind).datasets(options):
         if not name.startswith(access.JOB):
             refuse_outside(Path(name).expanduser().resolve(), Path(name), folders)

@@ -1,16 +1,16 @@
 """The pages of the app: one table for the router and for links between pages."""
 
-from pathlib import Path
 from typing import NamedTuple
 
 import streamlit as st
 
+from scfviz.places import ROOT
 from scfviz.tasks.registry import TASKS
 from scfviz.tasks.spec import load
 from scfviz.ui.frame import state
 
 _GENERIC_PAGE = "scfviz.ui.tasks.page:show"  # by name, as the registry names screens: it needs this table itself
-_FOLDER = Path(__file__).resolve().parents[3] / "pages"
+_FOLDER = ROOT / "pages"
 
 
 class Route(NamedTuple):

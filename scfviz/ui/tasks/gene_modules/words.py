@@ -2,13 +2,14 @@
 
 import functools
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from scfviz.places import RESULTS
 
 if TYPE_CHECKING:
     from scfviz.tasks.result import Result
 
-_RESULTS = Path(__file__).resolve().parents[4] / "benchmarks" / "results" / "gene_modules.json"
+_RESULTS = RESULTS / "gene_modules.json"
 
 
 @functools.lru_cache(maxsize=1)

@@ -3,17 +3,16 @@
 import functools
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from scfviz.places import RESULTS
 from scfviz.tasks.perturbation.card import in_sentence
 from scfviz.tasks.perturbation.fit import KIND_TITLES
 from scfviz.tasks.perturbation.methods import TITLES as VIEW_TITLES
 from scfviz.ui.frame.text import plural
 
-_FOLDER = Path(__file__).resolve().parents[4] / "benchmarks" / "results"
 _LINES = {"k562": "K562", "rpe1": "RPE1", "jurkat": "Jurkat"}
 _QUESTIONS = {"changed": "is the gene changed?", "direction": "up or down?"}
 _SCREENS = {
@@ -45,7 +44,7 @@ _VIEWS = {
 def read_results(name: str = "perturbation") -> dict[str, Any]:
     """The results of `benchmarks/NAME.py`; empty where they are not there."""
     try:
-        return json.loads((_FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+        return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
 
