@@ -1,11 +1,14 @@
 """Whether a gene changed in the model's input says anything about the experiment, on screens whose changes are known.
 
-    python benchmarks/perturbation_insilico.py DATA [--out FILE]
+    python benchmarks/perturbation_insilico.py DATA [--only SET ...] [--out FILE]
 
 Control cells of a screen, one gene switched off or on as in the screen, no training: sign (share of clearly changed
 genes whose direction is right) and rank (Spearman's r over genes of the size, and of the signed change) against the
 measured change. Beside it what knows no model: genes near the perturbed one in the Gene Ontology change, and genes that
-go with it over the control cells fall with it. Results go to benchmarks/results/perturbation_insilico.json.
+go with it over the control cells fall with it. Every single perturbation whose gene the file holds; of a drug or a
+cytokine its targets stand in, as written in SETS, each switched off or on alone, with genes drawn at
+random beside them: the drug is another experiment.
+Results go to benchmarks/results/perturbation_insilico.json.
 """
 
 import argparse
@@ -18,7 +21,6 @@ import numpy as np
 
 from scfviz.data.open import open_dataset
 from scfviz.data.perturbations import read_design
-from scfviz.errors import GeneError
 from scfviz.model.checkpoint import SHIPPED, checkpoint_info, load_checkpoint
 from scfviz.tasks.perturbation import scores
 from scfviz.tasks.perturbation.effects import library_sizes, measure_effects, normalised_blocks, symbols_of
@@ -26,32 +28,43 @@ from scfviz.tasks.perturbation.insilico import perturb_in_silico
 from scfviz.tasks.perturbation.options import KNOCKOUT, OVEREXPRESS
 from scfviz.tasks.perturbation.spaces import go_space
 
+INTERFERON = ("IFNAR1", "IFNAR2", "JAK1", "TYK2", "STAT1", "STAT2", "IRF9")  # from the receptor to its factor
 RESULTS = Path(__file__).parent / "results" / "perturbation_insilico.json"
-SETS = {
-    "papalexi_thp1_299genes": (KNOCKOUT, None),
-    "perturb_norman19_mini": (OVEREXPRESS, "ncounts"),
-    "perturb_mcfaline23_mini": (KNOCKOUT, "ncounts"),
+# Folder and file -> what is done, counts over all genes, genes that stand for a condition that is none.
+SETS: dict[str, tuple[str, str | None, tuple[str, ...]]] = {
+    "panels/papalexi_thp1_299genes": (KNOCKOUT, None, ()),
+    "panels/perturb_norman19_mini": (OVEREXPRESS, "ncounts", ()),
+    "panels/perturb_mcfaline23_mini": (KNOCKOUT, "ncounts", ()),
+    "evaluation/kang_ifnb_2800": (OVEREXPRESS, None, ("IFNB1", *INTERFERON)),
+    "panels/kang_ifnb_labelled_1975": (OVEREXPRESS, None, ("IFNB1", *INTERFERON)),
+    "evaluation/pc9_erlotinib_day11": (KNOCKOUT, None, ("EGFR",)),
+    "panels/gbm_panobinostat_300genes": (KNOCKOUT, None, tuple(f"HDAC{i}" for i in range(1, 12))),
 }
-N_CELLS, CLEAR, MOST = 16, 4.0, 8
+N_CELLS, CLEAR, N_RANDOM = 16, 4.0, 5
 
 
 def main() -> int:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
+    parser.add_argument("--only", nargs="*", default=[Path(path).name for path in SETS])
     parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args()
     info = checkpoint_info(SHIPPED)
-    found: dict[str, Any] = {"checkpoint": {"name": info.name, "hash": info.hash}}
-    for name, (mode, library) in SETS.items():
-        found[name] = measure_set(args.data / "panels" / f"{name}.h5ad", mode, library)
+    found: dict[str, Any] = json.loads(args.out.read_text(encoding="utf-8")) if args.out.exists() else {}
+    found["checkpoint"] = {"name": info.name, "hash": info.hash}
+    for path, (mode, library, stand_ins) in SETS.items():
+        name = Path(path).name
+        if name not in args.only:
+            continue
+        found[name] = measure_set(args.data / f"{path}.h5ad", mode, library, stand_ins)
         args.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
         print(name, json.dumps({k: v for k, v in found[name].items() if k != "conditions"}), flush=True)
     return 0
 
 
-def measure_set(path: Path, mode: str, library: str | None) -> dict[str, Any]:
-    """The single perturbations with the largest changes, each on the same control cells."""
+def measure_set(path: Path, mode: str, library: str | None, stand_ins: tuple[str, ...]) -> dict[str, Any]:
+    """Every single perturbation whose gene can be changed in the file, on control cells that have counts of it."""
     opened = open_dataset(path)
     counts = opened.counts
     design = read_design(counts.obs, uns=opened.adata.uns)
@@ -61,24 +74,22 @@ def measure_set(path: Path, mode: str, library: str | None) -> dict[str, Any]:
     controls = np.flatnonzero(design.codes == 0)
     together = correlate(counts.subset(controls[:2_000]), effects.genes)
     z = np.abs(effects.change) / np.sqrt(np.maximum(effects.variance, 1e-12))
-    singles = [i for i, one in enumerate(effects.targets) if len(one) == 1]
-    singles = sorted(singles, key=lambda i: -(z[i] > CLEAR).sum())[:MOST]
-    place = {str(gene): i for i, gene in enumerate(aligned.genes)}
+    asked = [(i, one[0]) for i, one in enumerate(effects.targets) if len(one) == 1]
+    if not design.is_genetic:
+        others = sorted(set(effects.genes) - set(stand_ins))
+        drawn = np.random.default_rng(1).permutation(others)[:N_RANDOM] if len(others) else []
+        asked = [(0, gene) for gene in (*stand_ins, *map(str, drawn))]
+    place = {str(gene): i for i, gene in enumerate(aligned.genes) if aligned.is_measured[i]}
     columns = np.array([place.get(gene, -1) for gene in effects.genes])
     rng, rows = np.random.default_rng(0), []
-    for i in singles:
-        gene = effects.targets[i][0]
+    for i, gene in asked:
         if gene not in place:
             continue
         have = np.asarray(aligned.subset(controls).rows(0, len(controls))[:, place[gene]].todense()).ravel() > 0
-        pool = controls[have] if mode == KNOCKOUT else controls
-        try:
-            chosen = np.sort(rng.permutation(pool)[:N_CELLS])
-            if len(chosen) < 10:
-                continue
-            change = perturb_in_silico(aligned.subset(chosen), model, gene, mode=mode).change
-        except GeneError:
+        chosen = choose_cells(controls, have, mode, rng)
+        if len(chosen) < 10:
             continue
+        change = perturb_in_silico(aligned.subset(chosen), model, gene, mode=mode).change
         keep = (columns >= 0) & (np.array(effects.genes) != gene)
         truth, clear = effects.change[i, keep], z[i, keep] > CLEAR
         sign = -1.0 if mode == KNOCKOUT else 1.0
@@ -86,10 +97,26 @@ def measure_set(path: Path, mode: str, library: str | None) -> dict[str, Any]:
         r = sign * together[effects.genes.index(gene)][keep] if gene in effects.genes else np.zeros(keep.sum())
         said = {"model": change[columns[keep]], "coexpression": r, "gene_ontology": near * sign}
         rows.append(
-            {"gene": gene, "n_clear": int(clear.sum())} | {name: judge(v, truth, clear) for name, v in said.items()}
+            {"gene": gene, "is_random": not design.is_genetic and gene not in stand_ins, "n_clear": int(clear.sum())}
+            | {name: judge(v, truth, clear) for name, v in said.items()}
         )
         print(rows[-1], flush=True)
-    return summarise(rows) | {"mode": mode, "conditions": rows}
+    return summarise([row for row in rows if not row["is_random"]]) | {
+        "random": summarise([row for row in rows if row["is_random"]]),
+        "mode": mode,
+        "is_stand_in": not design.is_genetic,
+        "n_asked": len(asked if design.is_genetic else stand_ins),
+        "conditions": rows,
+    }
+
+
+def choose_cells(cells: np.ndarray, have: np.ndarray, mode: str, rng: np.random.Generator) -> np.ndarray:
+    """A sample of control cells: with counts of the gene, or some of them to set the level; none where none has."""
+    if mode == KNOCKOUT:
+        return np.sort(rng.permutation(cells[have])[:N_CELLS])
+    some = rng.permutation(cells[have])[: N_CELLS // 4]
+    others = rng.permutation(np.setdiff1d(cells, some))[: N_CELLS - len(some)]
+    return np.sort(np.concatenate([some, others])) if len(some) else some
 
 
 def judge(said: np.ndarray, truth: np.ndarray, clear: np.ndarray) -> dict[str, float | None]:

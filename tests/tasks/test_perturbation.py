@@ -412,6 +412,26 @@ def test_a_changed_gene_changes_its_own_cells_alone(tiny):
     assert (aligned.rows(0, 16) != counts).nnz == 0, "its input stays"
 
 
+def test_differences_of_two_passes_are_taken_in_fp32_unless_asked_otherwise(tiny, monkeypatch):
+    """In bf16 rounding is as large as what one gene changes in most others."""
+    from scfviz.model import infer
+
+    aligned, network, asked = OpenDataset(make_cells(16)).align(), load_checkpoint(tiny), []
+    for name in ("embed_cells", "predict_expression"):
+        whole = getattr(infer, name)
+
+        def record(*args, whole=whole, **options):
+            asked.append(options["precision"])
+            return whole(*args, **options)
+
+        monkeypatch.setattr(infer, name, record)
+    gene = str(aligned.genes[int(aligned.rows(0, 16).sum(axis=0).argmax())])
+    for given, used in (("auto", "fp32"), ("bf16", "bf16")):
+        asked.clear()
+        insilico.perturb_in_silico(aligned, network, gene, precision=given)
+        assert asked == [used] * 4
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

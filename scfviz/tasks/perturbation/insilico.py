@@ -89,6 +89,9 @@ def perturb_in_silico(
     mode
         "knockout" sets its counts to zero; "overexpress" to its 99th percentile among the cells that have it, at each
         cell's depth.
+    precision
+        See `embed_cells`, but "auto" is fp32: of a difference of two passes bf16's rounding is most of what most genes
+        show (measured, see `benchmarks/NOTES.md`).
 
     Raises
     ------
@@ -101,7 +104,7 @@ def perturb_in_silico(
     block = counts.rows(0, counts.n_obs)
     changed, level = change_counts(block, column, mode, gene)
     differs = np.flatnonzero(np.asarray(abs(changed - block).sum(axis=1)).ravel() > 0)
-    options = {"precision": precision, "device": device, "should_stop": should_stop}
+    options = {"precision": "fp32" if precision == "auto" else precision, "device": device, "should_stop": should_stop}
     total = 4 * counts.n_obs
     done = iter(range(0, total, counts.n_obs))
 

@@ -208,8 +208,10 @@ def insilico_sentences() -> list[str]:
             continue
         rank, low, high = found["model"]["rank"]
         interval = "" if low is None else f" ({low:.2f} to {high:.2f})"
+        drawn = found.get("random", {"n": 0})
+        others = f", genes drawn at random {drawn['model']['rank'][0]:.2f}" if drawn["n"] else ""
         said.append(
-            f"{title} ({plural(found['n'], 'gene')}): Spearman's r {rank:.2f}{interval}, plain co-expression with the "
-            f"gene {found['coexpression']['rank'][0]:.2f}"
+            f"{title} ({plural(found['n'], 'gene')}): Spearman's r {rank:.2f}{interval}{others}, plain co-expression "
+            f"with the gene {found['coexpression']['rank'][0]:.2f}"
         )
     return [f"Against measured changes, without training: {'; '.join(said)}."] if said else []
