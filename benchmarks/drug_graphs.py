@@ -11,7 +11,7 @@ from itertools import product
 
 import numpy as np
 import torch
-from drug_trees import inner_folds
+from drug_trees import choose_setting
 from torch import nn
 
 from scfviz.tasks.drug_response.factors import fit_factors
@@ -100,14 +100,7 @@ class GraphNetwork:
 
     def __call__(self, train: np.ndarray, truth: np.ndarray, test: np.ndarray) -> np.ndarray:
         """Predictions (n_test, n_drugs)."""
-        held = inner_folds(len(train))[0]
-        rest = np.setdiff1d(np.arange(len(train)), held)
-        said = {
-            (setting, n): values
-            for setting in SETTINGS
-            for n, values in self._epochs(train[rest], truth[rest], train[held], setting).items()
-        }
-        setting, n_epochs = min(said, key=lambda key: float(np.nansum((truth[held] - said[key]) ** 2)))
+        setting, n_epochs = choose_setting(train, truth, SETTINGS, self._epochs)
         return self._epochs(train, truth, test, setting, n_epochs)[n_epochs]
 
     def _epochs(

@@ -3,6 +3,8 @@
 Each has six settings, as the other arms have, and chooses among them by lines that are held out of its training lines.
 """
 
+from collections.abc import Callable
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -21,6 +23,24 @@ N_COMPONENTS, N_CHEMISTRY = 50, 30
 def inner_folds(n: int) -> list[np.ndarray]:
     """The five folds of training lines over which every arm chooses its setting."""
     return np.array_split(np.random.default_rng(0).permutation(n), 5)
+
+
+def choose_setting(train: np.ndarray, truth: np.ndarray, settings: tuple, fit: Callable) -> tuple[tuple, int]:
+    """Setting and number of steps with the least squared error on the first of the inner folds.
+
+    Parameters
+    ----------
+    fit
+        Called with known lines, their responses, new lines and a setting; gives predictions by number of steps.
+    """
+    held = inner_folds(len(train))[0]
+    rest = np.setdiff1d(np.arange(len(train)), held)
+    said = {
+        (setting, n): values
+        for setting in settings
+        for n, values in fit(train[rest], truth[rest], train[held], setting).items()
+    }
+    return min(said, key=lambda key: float(np.nansum((truth[held] - said[key]) ** 2)))
 
 
 def forest(train: np.ndarray, truth: np.ndarray, test: np.ndarray) -> np.ndarray:
@@ -72,14 +92,7 @@ class Boosting:
 
     def __call__(self, train: np.ndarray, truth: np.ndarray, test: np.ndarray) -> np.ndarray:
         """Predictions (n_test, n_drugs)."""
-        held = inner_folds(len(train))[0]
-        rest = np.setdiff1d(np.arange(len(train)), held)
-        said = {
-            (setting, n): values
-            for setting in BOOSTING
-            for n, values in self._rounds(train[rest], truth[rest], train[held], setting, share=0.5).items()
-        }
-        setting, n_rounds = min(said, key=lambda key: float(np.nansum((truth[held] - said[key]) ** 2)))
+        setting, n_rounds = choose_setting(train, truth, BOOSTING, partial(self._rounds, share=0.5))
         return self._rounds(train, truth, test, setting, n_rounds=n_rounds)[n_rounds]
 
     def _rounds(

@@ -7,11 +7,14 @@ import shutil
 import subprocess
 import sys
 import time
+import types
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import anndata as ad
 import numpy as np
+import psutil
 import pytest
 import torch
 from dask_processes import DaskProcesses, kill
@@ -289,30 +292,43 @@ def test_a_task_embeds_on_a_cluster_what_takes_part_of_cells_and_genes(world, tm
         np.testing.assert_array_equal(found, embed_cells(part, model, precision="fp32", device="cpu").values)
 
 
-def test_processes_of_this_computer_do_the_same(world, tmp_path):
+def test_processes_of_this_computer_do_the_same(world, tmp_path, monkeypatch):
+    """Also for a script without `if __name__ == "__main__"`, which each of Dask's own processes would run again."""
+    script = types.ModuleType("__main__")
+    script.__file__ = str(tmp_path / "script.py")
+    Path(script.__file__).write_text("raise SystemExit(1)")
+    monkeypatch.setitem(sys.modules, "__main__", script)
     embed(world, tmp_path / "out", "local:2")
     assert same_bytes(world, tmp_path / "out")
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("command", "options", "said"),
     [
-        (["--cluster", "nonsense"], "The cluster is 'nonsense'"),
-        (["--cluster", "local:0"], "The cluster is 'local:0'"),
-        (["--cluster", "tcp://127.0.0.1:1"], "The scheduler at tcp://127.0.0.1:1 does not answer"),
-        (["--cluster", "local:2", "--bulk"], "--cluster is given with bulk samples"),
-    ],
+        (command, ["--cluster", cluster], said)
+        for command in ("embed", "map", "annotate")
+        for cluster, said in (
+            ("nonsense", "The cluster is 'nonsense'"),
+            ("local:0", "The cluster is 'local:0'"),
+            ("tcp://127.0.0.1:1", "The scheduler at tcp://127.0.0.1:1 does not answer"),
+        )
+    ]
+    + [("embed", ["--cluster", "local:2", "--bulk"], "--cluster is given with bulk samples")],
 )
-@pytest.mark.parametrize("command", ["embed", "map", "annotate"])
 def test_what_is_no_cluster_is_refused_before_anything_is_read(
     world, tmp_path, capsys, monkeypatch, options, said, command
 ):
-    if command != "embed" and "--bulk" in options:
-        pytest.skip("cells only")
     monkeypatch.setattr(cluster_workers, "SECONDS_TO_CONNECT", 1.0)
     options = options if command == "embed" else [*options, "--reference", str(world / "cells.h5ad")]
     assert main([command, str(world / "cells.h5ad"), str(tmp_path / "out.h5ad"), *options]) == 2
     assert said in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+def test_processes_of_this_computer_listen_to_it_alone():
+    with Workers("local:1"):
+        family = [psutil.Process(), *psutil.Process().children(recursive=True)]
+        listening = [c for one in family for c in one.net_connections("tcp") if c.status == psutil.CONN_LISTEN]
+    assert len(listening) > 2 and {connection.laddr.ip for connection in listening} == {"127.0.0.1"}
 
 
 def test_without_dask_it_is_said_what_to_install(world, monkeypatch):

@@ -7,8 +7,10 @@ which workers may take part, and to find the scheduler again when it was restart
 import logging
 import pkgutil
 import re
+import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,6 +107,9 @@ class Workers:
     def _connect(self) -> None:
         where = self._processes if self._processes is not None else self.cluster
         self._client = self._dask.Client(where, timeout=SECONDS_TO_CONNECT, set_as_default=False)
+        if self._processes is not None:
+            with suppress(TimeoutError):  # then it is said that there is none yet
+                self._client.wait_for_workers(1, timeout=SECONDS_WITHOUT_SCHEDULER)
 
     def _no_scheduler(self, more: str) -> JobError:
         return JobError(
@@ -260,18 +265,30 @@ def _import_dask() -> Any:
 
 
 def _start_processes(dask: Any, n: int) -> Any:
-    """A scheduler in this process, and workers beside it that share its threads."""
+    """A scheduler in this process, and beside it workers that share its threads.
+
+    Each is a program of its own: Dask's usual processes run the caller's script once more.
+    """
     import os
+
+    if sys.platform == "win32":
+        raise OptionError(
+            f"The cluster is 'local:{n}', on Windows.",
+            "Dask does not start such processes there.",
+            "Leave it out, or start `dask scheduler` and `dask worker` and give the address.",
+        )
+    from distributed.deploy.subprocess import SubprocessWorker
 
     from scfviz.threads import COUNTS, chosen_threads
 
     threads = str(max(1, chosen_threads(os.environ) // n))
-    return dask.LocalCluster(
-        n_workers=n,
-        threads_per_worker=1,
-        memory_limit=0,
-        dashboard_address="127.0.0.1:0",
-        env=dict.fromkeys(COUNTS, threads),
+    only_here = {"host": "127.0.0.1", "dashboard": False, "dashboard_address": "127.0.0.1:0"}
+    options = only_here | {"nthreads": 1, "memory_limit": 0, "death_timeout": SECONDS_WITHOUT_SCHEDULER}
+    options |= {"env": dict.fromkeys(COUNTS, threads), "silence_logs": logging.CRITICAL}
+    worker = {"cls": SubprocessWorker, "options": {"worker_kwargs": options}}
+    return dask.SpecCluster(
+        workers=dict.fromkeys(range(n), worker),
+        scheduler={"cls": dask.Scheduler, "options": {"port": 0} | only_here},
         silence_logs=logging.CRITICAL,
     )
 

@@ -17,6 +17,7 @@ from scfviz.ui.frame.collector import collector
 from scfviz.ui.frame.text import plain, shorten
 
 _HERE = Path(__file__).resolve().parents[1]
+_HISTORY = f"<script>{(_HERE / 'frame' / 'history.js').read_text(encoding='utf-8')}</script>"
 _ROUTED, _DEMO_OPENED = "scfviz.routed", "scfviz.demo_opened"
 _log = logging.getLogger(__name__)
 
@@ -38,8 +39,7 @@ def screen(name: str, lead: str, *, title: str | None = None) -> Iterator[None]:
     route = routes.all_routes()[name]
     configure(f"{route.title} · scfviz")
     st.html(_HERE / "style.css")
-    script = (_HERE / "frame" / "history.js").read_text(encoding="utf-8")
-    st.html(f"<script>{script}</script>", unsafe_allow_javascript=True)
+    st.html(_HISTORY, unsafe_allow_javascript=True)
     st.logo(_HERE / "logo.svg", icon_image=_HERE / "icon.svg", size="large")
     with guard():
         _take_up_waiting_jobs(str(Workspace().root))

@@ -9,9 +9,9 @@ import plotly.graph_objects as go
 from scfviz.tasks.drug_sensitivity.compute import SURE
 from scfviz.ui.drawing.charts import CLEAR
 from scfviz.ui.frame.text import hover
+from scfviz.ui.tasks.drug_response.figures import NAMES, RESISTANT, SENSITIVE
 
-SENSITIVE, RESISTANT, OPEN = "#0072b2", "#d55e00", "#b0b5b7"  # told apart by the colour-blind, too
-_NAMES = {"type": "category", "dtick": 1, "tickfont": {"size": 11}}  # of drugs, some of which are numbers
+OPEN = "#b0b5b7"
 _LAYOUT = {
     **CLEAR,
     "margin": {"t": 34, "r": 8, "b": 72},
@@ -95,7 +95,7 @@ def draw_differences(table: pd.DataFrame, first: str, second: str) -> go.Figure:
     )
     axis = {"title": f"more sensitive in {hover(second, 18)} ← difference → {hover(first, 18)}", "zeroline": True}
     height = max(300, 22 * len(table) + 120)
-    figure.update_layout(height=height, xaxis=axis, yaxis=_NAMES, **_LAYOUT)
+    figure.update_layout(height=height, xaxis=axis, yaxis=NAMES, **_LAYOUT)
     return figure
 
 
@@ -117,5 +117,5 @@ def draw_cover(by_group: np.ndarray, drugs: Sequence[str], groups: Sequence[str]
         )
     )
     height = 130 + 44 * len(names)
-    figure.update_layout(height=height, yaxis=_NAMES | {"autorange": "reversed"}, xaxis={"type": "category"}, **_LAYOUT)
+    figure.update_layout(height=height, yaxis=NAMES | {"autorange": "reversed"}, xaxis={"type": "category"}, **_LAYOUT)
     return figure

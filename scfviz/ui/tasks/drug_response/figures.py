@@ -8,9 +8,9 @@ from scfviz.tasks.drug_response.predictor import GRID, DrugPredictor, DrugRespon
 from scfviz.ui.drawing.charts import CLEAR
 from scfviz.ui.frame.text import hover
 
-SENSITIVE, RESISTANT, MIDDLE = "#0072b2", "#d55e00", "#8f999b"
+SENSITIVE, RESISTANT, MIDDLE = "#0072b2", "#d55e00", "#8f999b"  # told apart by the colour-blind, too
 _SCALE = [[0.0, SENSITIVE], [0.5, "#c9cfd0"], [1.0, RESISTANT]]
-_NAMES = {"type": "category", "dtick": 1, "tickfont": {"size": 11}}  # of drugs, some of which are numbers
+NAMES = {"type": "category", "dtick": 1, "tickfont": {"size": 11}}  # of drugs, some of which are numbers
 _LAYOUT = {**CLEAR, "margin": {"t": 34, "r": 8, "b": 48}}
 MOST_SAMPLES, MOST_DRUGS = 200, 60
 
@@ -87,7 +87,7 @@ def draw_ranked(table: pd.DataFrame) -> go.Figure:
     figure.update_layout(
         height=int(22 * len(rows) + 100),
         xaxis={"title": "percentile among the lines; 0: most sensitive", "range": [-3, 103]},
-        yaxis=_NAMES,
+        yaxis=NAMES,
         **_LAYOUT,
     )
     return figure
@@ -163,7 +163,7 @@ def draw_signed(table: pd.DataFrame, name: str, value: str, title: str) -> go.Fi
     figure.update_layout(
         height=int(20 * len(rows) + 110),
         xaxis={"title": title, "zeroline": True},
-        yaxis=_NAMES,
+        yaxis=NAMES,
         showlegend=False,
         **_LAYOUT,
     )
