@@ -14,7 +14,7 @@ from scfviz.ui.tasks.gene_modules.network_choice import split_names
 
 TASK = get_task("gene_modules")
 _MOST_COLUMNS = 200
-_SECONDS_PER_CELL, _SECONDS_OF_THE_REST = 0.07, 10  # one core, the shipped model; see benchmarks/NOTES.md
+_SECONDS_PER_CELL, _SECONDS_OF_THE_REST = 0.05, 18  # one core, the shipped model; see benchmarks/NOTES.md
 
 
 def show_request(source: sources.Source) -> None:
