@@ -110,11 +110,13 @@ def _of_model(whole: list[dict[str, Any]]) -> list[str]:
     for network in NETWORKS:
         found = {arm: mean(one["networks"][network].get(arm, {}).get("auroc") for one in whole) for arm in ARMS}
         numbers = ", ".join(f"{arm.replace('coexpression', 'co-expression')} {found[arm]:.3f}" for arm in ARMS)
-        parts.append(f"{network} {numbers}")
+        both = [tuple(one["networks"][network].get(arm, {}).get("auroc") for arm in ARMS) for one in whole]
+        ahead = sum(combined > without for combined, _, without, _ in both)
+        parts.append(f"{network} {numbers} (combination ahead of co-expression in {ahead} runs)")
     weight = mean(one["weights"].get("model") for one in whole)
     return [
-        f"With the model ({len(whole)} runs on blood, {whole[0]['n_context_cells']} cells read; its mean weight "
-        f"{weight:.2f}): {'; '.join(parts)}."
+        f"With the model ({len(whole)} runs over datasets and seeds, {whole[0]['n_context_cells']} cells read; its "
+        f"mean weight {weight:.2f}): {'; '.join(parts)}."
     ]
 
 
@@ -133,7 +135,8 @@ def _of_the_rest(results: dict[str, Any], whole: list[dict[str, Any]], quick: li
     said.append(
         f"Stability: after 1 % of the cells are removed, the 1,000 strongest edges overlap by {np.mean(many):.2f} "
         f"(Jaccard, {min(many):.2f} to {max(many):.2f}), with the model by {once['combination']:.2f} (model alone "
-        f"{once['model']:.2f}, trees {once['trees']:.2f}; one seed); between two halves of 13 donors by {halves:.2f}."
+        f"{once['model']:.2f}, trees {once['trees']:.2f}; {len(whole)} runs); between two halves of 13 donors by "
+        f"{halves:.2f}."
     )
     for name, runs in results["coexpression"].items():
         found = [one["modules"] for one in runs.values()]

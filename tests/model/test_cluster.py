@@ -325,10 +325,18 @@ def test_what_is_no_cluster_is_refused_before_anything_is_read(
 
 
 def test_processes_of_this_computer_listen_to_it_alone():
+    before = set(listening())
     with Workers("local:1"):
-        family = [psutil.Process(), *psutil.Process().children(recursive=True)]
-        listening = [c for one in family for c in one.net_connections("tcp") if c.status == psutil.CONN_LISTEN]
-    assert len(listening) > 2 and {connection.laddr.ip for connection in listening} == {"127.0.0.1"}
+        opened = set(listening()) - before
+    assert len(opened) > 2 and {ip for _, ip, _ in opened} == {"127.0.0.1"}
+
+
+def listening():
+    """Process, address and port of what this process and those it started listen to."""
+    for process in (psutil.Process(), *psutil.Process().children(recursive=True)):
+        for one in process.net_connections("tcp"):
+            if one.status == psutil.CONN_LISTEN:
+                yield process.pid, *one.laddr
 
 
 def test_without_dask_it_is_said_what_to_install(world, monkeypatch):
