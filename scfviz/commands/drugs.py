@@ -33,6 +33,13 @@ def add_drugs(commands: Any) -> None:
         help="how samples are compared with the training lines: as arrays like theirs, as RNA-seq by lines measured "
         "both ways, or with each other; found when left out",
     )
+    predict.add_argument(
+        "--lines",
+        type=Path,
+        metavar="LINES.csv",
+        help="a new file for the training lines nearest to each sample, with what was measured on them; needs a "
+        "predictor that was fitted with --keep-lines",
+    )
     _add_predictor(predict)
     add_json(predict)
     predict.set_defaults(run=_predict)
@@ -41,7 +48,7 @@ def add_drugs(commands: Any) -> None:
     _add_predictor(listed)
     add_json(listed)
     listed.set_defaults(run=_list)
-    fit = parts.add_parser("fit", help="learn a predictor from lines; parameters only, no row of a line")
+    fit = parts.add_parser("fit", help="learn a predictor from lines; parameters only, unless --keep-lines")
     fit.add_argument(
         "--responses", type=Path, required=True, metavar="TABLE.csv", help="CELL_LINE_NAME, DRUG_NAME, LN_IC50"
     )
@@ -52,6 +59,12 @@ def add_drugs(commands: Any) -> None:
     fit.add_argument("--targets", type=Path, metavar="TABLE.csv", help="columns Name, Targets, Target pathway")
     fit.add_argument("--paired", type=Path, metavar="TABLE", help="RNA-seq of some of the same lines, lines x genes")
     fit.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new folder for the predictor")
+    fit.add_argument(
+        "--keep-lines",
+        action="store_true",
+        help="keep the lines and what was measured on them in the folder, so that the lines nearest to a sample are "
+        "shown with their values; whoever gets the folder gets your measurements",
+    )
     fit.add_argument("--seed", type=int, default=0, metavar="N", help="of what is held out (default 0)")
     add_json(fit)
     add_threads(fit)
@@ -66,12 +79,16 @@ def _predict(args: argparse.Namespace) -> int:
     from scfviz.tasks.drug_response.card import CAVEATS, say_domain, say_worth
     from scfviz.tasks.drug_response.chemistry import read_structure
     from scfviz.tasks.drug_response.compute import find_drugs, predict_ic50, responses_table, take_drugs
+    from scfviz.tasks.drug_response.lines import find_nearest_lines, known_lines, nearest_lines_table
     from scfviz.tasks.drug_response.samples import KIND_TITLES, open_samples
     from scfviz.tasks.drug_response.scale import SCALE_TITLES
     from scfviz.tasks.drug_response.store import read_drug_predictor
 
     _refuse_existing(args.out)
     predictor = read_drug_predictor(args.predictor)
+    if args.lines is not None:
+        _refuse_existing(args.lines)
+        known_lines(predictor)  # before a long table is opened
     chosen = None if args.drugs is None else find_drugs(predictor, args.drugs)
     for smiles in args.smiles or ():
         read_structure(smiles)  # before a long table is opened
@@ -84,6 +101,10 @@ def _predict(args: argparse.Namespace) -> int:
     if args.smiles:
         table, about_new = _with_new(known, found, predictor, args.smiles)
     table.to_csv(args.out, index=False, float_format="%.6g")
+    if args.lines is not None:
+        nearest = find_nearest_lines(predictor, samples, found.scale)
+        nearest_lines_table(predictor, nearest).to_csv(args.lines, index=False, float_format="%.6g")
+        about_new.append(f"{args.lines}: the {nearest.rows.shape[1]} training lines nearest to each sample.")
     first = [
         f"{name}: {', '.join(known.loc[known['sample'] == name, 'drug'].head(_TOP))}" for name in found.samples[:_TOP]
     ]
@@ -157,6 +178,7 @@ def _fit(args: argparse.Namespace) -> int:
         drugs,
         paired=None if args.paired is None else read_expression(args.paired),
         seed=args.seed,
+        keep_lines=args.keep_lines,
         about=about,
         progress=Progress("folds"),
     )

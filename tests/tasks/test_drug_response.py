@@ -11,12 +11,12 @@ import scfviz
 from scfviz.__main__ import main
 from scfviz.data.vocabulary import load_vocabulary
 from scfviz.errors import CheckpointError, DatasetError, GeneError, OptionError
-from scfviz.tasks.drug_response import chemistry, completion, explain, scale, scores
+from scfviz.tasks.drug_response import chemistry, completion, explain, lines, scale, scores
 from scfviz.tasks.drug_response.compute import predict_ic50, predict_new_drug, responses_table
 from scfviz.tasks.drug_response.factors import fit_factors
 from scfviz.tasks.drug_response.fit import fit_drug_response
 from scfviz.tasks.drug_response.samples import read_samples
-from scfviz.tasks.drug_response.store import read_drug_predictor, save_drug_predictor
+from scfviz.tasks.drug_response.store import PREDICTORS, read_drug_predictor, save_drug_predictor
 from scfviz.tasks.drug_response.tables import Drug, LineExpression, Responses
 
 N_LINES, N_GENES, N_DRUGS = 120, 300, 12
@@ -173,6 +173,32 @@ def test_a_saved_predictor_answers_alike_and_holds_no_line(world, predictor, tmp
         read_drug_predictor(folder)
 
 
+def test_lines_that_were_kept_are_shown_with_what_was_measured_on_them(world, predictor, tmp_path):
+    expression, responses, drugs = world
+    mine = fit_drug_response(expression, responses, drugs, n_factors=20, keep_lines=True)
+    again = read_drug_predictor(save_drug_predictor(mine, tmp_path / "mine", card="# mine"))
+    rng = np.random.default_rng(3)
+    samples = read_samples(table(expression.values[:6] + 0.1 * rng.normal(size=(6, N_GENES))))
+    nearest = lines.find_nearest_lines(again, samples, "lines")
+    assert [again.lines.names[row] for row in nearest.rows[:, 0]] == list(expression.lines[:6])
+    assert (np.diff(nearest.similarity, axis=1) <= 0).all() and (nearest.similarity <= 1 + 1e-9).all()
+    one = lines.find_nearest_lines(again, samples, "lines", rows=[4], n_nearest=3)
+    np.testing.assert_array_equal(one.rows, nearest.rows[4:5, :3])
+    found = lines.nearest_lines_table(again, nearest).set_index(["sample", "line", "drug"])
+    assert found["percentile"].between(0, 100).all()
+    measured = [j for j in range(N_DRUGS) if np.isfinite(responses.ln_ic50[2, j])]
+    for j in measured:
+        assert found.loc[("s2", "LINE2", drugs[j].name), "ln_ic50"] == pytest.approx(responses.ln_ic50[2, j])
+    assert len(found.loc["s2"].loc["LINE2"]) == len(measured), "what was not measured has no row"
+    assert "LINE2" in lines.say_nearest(again, nearest, 2)
+    with pytest.raises(OptionError, match="keep-lines"):
+        lines.find_nearest_lines(predictor, samples, "lines")
+
+
+def test_what_ships_holds_no_line():
+    assert all(read_drug_predictor(folder).lines is None for folder in PREDICTORS.shipped().values())
+
+
 @pytest.mark.parametrize(
     ("change", "error", "words"),
     [
@@ -284,6 +310,15 @@ def test_the_command_fits_a_predictor_that_predicts(world, tmp_path, capsys):
     said = capsys.readouterr().out
     assert "agree with measurements" in said and "fewer than 30 of these lines: seldom measured." in said
     out = ["--out", str(tmp_path / "p.csv"), "--predictor", str(tmp_path / "mine")]
+    near = ["--lines", str(tmp_path / "near.csv")]
+    assert main(["drugs", "predict", str(tmp_path / "lines.csv"), *out, *near]) == 2, "no lines were kept"
+    assert "--keep-lines" in capsys.readouterr().err and not (tmp_path / "p.csv").exists()
+    assert main(["drugs", "fit", *files, "--out", str(tmp_path / "kept"), "--keep-lines"]) == 0
+    assert "pass the folder on only" in (tmp_path / "kept" / "README.md").read_text()
+    kept = ["--out", str(tmp_path / "k.csv"), "--predictor", str(tmp_path / "kept"), *near]
+    assert main(["drugs", "predict", str(tmp_path / "lines.csv"), *kept]) == 0
+    first = pd.read_csv(tmp_path / "near.csv").query("sample == 'LINE5'").iloc[0]
+    assert first["line"] == "LINE5" and first["similarity"] > 0.99
     assert main(["drugs", "predict", str(tmp_path / "lines.csv"), *out]) == 0
     assert pd.read_csv(tmp_path / "p.csv")["drug"].nunique() == N_DRUGS
 

@@ -1,5 +1,7 @@
 """The page of drug response: an empty state that says what to do, a table with answers, bad input in words."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,7 +11,9 @@ from streamlit.testing.v1 import AppTest
 
 from scfviz.jobs import queue
 from scfviz.tasks.drug_response.compute import predict_ic50, responses_table
-from scfviz.tasks.drug_response.store import read_drug_predictor
+from scfviz.tasks.drug_response.predictor import KnownLines
+from scfviz.tasks.drug_response.samples import open_samples
+from scfviz.tasks.drug_response.store import read_drug_predictor, save_drug_predictor
 from scfviz.ui.tasks.drug_response import cells_figures, figures
 from scfviz.ui.tasks.drug_response.details import report_text, script_text
 
@@ -65,6 +69,28 @@ def test_a_table_gets_ranked_drugs_genes_groups_and_a_new_drug(tmp_path):
     assert "centred and scaled over the samples" in text_of(app)
 
 
+def test_a_predictor_of_ones_own_shows_the_nearest_lines_with_measured_values(tmp_path):
+    assert "holds no line" in text_of(open_page(dataset="folder:0/tumours.csv"))
+    model, rng = read_drug_predictor(), np.random.default_rng(0)
+    measured = rng.normal(size=(20, len(model.drugs))).astype(np.float32)
+    scores = rng.normal(size=(20, len(model.factors.variance))).astype(np.float32)
+    names = tuple(f"LINE {i} <b>" for i in range(20))
+    own = replace(model, lines=KnownLines(names, scores, measured))
+    save_drug_predictor(own, tmp_path / "mine", card="# mine")
+    app = open_page(dataset="folder:0/tumours.csv")
+    check(app.selectbox(key="drug-predictor").set_value("mine (data folder)").run())
+    shown = next(one.value for one in app.dataframe if "Similarity" in one.value)
+    assert len(shown) == 10 and shown["Similarity"].is_monotonic_decreasing
+    drug = app.selectbox(key="drug-of-sample").value
+    column = model.names.index(drug)
+    values = [measured[names.index(name), column] for name in shown["Line"]]
+    np.testing.assert_allclose(shown["Measured ln IC50"], values, rtol=1e-5)
+    samples = open_samples(tmp_path / "tumours.csv")
+    found = predict_ic50(samples, predictor=own)
+    report = report_text("tumours.csv", samples, found, own)
+    assert f"Nearest training lines of tumour0, with their similarity: {shown['Line'].iloc[0]}" in report
+
+
 def test_single_cells_are_told_apart_and_can_be_added_up():
     app = open_page(dataset="folder:0/cells.h5ad")
     assert "look like single cells" in text_of(app)
@@ -75,7 +101,9 @@ def test_single_cells_are_told_apart_and_can_be_added_up():
 def test_report_and_script_say_what_the_page_says(tmp_path, monkeypatch):
     model = read_drug_predictor()
     found = predict_ic50(tmp_path / "tumours.csv", predictor=model)
-    report = report_text("tumours.csv", found, model)
+    samples = open_samples(tmp_path / "tumours.csv")
+    report = report_text("tumours.csv", samples, found, model)
+    assert "holds no line" in report
     assert "## Methods" in report and "tumour3" in report and "conformal" in report
     monkeypatch.chdir(tmp_path)
     exec(compile(script_text("tumours.csv", found), "script", "exec"), {})

@@ -53,7 +53,7 @@ def write_card(predictor: DrugPredictor, name: str, *, source: str, licence: str
         "",
         f"Predicts ln(IC50 in uM) of {len(predictor.drugs):,} drugs from the expression of {len(predictor.genes):,} "
         f"genes, learned from {predictor.about['n_lines']:,} cancer cell lines. It holds loadings of genes, weights, "
-        "and quantiles of each drug; no row of a line.",
+        f"and quantiles of each drug{_holds(predictor)}",
         "",
         f"Learned from: {source}.",
         "",
@@ -80,6 +80,15 @@ def write_card(predictor: DrugPredictor, name: str, *, source: str, licence: str
         "",
     ]
     return "\n".join(lines)
+
+
+def _holds(predictor: DrugPredictor) -> str:
+    if predictor.lines is None:
+        return "; no row of a line."
+    return (
+        f", and of {len(predictor.lines.names):,} lines the names, scores of expression and measured responses: pass "
+        "the folder on only where those data may be passed on."
+    )
 
 
 def _platforms(predictor: DrugPredictor) -> list[str]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from scfviz.errors import DatasetError
 from scfviz.tasks.drug_response.factors import N_FACTORS, Factors, fit_factors
-from scfviz.tasks.drug_response.predictor import GRID, DrugPredictor
+from scfviz.tasks.drug_response.predictor import GRID, DrugPredictor, KnownLines
 from scfviz.tasks.drug_response.ridge import Regression, fit_regression
 from scfviz.tasks.drug_response.samples import Samples, read_samples
 from scfviz.tasks.drug_response.scale import RNASEQ, TABLE, fit_calibration, scale_samples
@@ -29,6 +29,7 @@ def fit_drug_response(
     n_factors: int = N_FACTORS,
     seed: int = 0,
     about: Mapping[str, Any] | None = None,
+    keep_lines: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> DrugPredictor:
     """Learn a predictor from expression and responses of lines.
@@ -45,6 +46,8 @@ def fit_drug_response(
         RNA-seq of some of the same lines: tables of RNA-seq are then read by its genes.
     seed
         Of what is held out.
+    keep_lines
+        Whether the predictor holds the lines and what was measured on them, so that the nearest can be shown.
 
     Raises
     ------
@@ -88,6 +91,7 @@ def fit_drug_response(
         calibration,
         describe_scores(truth, held_out["expected"], held_out["baseline"]),
         dict(about or {}) | {"n_lines": len(values)},
+        KnownLines(responses.line_names, scores.astype(np.float32), truth.astype(np.float32)) if keep_lines else None,
     )
 
 

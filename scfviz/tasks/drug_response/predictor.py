@@ -1,4 +1,7 @@
-"""A predictor of drug response: what it holds, and how it answers for samples. Parameters only, no row of a line."""
+"""A predictor of drug response: what it holds, and how it answers for samples.
+
+Parameters only, no row of a line, unless whoever fitted it kept the lines (`lines`).
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +19,25 @@ from scfviz.tasks.drug_response.unseen import UnseenRule
 
 LEVEL = 0.9
 GRID = np.linspace(0, 1, 101)  # of every quantile function here
+
+
+@dataclass(frozen=True)
+class KnownLines:
+    """Lines that a predictor was learned from.
+
+    Attributes
+    ----------
+    names
+        Of the lines.
+    scores
+        float32 (n_lines, k): of their expression, see `Factors.scores`.
+    ln_ic50
+        float32 (n_lines, n_drugs): what was measured, ln(IC50 in uM), NaN elsewhere.
+    """
+
+    names: tuple[str, ...]
+    scores: np.ndarray
+    ln_ic50: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -52,6 +74,8 @@ class DrugPredictor:
         What was measured on held-out lines: of each drug under "drugs", and overall.
     about
         Where it comes from: `title`, `source`, `licence`.
+    lines
+        The training lines with what was measured on them; None where they were not kept, as in all that ship.
     """
 
     genes: tuple[str, ...]
@@ -70,6 +94,7 @@ class DrugPredictor:
     calibration: Calibration | None
     scores: Mapping[str, Any]
     about: Mapping[str, Any]
+    lines: KnownLines | None = None
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""A predictor of drug response as a folder of parameters, without a row of anybody's data."""
+"""A predictor of drug response as a folder of parameters: no row of a line, unless the lines were asked to be kept."""
 
 from dataclasses import asdict
 from functools import lru_cache
@@ -9,7 +9,7 @@ import numpy as np
 
 from scfviz.errors import OptionError
 from scfviz.tasks.drug_response.factors import Factors
-from scfviz.tasks.drug_response.predictor import DrugPredictor
+from scfviz.tasks.drug_response.predictor import DrugPredictor, KnownLines
 from scfviz.tasks.drug_response.ridge import Regression
 from scfviz.tasks.drug_response.scale import Calibration
 from scfviz.tasks.drug_response.tables import Drug
@@ -65,6 +65,7 @@ def save_drug_predictor(predictor: DrugPredictor, folder: Path | str, *, card: s
         else {"wider": dict(predictor.calibration.wider), "n_lines": predictor.calibration.n_lines},
         "scores": dict(predictor.scores),
         "about": dict(predictor.about),
+        "lines": None if predictor.lines is None else list(predictor.lines.names),
     }
     return PREDICTORS.write(folder, about, _arrays(predictor), ["symbol", *predictor.genes], card)
 
@@ -111,11 +112,14 @@ def _arrays(predictor: DrugPredictor) -> dict[str, np.ndarray]:
             f"calibration.{name}": np.asarray(getattr(predictor.calibration, name), dtype=np.float32)
             for name in ("columns", "intercept", "slope", "distances")
         }
+    if predictor.lines is not None:
+        arrays |= {f"lines.{name}": getattr(predictor.lines, name).astype(np.float32) for name in ("scores", "ln_ic50")}
     return arrays if unseen is None else arrays | {"unseen.errors": unseen.errors.astype(np.float32)}
 
 
 def _build(about: dict[str, Any], genes: list[str], arrays: dict[str, np.ndarray]) -> DrugPredictor:
     n_lines = arrays.pop("n_lines")
+    lines = _lines(about, arrays)
     wide = {name: values.astype(np.float64) for name, values in arrays.items()}
     drugs = tuple(Drug(**(drug | {"synonyms": tuple(drug["synonyms"])})) for drug in about["drugs"])
     k, n_drugs = wide["regression.specific"].shape
@@ -147,4 +151,15 @@ def _build(about: dict[str, Any], genes: list[str], arrays: dict[str, np.ndarray
         calibration,
         about["scores"],
         about["about"],
+        lines,
     )
+
+
+def _lines(about: dict[str, Any], arrays: dict[str, np.ndarray]) -> KnownLines | None:
+    """Those that were kept; folders of before that was possible have none."""
+    if (names := about.get("lines")) is None:
+        return None
+    scores, ln_ic50 = (arrays.pop(f"lines.{name}") for name in ("scores", "ln_ic50"))
+    if not len(names) == len(scores) == len(ln_ic50):
+        raise ValueError("parts of different shapes")
+    return KnownLines(tuple(names), scores, ln_ic50)

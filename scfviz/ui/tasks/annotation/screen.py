@@ -11,12 +11,11 @@ from scfviz.jobs.access import content_key
 from scfviz.jobs.labels import labels_path, list_labels
 from scfviz.tasks.annotation.options import FINE_TUNED, METHODS
 from scfviz.tasks.registry import get_task
-from scfviz.ui.frame import describe, job_panel, page, sources, state
+from scfviz.ui.frame import describe, fitted, job_panel, page, sources, state
 from scfviz.ui.frame.text import plain, plural
 from scfviz.ui.tasks import request
 
 TASK = get_task("annotation")
-_MOST_CLASSIFIERS, _MOST_CARD = 50, 40_000
 _SHIPPED, _FILE, _OWN = "A fitted classifier", "A labelled dataset", "Labels of some of these cells"
 
 
@@ -69,14 +68,7 @@ def list_classifiers() -> dict[str, Path]:
     """Folders of the classifiers that ship, and of those in the server's data folders, by their names."""
     from scfviz.tasks.annotation.classifier import CLASSIFIERS
 
-    about, found = CLASSIFIERS.about, CLASSIFIERS.shipped()
-    for root in sources.data_folders():
-        below = [path for pattern in (f"*/{about}", f"*/*/{about}") for path in sorted(root.glob(pattern))]
-        for path in below[:_MOST_CLASSIFIERS]:
-            place = path.parent.relative_to(root).as_posix()
-            if not any(part.startswith(".") for part in Path(place).parts) and path.resolve().is_relative_to(root):
-                found[f"{place} (data folder)"] = path.parent
-    return found
+    return fitted.list_folders(CLASSIFIERS)
 
 
 def _ask_classifier(source: sources.Source) -> dict[str, Any] | None:
@@ -98,17 +90,8 @@ def _ask_classifier(source: sources.Source) -> dict[str, Any] | None:
     how = "it reads the model's embedding, as long to compute as a map" if classifier.needs_model else "it reads genes"
     st.caption(f"A cell of any other type has no right label here; {how}. What was measured stands in its card:")
     with st.expander("Card of the classifier", icon=":material/badge:"):
-        st.markdown(plain_card(found[name] / README))
+        st.markdown(fitted.plain_card(found[name] / README))
     return {"reference": str(found[name].resolve())}
-
-
-def plain_card(path: Path) -> str:
-    """A card as Markdown without HTML, images and links, wherever it comes from."""
-    try:
-        text = path.read_text(encoding="utf-8")[:_MOST_CARD]
-    except (OSError, UnicodeDecodeError):
-        return "It has no card."
-    return text.replace("<", "&lt;").replace("![", "!\\[").replace("](", "]\\(")
 
 
 def _ask_reference(source: sources.Source) -> dict[str, Any] | None:

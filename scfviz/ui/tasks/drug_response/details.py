@@ -7,15 +7,16 @@ import streamlit as st
 from scfviz.tasks.drug_response import explain
 from scfviz.tasks.drug_response.card import CAVEATS, say_domain, say_drug, say_worth
 from scfviz.tasks.drug_response.compute import COLUMNS, new_drug_table, predict_new_drug, responses_table
+from scfviz.tasks.drug_response.lines import NO_LINES, find_nearest_lines, say_nearest
 from scfviz.tasks.drug_response.predictor import DrugPredictor, DrugResponses
 from scfviz.tasks.drug_response.samples import Samples
 from scfviz.tasks.drug_response.scale import scale_samples
 from scfviz.ui.drawing.charts import toolbar
 from scfviz.ui.frame import page
 from scfviz.ui.frame.text import plain
-from scfviz.ui.tasks.drug_response import figures
+from scfviz.ui.tasks.drug_response import figures, lines
 
-_TOP, _MOST_ROWS, _GENES = 20, 2_000, 15
+_TOP, _MOST_ROWS, _GENES, _MOST_REPORTED = 20, 2_000, 15, 50
 _ONE, _DRUG, _GROUPS, _NEW = "One sample", "One drug", "Two groups", "New drug"
 _COMPARED = {"drug": "Drug", "difference": "Difference", "low": "2.5 %", "high": "97.5 %", "specific": "Specific"}
 _EXAMPLE = "COc1cc2ncnc(Nc3ccc(F)c(Cl)c3)c2cc1OCCCN1CCOCC1"
@@ -92,6 +93,7 @@ def _show_pair(samples: Samples, found: DrugResponses, predictor: DrugPredictor,
     figure = figures.draw_signed(genes, "gene", "contribution", "ln(uM); to the left: more sensitive")
     st.plotly_chart(figure, config=toolbar("genes"), key="drug-genes")
     st.caption("An association over lines, not a mechanism; genes that go together share their weight.")
+    lines.show(samples, found, predictor, row, drug)
 
 
 def _draw(smiles: str, key: str = "structure") -> None:
@@ -222,36 +224,46 @@ def show_measured() -> None:
             )
 
 
-def report_text(name: str, found: DrugResponses, predictor: DrugPredictor) -> str:
-    """A report in Markdown: what was read, what it is worth, and the first drugs of each sample."""
-    lines = [f"# Drug response: {name}", "", say_worth(predictor), "", say_domain(found), ""]
-    lines += [f"- {note}" for note in found.notes]
+def report_text(name: str, samples: Samples, found: DrugResponses, predictor: DrugPredictor) -> str:
+    """A report in Markdown: what was read, what it is worth, the first drugs of each sample and its nearest lines."""
+    text = [f"# Drug response: {name}", "", say_worth(predictor), "", say_domain(found), ""]
+    text += [f"- {note}" for note in found.notes]
     table = responses_table(found, predictor)
-    lines += [
+    text += [
         "",
         "| sample | drug | percentile | 90 % interval | IC50, uM | specific, ln(uM) |",
         "|---|---|---|---|---|---|",
     ]
-    for sample in found.samples[:50]:
+    for sample in found.samples[:_MOST_REPORTED]:
         for row in table[table["sample"] == sample].head(10).itertuples():
-            lines.append(
+            text.append(
                 f"| {row.sample} | {row.drug} | {row.percentile:.0f} | {row.percentile_low:.0f} to "
                 f"{row.percentile_high:.0f} | {row.ic50_um:.3g} | {row.specific:+.2f} |"
             )
+    text += ["", "## Nearest training lines", "", *_nearest_text(samples, found, predictor)]
     methods = (
         f"Responses to {len(found.drugs)} drugs were predicted from bulk expression by ridge regression on "
         f"{predictor.factors.loadings.shape[1]} factors of {len(predictor.genes):,} genes, learned from "
         f"{predictor.about['n_lines']:,} cancer cell lines ({predictor.about.get('source', '')}); samples were "
         f"compared on the scale '{found.scale}' by {found.n_genes:,} genes; 90 % intervals are conformal."
     )
-    return "\n".join([*lines, "", "## Methods", "", methods, "", "## Caveats", "", *CAVEATS, ""])
+    return "\n".join([*text, "", "## Methods", "", methods, "", "## Caveats", "", *CAVEATS, ""])
 
 
-def script_text(name: str, found: DrugResponses) -> str:
-    """Python that gives the same table."""
+def _nearest_text(samples: Samples, found: DrugResponses, predictor: DrugPredictor) -> list[str]:
+    """Lines of each sample, with what was measured on them for the drugs that the report names of it."""
+    if predictor.lines is None:
+        return [NO_LINES]
+    shown = range(min(len(found.samples), _MOST_REPORTED))
+    nearest = find_nearest_lines(predictor, samples, found.scale, rows=shown)
+    return [f"- {say_nearest(predictor, nearest, i)}" for i in shown]
+
+
+def script_text(name: str, found: DrugResponses, folder: str | None = None) -> str:
+    """Python that gives the same table, by the predictor in a folder or the one that ships."""
     return (
         "import scfviz\n\n"
-        "predictor = scfviz.read_drug_predictor()\n"
+        f"predictor = scfviz.read_drug_predictor({'' if folder is None else repr(folder)})\n"
         f"found = scfviz.predict_ic50({name!r}, predictor=predictor, scale={found.scale!r})\n"
         "scfviz.responses_table(found, predictor).to_csv('predictions.csv', index=False, float_format='%.6g')\n"
     )

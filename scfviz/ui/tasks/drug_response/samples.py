@@ -1,5 +1,6 @@
 """Drug response of bulk samples: read a table, predict, and show what is certain of it."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,10 @@ from scfviz.tasks.drug_response.compute import predict_ic50, responses_table, sa
 from scfviz.tasks.drug_response.predictor import DrugPredictor, DrugResponses
 from scfviz.tasks.drug_response.samples import KIND_TITLES, Samples
 from scfviz.tasks.drug_response.scale import SCALE_TITLES, SCALES
-from scfviz.tasks.drug_response.store import find_drug_predictor, read_drug_predictor
+from scfviz.tasks.drug_response.store import DEFAULT, PREDICTORS, find_drug_predictor, read_drug_predictor
+from scfviz.tasks.parameters import README
 from scfviz.ui.drawing.charts import toolbar
-from scfviz.ui.frame import page, routes, sources, state, upload_field
+from scfviz.ui.frame import fitted, page, routes, sources, state, upload_field
 from scfviz.ui.frame.text import plain, plural, shorten
 from scfviz.ui.tasks.drug_response import details, figures
 
@@ -28,17 +30,35 @@ def show() -> None:
     samples = _choose(None if ref is None else sources.resolve(ref))
     if samples is None:
         return
-    predictor = read_drug_predictor()
-    scale, measured = _ask(samples, predictor)
     with page.guard():
-        found = predict_ic50(samples, predictor=predictor, measured=measured, scale=scale)
-        _show_facts(samples, found, predictor)
-        _show_heatmap(found, predictor)
-        details.show(samples, found, predictor)
-        _show_downloads(found, predictor, ref)
-        details.show_measured()
-        with st.expander("Card of the predictor", icon=":material/badge:"):
-            st.markdown((find_drug_predictor() / "README.md").read_text(encoding="utf-8"))
+        folder = _ask_predictor()
+        _show_answers(samples, ref, folder, read_drug_predictor(folder))
+
+
+def _show_answers(samples: Samples, ref: str | None, folder: Path, predictor: DrugPredictor) -> None:
+    scale, measured = _ask(samples, predictor)
+    found = predict_ic50(samples, predictor=predictor, measured=measured, scale=scale)
+    _show_facts(samples, found, predictor)
+    _show_heatmap(found, predictor)
+    details.show(samples, found, predictor)
+    _show_downloads(samples, found, predictor, ref, folder)
+    details.show_measured()
+    with st.expander("Card of the predictor", icon=":material/badge:"):
+        st.markdown(fitted.plain_card(folder / README))
+
+
+def _ask_predictor() -> Path:
+    """The folder of the predictor that answers: the one that ships, or one in the server's data folder."""
+    own = {name: path for name, path in fitted.list_folders(PREDICTORS).items() if name != DEFAULT}
+    if not own:
+        return find_drug_predictor()
+    name = st.selectbox(
+        "Predictor",
+        [DEFAULT, *own],
+        key="drug-predictor",
+        help="the one that ships, and folders that `scfviz drugs fit` wrote into the server's data folder",
+    )
+    return own.get(name) or find_drug_predictor()
 
 
 def _choose(source: sources.Source | None) -> Samples | None:
@@ -199,7 +219,9 @@ def _show_heatmap(found: DrugResponses, predictor: DrugPredictor) -> None:
     )
 
 
-def _show_downloads(found: DrugResponses, predictor: DrugPredictor, ref: str | None) -> None:
+def _show_downloads(
+    samples: Samples, found: DrugResponses, predictor: DrugPredictor, ref: str | None, folder: Path
+) -> None:
     name = "samples" if ref is None else sources.title_of(ref)
     stem = name.split(".")[0] or "samples"
     files: dict[str, tuple[Any, str, str, str]] = {
@@ -216,13 +238,13 @@ def _show_downloads(found: DrugResponses, predictor: DrugPredictor, ref: str | N
             ":material/table:",
         ),
         "Report (Markdown)": (
-            lambda: details.report_text(name, found, predictor),
+            lambda: details.report_text(name, samples, found, predictor),
             f"{stem}_drug_response.md",
             "text/markdown",
             ":material/description:",
         ),
         "Script (Python)": (
-            lambda: details.script_text(name, found),
+            lambda: details.script_text(name, found, None if folder == find_drug_predictor() else str(folder)),
             f"{stem}_drug_response.py",
             "text/x-python",
             ":material/code:",
