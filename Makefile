@@ -9,10 +9,10 @@ app: $(VENV)/.installed          ## open the app on a demo dataset
 	SCFVIZ_DEMO=1 $(BIN)/scfviz app
 
 test: $(VENV)/.dev lint          ## the whole suite, a test file per core at a time
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 test-quick: $(VENV)/.dev lint    ## without browsers and long computations
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile -m "not slow"
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder -m "not slow"
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

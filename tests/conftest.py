@@ -14,10 +14,12 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
 def pytest_collection_modifyitems(items):
-    """Whatever needs a browser is slow."""
+    """Whatever needs a browser is slow; slow files come first, else one worker waits for the other at the end."""
     for item in items:
         if item.path.parent.name == "browser":
             item.add_marker(pytest.mark.slow)
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: (item.path.parent.name != "browser", item.path not in slow))
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -1,8 +1,6 @@
 """The map in a real browser: what is drawn, what a lasso selects, with and without WebGL."""
 
 import math
-import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -14,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from visitors import CHROMIUM
 
 APP = Path(__file__).resolve().parents[1] / "apps" / "cell_map_app.py"
-SOFTWARE_GL = ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 KEEP_CONTEXTS = """
   const getContext = HTMLCanvasElement.prototype.getContext;
   window.surfaces = [];
@@ -64,34 +62,32 @@ def server():
 
 
 @pytest.fixture
-def open_page(server):
-    """Opens the app in a browser; at the end there must be no error in its console."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None:
-        if os.environ.get("CI"):
-            pytest.fail("chromium is missing; CI must run every test")
-        pytest.skip("chromium is not installed")
-    from playwright.sync_api import sync_playwright
+def open_page(browser, server):
+    """Opens the app, each call as another visitor; at the end there must be no error in its console."""
+    errors, contexts = [], []
 
-    errors, opened = [], []
-    with sync_playwright() as playwright:
+    def open_it(query="", script="", chromium=browser, **options):
+        contexts.append(chromium.new_context(viewport={"width": 1300, "height": 900}, **options))
+        page = contexts[-1].new_page()
+        page.set_default_timeout(60_000)
+        page.add_init_script(script)
+        page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
+        page.on("pageerror", lambda e: errors.append(str(e)))
+        page.goto(f"{server}/?n=5000{query}")
+        page.wait_for_selector(STAGE)
+        return page
 
-        def open_it(arguments, query="", script="", **options):
-            browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", *arguments])
-            opened.append(browser)
-            page = browser.new_page(viewport={"width": 1300, "height": 900}, **options)
-            page.set_default_timeout(60_000)
-            page.add_init_script(script)
-            page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
-            page.on("pageerror", lambda e: errors.append(str(e)))
-            page.goto(f"{server}/?n=5000{query}")
-            page.wait_for_selector(STAGE)
-            return page
-
-        yield open_it
-        for browser in opened:
-            browser.close()
+    yield open_it
+    for context in contexts:
+        context.close()
     assert not errors
+
+
+@pytest.fixture
+def browser_without_webgl(browser):
+    chromium = browser.browser_type.launch(executable_path=CHROMIUM, args=["--no-sandbox", *NO_GL])
+    yield chromium
+    chromium.close()
 
 
 def pixels(page) -> np.ndarray:
@@ -134,7 +130,7 @@ def shown_count(page) -> str:
 
 
 def test_colour_lasso_camera_and_keys(open_page):
-    page = open_page(SOFTWARE_GL)
+    page = open_page()
     page.wait_for_selector(DRAWN)
     wait_until(page, lambda: share_drawn(page) > 0.05)
     page.locator(STAGE).focus()
@@ -178,7 +174,7 @@ def test_colour_lasso_camera_and_keys(open_page):
 
 
 def test_legend_hides_isolates_and_selects(open_page):
-    page = open_page(SOFTWARE_GL)
+    page = open_page()
     page.wait_for_selector(DRAWN)
     wait_until(page, lambda: share_drawn(page) > 0.05)
     all_cells = share_drawn(page)
@@ -195,7 +191,7 @@ def test_legend_hides_isolates_and_selects(open_page):
 
 
 def test_hover_and_click_name_a_cell_on_all_maps(open_page):
-    page = open_page(SOFTWARE_GL)
+    page = open_page()
     page.wait_for_selector(DRAWN)
     wait_until(page, lambda: share_drawn(page) > 0.05)
     box = page.locator(STAGE).bounding_box()
@@ -217,8 +213,8 @@ def test_hover_and_click_name_a_cell_on_all_maps(open_page):
     wait_until(page, lambda: page.get_by_text(f"clicked {name}", exact=True).count() == 1)
 
 
-def test_without_webgl_the_server_draws_and_a_lasso_selects(open_page):
-    page = open_page(NO_GL, "&maps=1", color_scheme="dark")
+def test_without_webgl_the_server_draws_and_a_lasso_selects(open_page, browser_without_webgl):
+    page = open_page("&maps=1", chromium=browser_without_webgl, color_scheme="dark")
     wait_until(page, lambda: share_drawn(page) > 0.05)
     assert "without WebGL" in page.locator(".notice").inner_text()
     page.locator("button[data-tool=lasso]").click()
@@ -240,7 +236,7 @@ def test_without_webgl_the_server_draws_and_a_lasso_selects(open_page):
 
 
 def test_a_picture_can_be_saved(open_page, tmp_path):
-    page = open_page(SOFTWARE_GL)
+    page = open_page()
     page.wait_for_selector(DRAWN)
     wait_until(page, lambda: share_drawn(page) > 0.05)
     with page.expect_download() as download:
@@ -263,7 +259,7 @@ def outline_size(page) -> float:
 
 
 def test_a_group_is_renamed_in_the_legend_by_keyboard_alone(open_page):
-    page = open_page(SOFTWARE_GL)
+    page = open_page()
     page.wait_for_selector(DRAWN)
     page.locator("[data-legend=row2]").focus()
     for _ in range(3):  # past "only" and "select"
@@ -281,7 +277,7 @@ def test_a_group_is_renamed_in_the_legend_by_keyboard_alone(open_page):
 
 
 def test_a_lost_graphics_card_is_replaced_by_the_server_and_comes_back(open_page):
-    page = open_page(SOFTWARE_GL, script=KEEP_CONTEXTS)
+    page = open_page(script=KEEP_CONTEXTS)
     page.wait_for_selector(DRAWN)
     wait_until(page, lambda: share_drawn(page) > 0.05)
     page.locator(STAGE).focus()
@@ -308,7 +304,7 @@ def test_a_lost_graphics_card_is_replaced_by_the_server_and_comes_back(open_page
 
 
 def test_the_camera_stays_when_another_map_comes(open_page):
-    page = open_page(SOFTWARE_GL, "&maps=1")
+    page = open_page("&maps=1")
     page.wait_for_selector(DRAWN)
     page.locator("button[data-tool=lasso]").click()
     draw_lasso(page, 430, 80, 90)
@@ -325,7 +321,7 @@ def test_the_camera_stays_when_another_map_comes(open_page):
 
 
 def test_fingers_draw_pinch_and_drag(open_page):
-    page = open_page(SOFTWARE_GL, "&maps=1", has_touch=True)
+    page = open_page("&maps=1", has_touch=True)
     page.wait_for_selector(DRAWN)
     wait_until(page, lambda: share_drawn(page) > 0.05)
     fingers = page.context.new_cdp_session(page)
@@ -373,7 +369,7 @@ def test_fingers_draw_pinch_and_drag(open_page):
 
 
 def test_the_shortcuts_open_anywhere_except_where_somebody_writes(open_page):
-    page = open_page(SOFTWARE_GL)
+    page = open_page()
     page.wait_for_selector(DRAWN)
     page.get_by_label("Somewhere to write").click()
     page.keyboard.type("what?")
