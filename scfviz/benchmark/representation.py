@@ -210,6 +210,8 @@ def neighbor_graph(points: np.ndarray, *, seed: int = 0) -> "sparse.csr_matrix":
     import anndata as ad
     import scanpy as sc
 
+    import scfviz.tasks.embedding.kept_umap  # noqa: F401
+
     adata = ad.AnnData(shape=(len(points), 0), obsm={"X": points})
     sc.pp.neighbors(adata, n_neighbors=min(N_NEIGHBORS, len(points) - 1), use_rep="X", random_state=seed)
     return adata.obsp["connectivities"].tocsr()

@@ -104,6 +104,6 @@ def _begin_demo(workspace: Workspace) -> str | None:
 
     with suppress(ScfvizError):  # the page says what is wrong
         if not (workspace.datasets / f"{DEMOS[0].name}.h5ad").exists():
-            warm_worker(workspace, "quick", ("scanpy", "umap"))
+            warm_worker(workspace, "quick", ("scanpy", "scfviz.tasks.embedding.kept_umap"))
         return submit(workspace, "quick_map", {"dataset": str(demo_path(DEMOS[0].name, workspace.datasets))})
     return None

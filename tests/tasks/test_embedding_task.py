@@ -1,5 +1,7 @@
 """Baseline, maps, clusters, scores: right against scanpy and scikit-learn, the same every time, for few cells too."""
 
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -268,6 +270,18 @@ def test_more_cells_than_are_searched_exactly_get_a_map():
     drawn = build_map(points)
     assert np.isfinite(drawn.umap).all()
     assert all(len(set(drawn.clusters[group == side]) & set(drawn.clusters[group != side])) == 0 for side in (0, 1))
+
+
+@pytest.mark.slow
+def test_what_is_compiled_for_umap_is_kept():
+    """Every process compiled pynndescent's distances again as soon as it was imported: most of a first map's time."""
+    code = (
+        "import scfviz.tasks.embedding.kept_umap, pynndescent\n"
+        "print(len(pynndescent.distances.squared_euclidean.stats.cache_misses))"
+    )
+    for _ in range(2):  # the first may be the first of this installation
+        compiled = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert int(compiled) == 0
 
 
 def small_islands(n_obs=900, seed=0):

@@ -3,7 +3,6 @@ UMAP and clusters.
 """
 
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -225,7 +224,8 @@ def build_map(
     import anndata as ad
     import scanpy as sc
 
-    _keep_compiled()
+    import scfviz.tasks.embedding.kept_umap  # noqa: F401
+
     embedding = np.asarray(embedding, dtype=np.float32)
     finite = [np.isfinite(embedding[at : at + _ROWS]).all(axis=1) for at in range(0, len(embedding), _ROWS)]
     wrong = np.flatnonzero(~np.concatenate(finite)) if finite else ()
@@ -275,16 +275,6 @@ def _build_from_sample(embedding: np.ndarray, n_neighbors: int, resolution: floa
     )
     fidelity = score_fidelity(embedding, umap, chosen, seed=seed)
     return CellMap(umap, clusters, neighbors, (note, *sample.notes), fidelity)
-
-
-def _keep_compiled() -> None:
-    """Let numba keep what it compiles for UMAP: otherwise every process spends 6 to 10 CPU seconds on it again."""
-    from umap import layouts, umap_
-
-    for function in {**vars(umap_), **vars(layouts)}.values():
-        if hasattr(function, "enable_caching"):
-            with suppress(RuntimeError):  # there is no folder that may be written to
-                function.enable_caching()
 
 
 def cluster_cells(neighbors: sparse.spmatrix, *, resolution: float = 1.0, seed: int = 0) -> np.ndarray:
