@@ -20,6 +20,7 @@ from scfviz.data.open import open_dataset
 from scfviz.tasks.perturbation.answers import CHANGED, DIRECTION, TITLES, Answers, fit_answers
 from scfviz.tasks.perturbation.card import say_gain, say_weights, write_card
 from scfviz.tasks.perturbation.compute import fit_perturbations
+from scfviz.tasks.perturbation.fit import PerturbationModel
 from scfviz.tasks.perturbation.labels import LabelTable
 from scfviz.tasks.perturbation.predictor import PREDICTORS, LineAnswers, read_predictor, save_predictor
 from scfviz.tasks.perturbation.spaces import GeneSpace, spaces_of
@@ -45,15 +46,15 @@ def main() -> int:
     """Fit, write, list."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--cards", action="store_true", help="only write the cards of the lines again")
+    parser.add_argument("--cards", action="store_true", help="only write the cards again, from what ships")
     parser.add_argument("--only", nargs="*", default=[NORMAN, *(f"knockdown_{line}" for line in LINES)])
     args = parser.parse_args()
     for name in args.only:
-        if args.cards and name != NORMAN:
-            card = line_card(read_predictor(PREDICTORS.assets / name), name)
+        if args.cards:
+            model = read_predictor(PREDICTORS.assets / name)
+            card = norman_card(model) if name == NORMAN else line_card(model, name)
             (PREDICTORS.assets / name / "README.md").write_text(card, encoding="utf-8")
             write_checksums(ASSETS / "predictors" / name)
-        if args.cards:
             continue
         shutil.rmtree(PREDICTORS.assets / name, ignore_errors=True)
         if name == NORMAN:
@@ -70,16 +71,17 @@ def ship_norman(data: Path) -> None:
     model = fit_perturbations(counts, library="ncounts")
     about = {"title": "Activation in K562 (CRISPRa)", "line": "K562", "action": "activation", "source": NORMAN_SOURCE}
     model = replace(model, about=dict(model.about) | about)
+    save_predictor(model, PREDICTORS.assets / NORMAN, card=norman_card(model))
+
+
+def norman_card(model: PerturbationModel) -> str:
+    """The README.md of the activations."""
     more = (
         "This is a demonstration: 250 genes, 33 conditions, about 100 cells each. Only pairs of which both genes were "
         "measured alone are predicted about as well as a repeat of the experiment would; unseen single genes are not."
     )
     licence = "data: public deposit, BSD-3-Clause package; parameters: Apache-2.0"
-    save_predictor(
-        model,
-        PREDICTORS.assets / NORMAN,
-        card=write_card(model, NORMAN, source=NORMAN_SOURCE, licence=licence, more=more),
-    )
+    return write_card(model, NORMAN, source=NORMAN_SOURCE, licence=licence, more=more)
 
 
 def ship_line(line: str, folder: Path, spaces: dict[str, GeneSpace]) -> None:

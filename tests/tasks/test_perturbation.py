@@ -1,8 +1,10 @@
 """Perturbations: measured changes, views of unseen ones, what each is worth, predictors as folders."""
 
+import importlib
 import json
 import shutil
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -379,6 +381,15 @@ def test_what_ships_answers_and_needs_the_model_that_ships(name):
         return
     said = answers.predict_answers(found.changed, ["GATA1"], spaces)
     assert ((said.estimate >= 0) & (said.estimate <= 1)).all() and said.estimate.std() > 0
+
+
+@pytest.mark.parametrize("name", PREDICTORS.shipped())
+def test_the_card_that_ships_is_the_one_that_is_written_now(name, monkeypatch):
+    folder = find_predictor(name)
+    monkeypatch.syspath_prepend(PREDICTORS.assets.parents[1] / "scripts")
+    ship = importlib.import_module("ship_predictors")
+    write = ship.norman_card if name == ship.NORMAN else partial(ship.line_card, name=name)
+    assert (folder / "README.md").read_text(encoding="utf-8") == write(read_predictor(folder))
 
 
 @pytest.fixture(scope="module")

@@ -2,9 +2,11 @@
 
 import zipfile
 from io import BytesIO
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 from app_pages import check, text_of, work_off
 from perturbed_cells import make_screen
@@ -13,13 +15,16 @@ from streamlit.testing.v1 import AppTest
 from treated_cells import make_treated
 
 from scfviz import jobs
+from scfviz.__main__ import main
 from scfviz.jobs import queue
 from scfviz.tasks.perturbation.alike import cluster
 from scfviz.tasks.perturbation.predictor import PREDICTORS
+from scfviz.tasks.perturbation.run import predictor_of
 from scfviz.ui.frame import state
 from scfviz.ui.tasks.perturbation import words as perturbation_words
 from scfviz.ui.tasks.perturbation.in_silico import grid_moves
 from scfviz.ui.tasks.perturbation.result import predictor_bytes
+from scfviz.ui.tasks.results import load_result
 
 
 @pytest.fixture(autouse=True)
@@ -69,6 +74,56 @@ def test_every_line_that_ships_answers(name):
     assert "Which genes change?" in text_of(app) and "Probabilities as they held" in text_of(app)
 
 
+_SHOWN = {"Gene": "gene", "Change": "change", "5 %": "low", "95 %": "high", "Changed": "p_changed"}
+_SHOWN |= {"2.5 %": "low", "97.5 %": "high", "Up, if changed": "p_up"}
+
+
+def agree(app: AppTest, folder: str, genes: list[str], out: Path) -> None:
+    """Every gene, value and interval in the page's table is the command's, beyond the three digits shown."""
+    assert main(["perturb", "predict", folder, "+".join(genes), "--out", str(out)]) == 0
+    written = pd.read_csv(out).set_index("gene")
+    shown = next(one.value for one in app.dataframe if {"Gene", "Change"} <= {*one.value} or "Changed" in one.value)
+    shown = shown[[name for name in _SHOWN if name in shown]].rename(columns=_SHOWN).set_index("gene")
+    assert len(shown.columns) >= 3 and shown.index.is_unique and len(shown) > 50
+    if "change" in shown:
+        assert set(shown.index) == set(written.index)
+    else:  # the knocked-down gene is not shown; of many genes the likeliest
+        left_out = written.index.difference([*shown.index, *genes])
+        assert not (written["p_changed"][left_out] > shown["p_changed"].min() + 1e-6).any()
+    np.testing.assert_allclose(shown, written.loc[shown.index, shown.columns], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "questions"),
+    [
+        ("activation_k562", (["KLF1"], ["SOX2"], ["KLF1", "MAPK1"], ["KLF1", "SOX2"], ["CBL", "CNN1"])),
+        ("knockdown_k562", (["GATA1"], ["NANOG"])),
+    ],
+)
+def test_the_command_gives_the_numbers_of_the_page(name, questions, tmp_path):
+    app = open_page()
+    check(app.selectbox(key="perturbation-predictor").set_value(name).run())
+    for genes in questions:
+        key = f"perturbation-genes-{name.removeprefix('knockdown_')}"
+        check(app.multiselect(key=key).set_value(genes).run())
+        agree(app, name, genes, tmp_path / f"{'-'.join(genes)}.csv")
+
+
+def test_the_command_gives_the_numbers_of_the_page_for_an_own_screen(tmp_path):
+    app = open_page(dataset="folder:0/screen.h5ad")
+    check(app.segmented_control(key="perturbation-part").set_value("My own screen").run())
+    check(app.button(key="start-perturbation").click().run())
+    work_off(jobs.Workspace())
+    check(app.run())
+    assert main(["perturb", "fit", str(tmp_path / "screen.h5ad"), "--out", str(tmp_path / "fitted")]) == 0
+    model = predictor_of(load_result(jobs.list_jobs(jobs.Workspace())[0].id))
+    zipfile.ZipFile(BytesIO(predictor_bytes(model, "kept", "screen"))).extractall(tmp_path)
+    for genes in (["KLF1"], ["SOX2"], ["CDKN1A", "KLF1"], ["KLF1", "SOX2"]):
+        check(app.multiselect(key="perturbation-genes-own").set_value(genes).run())
+        for folder in ("fitted", "kept"):
+            agree(app, str(tmp_path / folder), genes, tmp_path / f"{folder}-{'-'.join(genes)}.csv")
+
+
 def test_a_screen_is_recognised_corrected_learned_and_kept():
     app = open_page(dataset="folder:0/screen.h5ad")
     check(app.segmented_control(key="perturbation-part").set_value("My own screen").run())
@@ -95,9 +150,6 @@ def test_a_screen_is_recognised_corrected_learned_and_kept():
     assert "clearly towards the goal" in text_of(app)
     check(app.multiselect(key="perturbation-genes-own").set_value(["MAPK1"]).run())
     assert "measured in training" in text_of(app)
-    from scfviz.tasks.perturbation.run import predictor_of
-    from scfviz.ui.tasks.results import load_result
-
     model = predictor_of(load_result(jobs.list_jobs(jobs.Workspace())[0].id))
     packed = zipfile.ZipFile(BytesIO(predictor_bytes(model, "mine", "screen")))
     assert sorted(packed.namelist())[0] == "mine/README.md" and len(packed.namelist()) == 4
