@@ -152,7 +152,9 @@ def test_the_kubernetes_example_is_a_scheduler_workers_and_a_job_on_one_volume()
     assert all(pod["metadata"]["labels"]["app"] == "scfviz" for pod in pods.values())
 
 
-@pytest.mark.parametrize("name", ["server.md", "embed_parts.sh", "cluster.sh", "cluster.yaml", "Containerfile"])
+@pytest.mark.parametrize(
+    "name", ["server.md", "corpus.md", "embed_parts.sh", "cluster.sh", "cluster.yaml", "Containerfile"]
+)
 def test_commands_of_the_pages_exist(name):
     """Each `scfviz ...` is one that the parser takes; each file that is named is there."""
     text = (DOCS / name).read_text(encoding="utf-8")

@@ -27,7 +27,13 @@ def add_training_commands(commands: Any) -> None:
 
 def _add_build(actions: Any) -> None:
     parser = actions.add_parser("build", help="collect cells of many dataset files into a training corpus")
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="dataset files, or folders of them")
+    parser.add_argument(
+        "files",
+        nargs="+",
+        type=_place,
+        metavar="FILE",
+        help="dataset files, folders of them, or addresses of .zarr stores (https://...)",
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the corpus; run again to go on or add")
     parser.add_argument("--hold-out", nargs="+", default=[], metavar="NAME", help="datasets kept whole for validation")
     parser.add_argument(
@@ -79,13 +85,20 @@ def _build(args: argparse.Namespace) -> int:
     return 0
 
 
-def _expand(paths: list[Path]) -> list[Path]:
+def _place(given: str) -> Path | str:
+    """A path, or an address as it is."""
+    from scfviz.data.remote import is_remote
+
+    return given if is_remote(given) else Path(given)
+
+
+def _expand(paths: list[Path | str]) -> list[Path | str]:
     """Folders stand for the dataset files in them."""
     from scfviz.data.formats import ZARR_SUFFIX, is_dataset_file, is_dataset_folder
 
-    files: list[Path] = []
+    files: list[Path | str] = []
     for path in paths:
-        if path.is_dir() and not is_dataset_folder(entry.name for entry in path.iterdir()):
+        if isinstance(path, Path) and path.is_dir() and not is_dataset_folder(entry.name for entry in path.iterdir()):
             inside = sorted(path.iterdir())
             files += [f for f in inside if is_dataset_file(f.name) or f.suffix == ZARR_SUFFIX and f.is_dir()]
         else:

@@ -16,9 +16,12 @@ One block of cells is in memory at a time; what grows with a dataset is 8 bytes 
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import numpy as np
 
@@ -33,9 +36,14 @@ from scfviz.data.corpus_writer import (
 )
 from scfviz.data.formats import stem_of
 from scfviz.data.read import read_dataset
+from scfviz.data.remote import RemoteDataset, is_remote
 from scfviz.data.source import dataset_files, resolve_source, split_part
 from scfviz.data.vocabulary import load_vocabulary
 from scfviz.errors import DatasetError, OptionError, ScfvizError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
 
 
 def build_corpus(
@@ -55,7 +63,9 @@ def build_corpus(
     Parameters
     ----------
     files
-        Dataset files in any format that `read_dataset` knows. The first of several equal cells is kept.
+        Dataset files in any format that `read_dataset` knows, and addresses of .zarr stores, see
+        `scfviz.data.remote`, whose parts of 16,384 cells are finished one by one. The first of several equal cells is
+        kept.
     folder
         The corpus.
     hold_out
@@ -85,7 +95,7 @@ def build_corpus(
     Source: Hao et al. 2024, doi:10.1038/s41592-024-02305-7 (rules for cells, unnormalising, genes).
     """
     folder, say = Path(folder), report or (lambda line: None)
-    paths = _name_files([Path(file) for file in files])
+    paths = _name_files([file if is_remote(file) else Path(file) for file in files])
     _check_hold_out(hold_out, paths, folder)
     genes = tuple(load_vocabulary().symbols if genes is None else genes)
     options = _open_folder(folder, genes, options)
@@ -93,21 +103,22 @@ def build_corpus(
     failed: dict[str, dict[str, str]] = {}
     for name, path in paths.items():
         try:
-            checksum = _sha256(path)
-            if (n_kept := _already_there(folder, name, checksum)) is not None:
-                say(f"{name}: already in the corpus ({n_kept:,} cells)")
-                continue
-            by_content = int(checksum[:8], 16) / 16**8 < options.held_out_datasets
-            record = SourceRecord(name, path.name, checksum, name in hold_out if hold_out else by_content)
-            _add_file(folder, path, record, options, genes, reserved)
-            dropped = ", ".join(f"{n:,} {why}" for why, n in record.dropped.items() if n) or "none"
-            kept_whole = "; held out whole" if record.is_held_out else ""
-            say(f"{name}: {record.n_kept:,} of {record.n_read:,} cells kept (dropped: {dropped}){kept_whole}")
+            for part in _parts_of(name, path, genes):
+                if (n_kept := _already_there(folder, part.name, part.checksum)) is not None:
+                    say(f"{part.name}: already in the corpus ({n_kept:,} cells)")
+                    continue
+                by_content = int(part.checksum[:8], 16) / 16**8 < options.held_out_datasets
+                is_held_out = name in hold_out if hold_out else by_content
+                record = SourceRecord(part.name, part.file, part.checksum, is_held_out)
+                _add_part(folder, part, record, options, genes, reserved)
+                dropped = ", ".join(f"{n:,} {why}" for why, n in record.dropped.items() if n) or "none"
+                kept_whole = "; held out whole" if record.is_held_out else ""
+                say(f"{part.name}: {record.n_kept:,} of {record.n_read:,} cells kept (dropped: {dropped}){kept_whole}")
         except ScfvizError as error:
-            failed[name] = {"file": path.name, **error.as_dict()}
+            failed[name] = {"file": _shown(path), **error.as_dict()}
             say(f"{name}: skipped. {error}")
         except OSError as error:
-            failed[name] = {"file": path.name, "kind": "OSError", "found": str(error), "needed": "", "advice": ""}
+            failed[name] = {"file": _shown(path), "kind": "OSError", "found": str(error), "needed": "", "advice": ""}
             say(f"{name}: skipped. {error}")
         write_manifest(folder, options, failed)
     manifest = write_manifest(folder, options, failed)
@@ -120,12 +131,40 @@ def build_corpus(
     return manifest
 
 
-def _name_files(files: Sequence[Path]) -> dict[str, Path]:
+@dataclass(frozen=True)
+class _Part:
+    """A dataset of the corpus: a file, or a part of a store with `all_obs`, the table of all its cells."""
+
+    name: str
+    file: str
+    checksum: str
+    read: "Callable[[], AnnData]"
+    all_obs: "pd.DataFrame | None" = None
+
+
+def _parts_of(name: str, place: Path | str, genes: tuple[str, ...]) -> Iterator[_Part]:
+    if isinstance(place, Path):
+        yield _Part(name, place.name, _sha256(place), partial(read_dataset, place))
+        return
+    store = RemoteDataset(place)
+    checksum, location = store.checksum(), None
+    for number, (first, last) in enumerate(store.ranges()):
+        location = location or align_genes(store.head(), genes=genes).counts_report.location
+        read = partial(store.read, first, last, location)
+        yield _Part(f"{name}-{number:05d}", store.address, checksum, read, store.obs)
+
+
+def _shown(place: Path | str) -> str:
+    return place.name if isinstance(place, Path) else urlsplit(place).path
+
+
+def _name_files(files: Sequence[Path | str]) -> dict[str, Path | str]:
     if not files:
         raise OptionError("No dataset file is given.", "A corpus needs at least one.", "Give files or folders of them.")
-    named: dict[str, Path] = {}
+    named: dict[str, Path | str] = {}
     for file in files:
-        name = stem_of(file.name).lstrip(".") or file.name
+        last = Path(_shown(file)).name
+        name = stem_of(last).lstrip(".") or last
         if name in named:
             raise OptionError(
                 f"'{named[name]}' and '{file}' are both named '{name}'.",
@@ -136,7 +175,7 @@ def _name_files(files: Sequence[Path]) -> dict[str, Path]:
     return named
 
 
-def _check_hold_out(hold_out: Sequence[str], paths: dict[str, Path], folder: Path) -> None:
+def _check_hold_out(hold_out: Sequence[str], paths: dict[str, Path | str], folder: Path) -> None:
     known = set(paths) | {path.name for path in (folder / SOURCES).glob("[!.]*")}
     if unknown := sorted(set(hold_out) - known):
         raise OptionError(
@@ -182,15 +221,15 @@ def _already_there(folder: Path, name: str, checksum: str) -> int | None:
     return int(stored["n_kept"])
 
 
-def _add_file(
+def _add_part(
     folder: Path,
-    path: Path,
+    part: _Part,
     record: SourceRecord,
     options: CorpusOptions,
     genes: tuple[str, ...],
     reserved: np.ndarray,
 ) -> None:
-    adata = read_dataset(path)
+    adata = part.read()
     aligned = align_genes(adata, genes=genes)
     record.origin = _origin(adata.uns.get("source", {}))
     record.licence = str(record.origin.get("licence") or record.origin.get("license") or "not stated")
@@ -198,14 +237,16 @@ def _add_file(
     record.counts, record.genes = aligned.counts_report.as_dict(), aligned.gene_report.as_dict()
     held_out = None
     if options.hold_out_by is not None:
-        record.held_out_values, held_out = _hold_out_values(aligned.obs, options)
+        record.held_out_values, held_out = _hold_out_values(aligned.obs, part.all_obs, options)
     with SourceWriter(folder, record, options, aligned.is_measured, reserved, held_out) as writer:
         for _start, block in aligned.blocks():
             writer.add(block)
 
 
-def _hold_out_values(obs: Any, options: CorpusOptions) -> tuple[list[str], np.ndarray]:
-    """Values of a column that are held out, chosen by their names, and which cells have them."""
+def _hold_out_values(
+    obs: "pd.DataFrame", all_obs: "pd.DataFrame | None", options: CorpusOptions
+) -> tuple[list[str], np.ndarray]:
+    """Values of a column that are held out, chosen by their names among all cells, and which cells have them."""
     column = options.hold_out_by
     if column not in obs:
         raise DatasetError(
@@ -214,7 +255,8 @@ def _hold_out_values(obs: Any, options: CorpusOptions) -> tuple[list[str], np.nd
             f"Columns: {', '.join(map(str, obs.columns[:20])) or 'none'}.",
         )
     values = obs[column].astype(str).to_numpy()
-    found = sorted(set(values), key=lambda value: hashlib.sha256(value.encode()).digest())
+    everywhere = values if all_obs is None else all_obs[column].astype(str)
+    found = sorted(set(everywhere), key=lambda value: hashlib.sha256(value.encode()).digest())
     if len(found) < 2:
         raise DatasetError(
             f"All cells have the same value in '{column}'.",
