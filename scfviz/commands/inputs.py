@@ -98,12 +98,14 @@ def add_cells(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_cluster(parser: argparse.ArgumentParser) -> None:
-    """For many machines, see `scfviz.model.cluster`."""
+def add_cluster(parser: argparse.ArgumentParser, *, is_shown: bool = True) -> None:
+    """For many machines, see `scfviz.model.cluster`; not shown where it is refused with a reason."""
     parser.add_argument(
         "--cluster",
         metavar="ADDRESS",
-        help="compute on a Dask cluster: tcp://host:8786, its scheduler, or local:4, four processes on this computer",
+        help="compute on a Dask cluster: tcp://host:8786, its scheduler, or local:4, four processes on this computer"
+        if is_shown
+        else argparse.SUPPRESS,
     )
 
 

@@ -119,6 +119,7 @@ _ENHANCEMENT = Task(
     ),
     baseline="the counts themselves, gene and cluster means, smoothing over neighbours, low rank",
     icon=":material/auto_fix_high:",
+    why_one_machine="A cell's prediction takes its neighbours' counts: each worker would need those of all cells.",
     memory="scfviz.tasks.enhancement.run:memory",
     functions=("scfviz.tasks.enhancement.prediction:enhance_counts",),
     command="enhance",
@@ -215,6 +216,7 @@ _GENE_MODULES = Task(
     ),
     baseline="co-expression over metacells (Pearson correlation)",
     icon=":material/hub:",
+    why_one_machine="The model reads a sample of the cells, 1,000 unless more are asked for; the rest asks no model.",
     memory="scfviz.tasks.gene_modules.run:memory",
     functions=(
         "scfviz.tasks.gene_modules.compute:find_gene_modules",

@@ -158,6 +158,8 @@ class Task:
         Whether a checkpoint is loaded.
     embeds
         Whether most of its time goes into `scfviz.tasks.run.embed_part`, which a cluster can share.
+    why_one_machine
+        Why a cluster cannot, a sentence.
     lane
         "long" for what may take many minutes.
     memory
@@ -189,6 +191,7 @@ class Task:
     section: str = "Analyse"
     needs_model: bool = True
     embeds: bool = False
+    why_one_machine: str = "It computes on one machine."
     lane: Literal["long", "quick"] = "long"
     memory: str | None = None
     functions: tuple[str, ...] = ()

@@ -27,7 +27,7 @@ from scfviz.errors import JobError, OptionError, ScfvizError, Stopped
 from scfviz.model.checkpoint import load_checkpoint
 from scfviz.model.cluster import run as cluster_run
 from scfviz.model.cluster import workers as cluster_workers
-from scfviz.model.cluster.worker import embed_window, examine
+from scfviz.model.cluster.worker import embed_window, examine, gpu_of, resolve_device
 from scfviz.model.cluster.workers import Workers
 from scfviz.model.infer import embed_cells
 from scfviz.tasks.run import OpenedCells, embed_part
@@ -313,15 +313,56 @@ def test_processes_of_this_computer_do_the_same(world, tmp_path, monkeypatch):
             ("tcp://127.0.0.1:1", "The scheduler at tcp://127.0.0.1:1 does not answer"),
         )
     ]
-    + [("embed", ["--cluster", "local:2", "--bulk"], "--cluster is given with bulk samples")],
+    + [("embed", ["--cluster", "local:2", "--bulk"], "--cluster is given with bulk samples")]
+    + [("enhance", ["--cluster", "local:2"], "A cell's prediction takes its neighbours' counts")]
+    + [(command, ["--cluster", "local:2"], "a sample of the cells") for command in ("modules", "network")],
 )
 def test_what_is_no_cluster_is_refused_before_anything_is_read(
     world, tmp_path, capsys, monkeypatch, options, said, command
 ):
     monkeypatch.setattr(cluster_workers, "SECONDS_TO_CONNECT", 1.0)
-    options = options if command == "embed" else [*options, "--reference", str(world / "cells.h5ad")]
-    assert main([command, str(world / "cells.h5ad"), str(tmp_path / "out.h5ad"), *options]) == 2
+    if command in ("map", "annotate"):
+        options = [*options, "--reference", str(world / "cells.h5ad")]
+    out = ["--out"] if command in ("modules", "network") else []
+    assert main([command, str(world / "cells.h5ad"), *out, str(tmp_path / "out.h5ad"), *options]) == 2
     assert said in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("visible", "first"), [("2", 2), ("3,0,1,2", 3), ("GPU-7f,GPU-80", "GPU-7f")])
+def test_a_worker_takes_the_first_gpu_that_it_may_see(monkeypatch, visible, first):
+    """`dask cuda worker` gives each worker all GPUs in another order, Slurm one; which is meant is seen without any."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    devices = torch.cuda._parse_visible_devices()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: len(devices))
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
+
+    def properties(device):
+        return types.SimpleNamespace(uuid=devices[device.index or torch.cuda.current_device()])
+
+    monkeypatch.setattr(torch.cuda, "get_device_properties", properties)
+    assert gpu_of("cpu") == "" and gpu_of("cuda") == str(first)
+    for name in ("auto", "cuda"):
+        assert resolve_device(name, "auto") == ("cuda", "bf16")
+    with pytest.raises(OptionError, match=f"'cuda:{len(devices)}' cannot be used here"):
+        resolve_device(f"cuda:{len(devices)}", "auto")
+
+
+def test_workers_that_share_a_gpu_are_named(caplog):
+    workers = Workers("tcp://nobody:1")
+
+    def answer(address, gpu):
+        question = types.SimpleNamespace(status="finished", result=lambda timeout: ("H100", gpu))
+        workers._known[address] = cluster_workers._Worker(question, version=scfviz.__version__)
+        workers._hear(address, workers._known[address], None)
+
+    caplog.set_level(logging.WARNING, "scfviz.cluster")
+    for address, gpu in (("tcp://a:1", "GPU-1"), ("tcp://a:2", "GPU-2"), ("tcp://b:1", ""), ("tcp://b:2", "")):
+        answer(address, gpu)
+    assert not caplog.text
+    answer("tcp://a:3", "GPU-2")
+    assert "The workers tcp://a:2 and tcp://a:3 compute on the same GPU" in caplog.text
 
 
 def test_processes_of_this_computer_listen_to_it_alone():

@@ -75,8 +75,17 @@ def resolve_device(device: str, precision: str) -> tuple[str, str]:
     return found.type, choose_precision(precision, found)
 
 
-def examine(job: WindowJob) -> str:
-    """Open everything, and say what computes here.
+def gpu_of(device: str) -> str:
+    """Which GPU a name means here, whatever `CUDA_VISIBLE_DEVICES` calls it; "" where it means none."""
+    import torch
+
+    if not device.startswith("cuda"):
+        return ""
+    return str(torch.cuda.get_device_properties(torch.device(device)).uuid)
+
+
+def examine(job: WindowJob) -> tuple[str, str]:
+    """Open everything, and say what computes here, and on which GPU.
 
     Raises
     ------
@@ -88,7 +97,7 @@ def examine(job: WindowJob) -> str:
     from scfviz.model.engine import hardware_name
 
     _open(job)
-    return hardware_name(torch.device(job.device))
+    return hardware_name(torch.device(job.device)), gpu_of(job.device)
 
 
 def embed_window(job: WindowJob, first: int, last: int) -> None:

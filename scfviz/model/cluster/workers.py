@@ -39,6 +39,7 @@ class _Worker:
     question: Any
     version: str = ""
     hardware: str = ""
+    gpu: str = ""
     refusal: str = ""
 
 
@@ -217,7 +218,8 @@ class Workers:
             if worker.version != scfviz.__version__:
                 worker.refusal = f"it has scfviz {worker.version}, this is scfviz {scfviz.__version__}."
         else:
-            worker.hardware = question.result(timeout=SECONDS_TO_CONNECT)
+            worker.hardware, worker.gpu = question.result(timeout=SECONDS_TO_CONNECT)
+            self._note_shared(address, worker)
             if worker.hardware not in self.hardware:
                 self.hardware.append(worker.hardware)
                 if len(self.hardware) > 1:
@@ -226,6 +228,17 @@ class Workers:
                     )
         if worker.refusal:
             log.warning("The worker %s is left out: %s", address, worker.refusal)
+
+    def _note_shared(self, address: str, worker: _Worker) -> None:
+        """Say that two workers take turns on one GPU, as those of `dask worker --nworkers 4` do."""
+        for other, known in self._known.items():
+            if worker.gpu and known.gpu == worker.gpu and other != address:
+                log.warning(
+                    "The workers %s and %s compute on the same GPU: start one for each, with `dask cuda worker` or "
+                    "CUDA_VISIBLE_DEVICES.",
+                    *(other, address),
+                )
+                return
 
     def _refuse_none(self, present: dict[str, int]) -> None:
         refused = {address: worker.refusal for address, worker in self._known.items() if worker.refusal}
