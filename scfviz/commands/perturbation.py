@@ -86,6 +86,7 @@ def _response(args: argparse.Namespace) -> int:
         raise DatasetError(result.notes[-1], "", "Use finer types, or another column.")
     types = model.responses.types
     tables = [type_table(model, row).assign(type=name) for row, name in enumerate(types)]
+    args.out.parent.mkdir(parents=True, exist_ok=True)
     pd.concat(tables).to_csv(args.out, index=False)
     text = [f"{args.out}: {len(types)} cell types; population means, not cells.", *result.notes, verdict(model)]
     report = {"out": str(args.out), "scores": dict(result.scores), "types": result.tables["types"].to_dict("records")}
@@ -100,6 +101,7 @@ def _in_silico(args: argparse.Namespace) -> int:
         raise OptionError(f"'{args.out}' exists already.", "A new file is needed.", "Give another name.")
     names = ("gene_column", "counts", "gene", "mode", "column", "group", "most_cells", "checkpoint")
     result = run_task("in_silico", dataset=str(args.file), **{name: getattr(args, name) for name in names})
+    args.out.parent.mkdir(parents=True, exist_ok=True)
     result.tables["genes"].to_csv(args.out, index=False)
     text = [f"{args.out}: {len(result.tables['genes']):,} genes.", *result.notes]
     show_report(args, text, {"out": str(args.out), "scores": dict(result.scores), "notes": list(result.notes)})
@@ -141,14 +143,14 @@ def _open(args: argparse.Namespace) -> "tuple[OpenDataset, PerturbationDesign]":
 
 def _check(args: argparse.Namespace) -> int:
     from scfviz.tasks.perturbation.effects import library_sizes, measure_effects
-    from scfviz.tasks.perturbation.quality import describe_batches, describe_conditions, score_cells
+    from scfviz.tasks.perturbation.quality import describe_batches, describe_conditions, describe_targets, score_cells
 
     opened, design = _open(args)
     counts = opened.counts
     sizes = library_sizes(counts, args.library)
     effects = measure_effects(counts, design, sizes=sizes)
     table = describe_conditions(counts, design, effects, score_cells(counts, design, effects, sizes), sizes)
-    notes = [*design.notes, *describe_batches(counts.obs, design)]
+    notes = [*design.notes, *describe_targets(counts, design), *describe_batches(counts.obs, design)]
     shown = table[["condition", "n_cells", "target_change", "escaped", "n_changed", "depth_ratio"]]
     text = [f"{args.file}: {counts.n_obs:,} cells. {design.describe()}", *notes, shown.round(3).to_string(index=False)]
     report = {
@@ -186,7 +188,7 @@ def _fit(args: argparse.Namespace) -> int:
     text = [
         f"{args.out}: learned from {len(model.effects.conditions):,} conditions, {len(model.effects.genes):,} genes."
     ]
-    text += [f"{KIND_TITLES[kind].capitalize()}: {verdict(model, kind)}" for kind in model.scores]
+    text += [*design.notes, *(f"{KIND_TITLES[kind].capitalize()}: {verdict(model, kind)}" for kind in model.scores)]
     report = {"out": str(args.out), "scores": dict(model.scores), "weights": dict(model.weights)}
     show_report(args, text, report | {"notes": list(design.notes)})
     return 0
@@ -209,6 +211,7 @@ def _predict(args: argparse.Namespace) -> int:
     spaces = spaces_of(args.checkpoint, fitted=fitted)
     tables, kinds = [], {}
     if is_effects:
+        known = {gene for one in model.effects.targets for gene in one}
         found = predict_perturbation(model, args.genes, spaces)
         for i, name in enumerate(found.conditions):
             parts = {"change": found.change[i], "low": found.low[i], "high": found.high[i]}
@@ -218,18 +221,27 @@ def _predict(args: argparse.Namespace) -> int:
             tables.append(pd.DataFrame({"condition": name, "gene": found.genes, **parts, **views}))
             kinds[name] = KIND_TITLES[found.kinds[i]]
     else:
-        genes = _single_genes(args.genes)
+        known, genes = set(model.changed.table.perturbations), _single_genes(args.genes)
         changed, side_of = (predict_answers(one, genes, spaces) for one in (model.changed, model.direction))
         for i, gene in enumerate(genes):
             parts = {"p_changed": changed.estimate[i], "low": changed.low[i], "high": changed.high[i]}
             tables.append(
                 pd.DataFrame({"condition": gene, "gene": changed.genes, **parts, "p_up": side_of.estimate[i]})
             )
-            kinds[gene] = "measured in training" if gene in model.changed.table.perturbations else "unseen"
+            kinds[gene] = "measured in training" if gene in known else "unseen"
+    args.out.parent.mkdir(parents=True, exist_ok=True)
     pd.concat(tables).to_csv(args.out, index=False)
-    text = [f"{args.out}: {len(tables)} conditions, {len(tables[0]):,} genes; population means, not cells."]
-    text += [f"{name}: {kind}" for name, kind in kinds.items()]
-    show_report(args, text, {"out": str(args.out), "conditions": kinds, "n_genes": len(tables[0])})
+    notes = [
+        f"{gene} is known neither to the Gene Ontology nor to the model: nothing of its prediction is about this gene. "
+        "Look at how it is written."
+        for gene in sorted({gene for name in kinds for gene in name.split("+")} - known)
+        if not any(gene in space.place for space in spaces.values())
+    ]
+    asked = "1 condition" if len(tables) == 1 else f"{len(tables)} conditions"
+    text = [f"{args.out}: {asked}, {len(tables[0]):,} genes; population means, not cells."]
+    text += [*(f"{name}: {kind}" for name, kind in kinds.items()), *notes]
+    report = {"out": str(args.out), "conditions": kinds, "n_genes": len(tables[0]), "notes": notes}
+    show_report(args, text, report)
     return 0
 
 

@@ -27,6 +27,7 @@ _CONTROLS = frozenset(
 _UNASSIGNED = frozenset(
     "unassigned unknown nan na negativedroplet doublet multiplet ambiguous undetermined noguide".split()
 )
+_CELL_TYPES = ("celltype", "cellontology")
 _CZI = "genetic_perturbation_id"
 _NAMES = tuple(
     "genetic_perturbation_id condition perturbation perturbations target_gene target gene gene_target guide_identity "
@@ -212,15 +213,29 @@ def _read_column(column: "pd.Series", name: str, control: str | None, is_genetic
         )
     merged = len(others) - len(conditions)
     if merged and is_genetic:
-        notes.append(f"{merged:,} values name the same genes as others (guides, aliases, order) and were joined.")
+        values_name = "1 value names" if merged == 1 else f"{merged:,} values name"
+        notes.append(f"{values_name} the same genes as others (guides, aliases, order): joined.")
     targets = {names[value]: tuple(sorted(set(parsed[value][0]))) if is_genetic else () for value in others}
     unknown = sorted({gene for one in targets.values() for gene in one if _symbol(gene) is None})
     if unknown and is_genetic:
-        notes.append(f"{len(unknown):,} perturbed names are no genes of the vocabulary: {', '.join(unknown[:5])}.")
+        names_are = (
+            "1 perturbed name is no gene" if len(unknown) == 1 else f"{len(unknown):,} perturbed names are no genes"
+        )
+        notes.append(f"{names_are} of the vocabulary: {', '.join(unknown[:5])}.")
     if triples := [one for one in conditions if len(targets[one]) > 2]:
         notes.append(
-            f"{len(triples):,} conditions combine three genes or more ({triples[0]}); they are shown and take no part "
-            "in what is learned."
+            f"{_conditions(len(triples), 'combine')} three genes or more ({triples[0]}): shown, and no part of what is "
+            "learned."
+        )
+    if is_genetic and all(len(targets[one]) > 1 for one in conditions):
+        notes.append(
+            "Every condition combines genes: what each does alone, and how far a pair departs from the sum, cannot be "
+            "told. Pairs are predicted from similar pairs; add cells in which single genes are perturbed to know more."
+        )
+    if _bare(name).startswith(_CELL_TYPES):
+        notes.append(
+            f"'{name}' is named like a column of cell types: differences between types are no responses. If it is one, "
+            "choose another column."
         )
     number = {one: i + 1 for i, one in enumerate(conditions)}
     codes = np.array([0 if v in controls else number[names[v]] if v in names else -1 for v in values], dtype=np.int32)
@@ -272,7 +287,7 @@ def _check(design: PerturbationDesign) -> PerturbationDesign:
         )
     if not few:
         return design
-    note = f"{len(few):,} conditions have fewer than {MIN_CELLS} cells ({few[0]}) and are left out."
+    note = f"{_conditions(len(few), 'have')} fewer than {MIN_CELLS} cells ({few[0]}): left out."
     kept = [i for i in range(len(sizes)) if i == 0 or sizes[i] >= MIN_CELLS]
     place = np.full(len(sizes) + 1, -1, dtype=np.int32)  # the last stands for -1
     place[kept] = np.arange(len(kept))
@@ -283,6 +298,11 @@ def _check(design: PerturbationDesign) -> PerturbationDesign:
         codes=place[design.codes],
         notes=(*design.notes, note),
     )
+
+
+def _conditions(n: int, verb: str) -> str:
+    """How many conditions do something, with the verb in its form."""
+    return f"1 condition {'has' if verb == 'have' else f'{verb}s'}" if n == 1 else f"{n:,} conditions {verb}"
 
 
 def _values(column: "pd.Series") -> list[str] | None:

@@ -43,6 +43,19 @@ def test_what_ships_answers_by_its_name(tmp_path, capsys):
     assert "GATA1: one gene, unseen" in capsys.readouterr().out and len(pd.read_csv(out)) == 500
 
 
+def test_a_gene_that_nothing_knows_and_one_that_was_not_measured_are_said(screen, tmp_path, capsys):
+    for name in ("activation_k562", "knockdown_k562"):
+        out = tmp_path / "new" / f"{name}.csv"
+        assert main(["perturb", "predict", name, "KLF1", "NOSUCHGENE", "--out", str(out), "--json"]) == 0
+        notes = json.loads(capsys.readouterr().out)["notes"]
+        assert len(notes) == 1 and "NOSUCHGENE is known neither" in notes[0] and out.exists()
+    cells = make_screen()
+    cells[:, ~cells.var_names.isin(["KLF1", "TP53"])].write_h5ad(tmp_path / "without.h5ad")
+    for path, said in ((tmp_path / "without.h5ad", True), (screen, False)):
+        assert main(["perturb", "check", str(path)]) == 0
+        assert ("2 of 8 perturbed genes are not among the genes of the file" in capsys.readouterr().out) == said
+
+
 @pytest.mark.parametrize(
     ("argv", "words"),
     [

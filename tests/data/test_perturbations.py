@@ -88,6 +88,26 @@ def test_combinations_of_three_are_shown_and_said():
 @pytest.mark.parametrize(
     ("cells", "options", "words"),
     [
+        (obs("gene", "ctrl", "KLF1+GATA1", "KLF1+TP53"), {}, "Every condition combines genes"),
+        (obs("gene", "ctrl", "KLF1", "TP53", "A1BG+A1CF+TAL1"), {}, "1 condition combines three genes or more"),
+        (obs("gene", "ctrl", "KLF1", "TP53", "P53"), {}, "1 value names the same genes"),
+        (obs("Cell type", "NK", "B"), {"column": "Cell type", "control": "B"}, "like a column of cell types"),
+        (
+            pd.concat([obs("gene", "ctrl", "KLF1"), obs("gene", "TP53", n=1)]),
+            {},
+            "1 condition has fewer than 5 cells",
+        ),
+    ],
+)  # fmt: skip
+def test_what_can_be_used_in_part_is_said(cells, options, words):
+    notes = read_design(cells, **options).notes
+    assert sum(words in note for note in notes) == 1
+    assert not read_design(obs("gene", "ctrl", "KLF1", "KLF1+TP53", n=12)).notes
+
+
+@pytest.mark.parametrize(
+    ("cells", "options", "words"),
+    [
         (obs("cell_type", "CD14 Mono", "B", "NK"), {}, "No column holds perturbations"),
         (obs("condition", "CD14 Mono", "B", "NK"), {"column": "condition"}, "has no control group"),
         (obs("gene", "KLF1", "MAPK1"), {"column": "gene"}, "has no control group"),

@@ -132,6 +132,19 @@ def describe_batches(obs: "pd.DataFrame", design: "PerturbationDesign") -> tuple
     return tuple(notes)
 
 
+def describe_targets(counts: "AlignedCounts", design: "PerturbationDesign") -> tuple[str, ...]:
+    """Which perturbed genes the file does not hold, so that their own change says nothing, in a sentence."""
+    targets = {gene for one in design.targets for gene in one}
+    absent = sorted(targets - set(symbols_of(counts.genes)))
+    if not absent:
+        return ()
+    return (
+        f"{len(absent):,} of {len(targets):,} perturbed genes are not among the genes of the file "
+        f"({', '.join(absent[:3])}): whether their perturbation worked shows only in other genes. Open the file with "
+        "all measured genes, if there is one.",
+    )
+
+
 def _directions(counts: "AlignedCounts", effects: ScreenEffects) -> tuple[list[sp.csc_matrix], np.ndarray]:
     """For each half, (n_genes of the file, n_conditions): a cell's product is 0 for a control and 1 for a response."""
     symbols = symbols_of(counts.genes)

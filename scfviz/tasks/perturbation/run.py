@@ -23,7 +23,7 @@ from scfviz.tasks.perturbation.effects import (
 from scfviz.tasks.perturbation.fit import KINDS, PerturbationModel, learn
 from scfviz.tasks.perturbation.graph import GraphFactors, coexpression_space
 from scfviz.tasks.perturbation.options import PerturbationOptions
-from scfviz.tasks.perturbation.quality import describe_batches, describe_conditions, score_cells
+from scfviz.tasks.perturbation.quality import describe_batches, describe_conditions, describe_targets, score_cells
 from scfviz.tasks.perturbation.spaces import COEXPRESSION, spaces_of
 from scfviz.tasks.result import Result
 from scfviz.tasks.run import OpenedCells
@@ -70,7 +70,8 @@ def run(cells: OpenedCells, options: PerturbationOptions, steps: Steps) -> Resul
     with steps.step(0.45, "Looking for cells that escaped"):
         responded = steps.keep("responded", lambda: score_cells(counts, design, effects, sizes))
         quality = describe_conditions(counts, design, effects, responded, sizes)
-    notes = [*said, design.describe(), *design.notes, *describe_batches(counts.obs, design)]
+    notes = [*said, design.describe(), *design.notes]
+    notes += [*describe_targets(counts, design), *describe_batches(counts.obs, design)]
     model = None
     with steps.step(0.6, LEARNING):
         if design.is_genetic:
