@@ -8,8 +8,9 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from anndata import AnnData
 from app_pages import check, text_of, work_off
-from perturbed_cells import make_screen
+from perturbed_cells import DOUBLES, make_screen
 from small_cells import make_cells, save_tiny_checkpoint
 from streamlit.testing.v1 import AppTest
 from treated_cells import make_treated
@@ -153,6 +154,51 @@ def test_a_screen_is_recognised_corrected_learned_and_kept():
     model = predictor_of(load_result(jobs.list_jobs(jobs.Workspace())[0].id))
     packed = zipfile.ZipFile(BytesIO(predictor_bytes(model, "mine", "screen")))
     assert sorted(packed.namelist())[0] == "mine/README.md" and len(packed.namelist()) == 4
+
+
+def without_counts() -> AnnData:
+    """A screen whose genes were divided by their spread after the logarithm."""
+    cells = make_screen()
+    values = np.log1p(cells.X.toarray())
+    cells.X = (values / values.std(axis=0)).astype(np.float32)
+    return cells
+
+
+def of_one_cell() -> AnnData:
+    """A screen of guides with a cell each."""
+    cells = make_screen()[:100].copy()
+    cells.obs["condition"] = ["ctrl"] * 40 + [f"GENE{i}" for i in range(60)]
+    return cells
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: make_screen()[37:].copy(), of_one_cell, without_counts], ids=["control of 3", "one cell", "values"]
+)
+def test_page_and_command_refuse_a_screen_in_the_same_words(make, tmp_path, capsys):
+    make().write_h5ad(tmp_path / "bad.h5ad")
+    assert main(["perturb", "check", str(tmp_path / "bad.h5ad")]) == 2
+    said = capsys.readouterr().err.strip().removeprefix("scfviz: ")
+    app = open_page(dataset="folder:0/bad.h5ad")
+    check(app.segmented_control(key="perturbation-part").set_value("My own screen").run())
+    shown = text_of(app).replace("\\", "")
+    sentences = said.split(". ")
+    assert len(sentences) >= 3 and all(one.strip(".") in shown for one in sentences)
+
+
+def test_nothing_but_pairs_and_an_unmeasured_gene_are_said_and_predicted(tmp_path):
+    pairs = (*DOUBLES, "RAF1+TP53", "MAP2K1+RAF1")
+    cells = make_screen(doubles=pairs)
+    cells = cells[cells.obs["condition"].isin(["ctrl", *pairs]), cells.var_names != "KLF1"]
+    cells.copy().write_h5ad(tmp_path / "pairs.h5ad")
+    app = open_page(dataset="folder:0/pairs.h5ad")
+    check(app.segmented_control(key="perturbation-part").set_value("My own screen").run())
+    assert "Every condition combines genes" in text_of(app)
+    check(app.button(key="start-perturbation").click().run())
+    work_off(jobs.Workspace())
+    text = text_of(check(app.run()))
+    assert "1 of 8 perturbed genes are not among the genes of the file" in text.replace("\\", "")
+    check(app.multiselect(key="perturbation-genes-own").set_value(["KLF1"]).run())
+    assert "measured in pairs only" in text_of(app) and "No condition of this kind could be held out" in text_of(app)
 
 
 def test_a_gene_is_changed_in_silico(tmp_path, monkeypatch):
