@@ -208,7 +208,7 @@ def test_the_installation_asks_for_the_demos_map_while_the_demo_is_written(monke
     monkeypatch.setattr("scfviz.jobs.queue._start_worker", lambda _, lane, modules=(): done.append(modules or "asked"))
     monkeypatch.setattr(app, "_MOST_SECONDS_FOR_THE_DEMO", 0.0)
     app.prepare()
-    assert done == ["compiled", ("scanpy", "umap"), "written", "asked"]
+    assert done == ["compiled", ("scanpy", "scfviz.tasks.embedding.kept_umap"), "written", "asked"]
     assert [job.kind for job in jobs.list_jobs(workspace)] == ["quick_map"]
     app.prepare()  # again, with the demo there: no worker without work
     assert done[4:] == ["compiled", "written", "asked"] and len(jobs.list_jobs(workspace)) == 1
