@@ -5,7 +5,7 @@
 labels   PerturbQA, official test knock-downs of each line: the other lines' predictors and a copy of their labels
          beside the line's own predictor; split by whether the knock-down was measured in another line
 ranks    585 knock-downs measured in K562 and in RPE1 as lists of the genes that rise most: is a gene in the list?
-         Five seeds of the genes asked for and of the folds
+         Five seeds of the genes asked for and of the folds; AUROC within a gene and a fold
 
 AUROC of each gene over knock-downs, mean over genes, with intervals over knock-downs. Results go to
 benchmarks/results/perturbation_transfer.json; parts that are not asked for keep theirs.
@@ -173,7 +173,9 @@ def measure_ranks(
             truth[i, place[name]] = copied[i, place[name]] = np.nan
     rows, columns = np.nonzero(np.isfinite(truth))
     folds = np.array_split(rng.permutation(len(names)), N_FOLDS)
-    said = {view: np.full(truth.shape, np.nan) for view in ("own", "nearest_go_reactome", "copy_of_other_line")}
+    said = {
+        view: np.full(truth.shape, np.nan) for view in ("frequency", "own", "nearest_go_reactome", "copy_of_other_line")
+    }
     for held in folds:
         rest = np.setdiff1d(np.arange(len(names)), held)
         kept = np.isin(rows, rest)
@@ -184,9 +186,11 @@ def measure_ranks(
         said["own"][held] = by_nearest(labels, spaces, asked)
         said["nearest_go_reactome"][held] = nearest(labels, graph, asked)
         said["copy_of_other_line"][held] = scale_copy(truth[rest], copied[rest], copied[held])
+        said["frequency"][held] = labels.frequency
     said["mean_of_own_and_copy"] = (said["own"] + said["copy_of_other_line"]) / 2
     flat = {view: values[rows, columns] for view, values in said.items()}
-    labels_of, genes_of = truth[rows, columns], columns
+    fold = np.repeat(np.arange(N_FOLDS), [len(held) for held in folds])[np.argsort(np.concatenate(folds))]
+    labels_of, genes_of = truth[rows, columns], columns * N_FOLDS + fold[rows]  # else a fold's frequencies tell it
     result = {
         "n_knock_downs": len(names),
         "n_genes": len(genes),

@@ -261,5 +261,13 @@ def test_what_was_measured_is_said_of_the_model_that_was_measured():
     lines = perturbation_words.read_results()["perturbqa"].values()
     seeds = [run for row in lines for run in row.get("ahead_of_best_by_seed", [])]
     assert f"in {sum(run['high'] < 0 for run in seeds)} of {len(seeds)} runs" in said[2] and len(seeds) >= 5
+    transfer = perturbation_words.transfer_sentences()
+    assert len(transfer) == 4 and "K562 to RPE1, the 585 knock-downs" in transfer[2]
+    for run in (
+        run
+        for one in perturbation_words.read_results("perturbation_transfer")["ranks"].values()
+        for run in one["by_seed"]
+    ):
+        assert run["views"]["frequency"] == 0.5, "what says the same of every knock-down is chance"
     table = perturbation_words.table_of_lines()
     assert len(table) == 6 and (table["Gene frequency"] == 0.5).all()

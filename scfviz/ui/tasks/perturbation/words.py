@@ -152,7 +152,8 @@ def _say_behind(runs: Sequence[tuple[str, Mapping[str, Any]]], name: str, words:
 
 def transfer_sentences() -> list[str]:
     """What the answers of other lines were worth for a line, beside its own."""
-    found = read_results("perturbation_transfer").get("labels", {})
+    results = read_results("perturbation_transfer")
+    found, ranks = results.get("labels", {}), results.get("ranks", {})
     said = []
     for question, words in (("changed", "Which genes change?"), ("direction", "Up or down?")):
         rows = [one["all"]["views"] for name, one in found.items() if name.endswith(question)]
@@ -163,6 +164,16 @@ def transfer_sentences() -> list[str]:
             f"**{words}** Asked about a line in which nothing was measured, the mean of the other two lines had an "
             f"AUROC of {min(others):.2f} to {max(others):.2f} on the official test knock-downs (0.5 is chance); the "
             f"line's own predictor has {min(own):.2f} to {max(own):.2f}."
+        )
+    runs = {lines: one["by_seed"] for lines, one in ranks.items() if "by_seed" in one}
+    for lines, seeds in runs.items():
+        auroc = {view: sum(run["views"][view] for run in seeds) / len(seeds) for view in seeds[0]["views"]}
+        gain, n = seeds[0]["both_ahead_of_best"], seeds[0]["n_knock_downs"]
+        said.append(
+            f"**{lines}, the {n:,} knock-downs measured in both.** Is a gene among the thousand that rise most? The "
+            f"other line's list of the same knock-down had an AUROC of {auroc['copy_of_other_line']:.2f}, the line's "
+            f"other knock-downs {auroc['own']:.2f}, both together {auroc['mean_of_own_and_copy']:.2f} "
+            f"({gain['difference']:+.3f} beside the best view, {gain['low']:+.3f} to {gain['high']:+.3f})."
         )
     return said
 
