@@ -7,7 +7,8 @@ unseen line      GDSC2 lines held out, five folds a seed: averages, nearest line
 unseen tissue    all lines of a tissue held out
 random pairs     5 % of the pairs held out: averages, completion, expression with the line's other drugs
 some measured    held-out lines of which some drugs were measured: expression alone, and with them
-unseen drug      drugs left out (and lines held out: both unseen), by structure
+unseen drug      drugs left out (and lines held out: both unseen), by structure; also with all of a
+                 scaffold, target or pathway
 rna-seq          held-out lines read from CCLE RNA-seq; with --embedding the model's bulk embedding of the same lines
 graph network    the network on RNA-seq of lines, with --embedding on the model's bulk embedding in its place
 pharmacology     EGFR, BRAF and TP53 mutations of held-out lines against their drugs
@@ -34,12 +35,13 @@ from drug_graphs import GraphNetwork
 from drug_trees import Boosting, forest
 
 from scfviz.tasks.drug_response import scores, tables
-from scfviz.tasks.drug_response.chemistry import fingerprints
+from scfviz.tasks.drug_response.chemistry import fingerprints, scaffold
 from scfviz.tasks.drug_response.completion import complete, condition, fill, two_way
 from scfviz.tasks.drug_response.factors import fit_factors
-from scfviz.tasks.drug_response.fit import _covariance, _shared_lines, hold_out, pair
+from scfviz.tasks.drug_response.fit import _shared_lines, hold_out, pair
 from scfviz.tasks.drug_response.predictor import GRID, conformal_ends
 from scfviz.tasks.drug_response.ridge import PENALTIES, fit_regression
+from scfviz.tasks.drug_response.sharing import SETTINGS, learn_sharing
 from scfviz.tasks.drug_response.unseen import fit_unseen
 
 RESULTS = Path(__file__).parent / "results" / "drug_response.json"
@@ -296,50 +298,105 @@ def tissue_mean(data: Data, tissue: np.ndarray, rows: np.ndarray) -> Callable[[l
 
 
 def measure_pairs(data: Data, n_seeds: int) -> dict[str, Any]:
-    """5 % of the pairs held out: residual r after effects of drug and line learned from the others."""
+    """5 % of the pairs held out: residual r after effects of drug and line learned from the others.
+
+    Settings of completion are chosen on 5 % of the training pairs, the mixture of covariances on held-out lines.
+    """
     rows: dict[str, list[dict[str, float]]] = {}
-    known = np.argwhere(np.isfinite(data.truth))
-    factors, line_scores = fit_factors(data.values)
+    gains = []
     for seed in range(n_seeds):
         rng = np.random.default_rng(seed)
-        held = known[rng.permutation(len(known))[: len(known) // 20]]
-        train = data.truth.copy()
-        train[held[:, 0], held[:, 1]] = np.nan
+        train, held = hide_pairs(data.truth, rng)
         at = (held[:, 0], held[:, 1])
         drug, line = two_way(train)
         additive = (drug + line[:, None])[at]
-        completed = complete(train)
-        expected = fit_regression(line_scores, train, data.values.shape[1], penalties=(1.0, 1.5)).predict(line_scores)
+        expected = hold_out(data.values, train, seed=seed)["expected"]
+        both, _ = condition(expected, train, *learn_sharing(train - expected, seed))
         said = {
             "mean of the drug": drug[at[1]],
             "drug and line": additive,
-            "completion": completed[at],
-            "expression and completion": 0.5 * (expected[at] + completed[at]),
+            "expression": expected[at],
+            "completion": complete(train, *choose_completion(train, rng))[at],
+            "expression and the line's other drugs": both[at],
         }
         for name, values in said.items():
             residual = scores.residual_r(data.truth[at], values, additive) if name not in ("drug and line",) else 0.0
             pooled = scores.correlate(values, data.truth[at])
             rows.setdefault(name, []).append({"residual_r": residual, "pooled_r": pooled})
-    return {
+        gains.append(gain_over_completion(data.truth[at], said, additive, at[0], rng))
+    result = {
         name: {key: round(float(np.mean([r[key] for r in found])), 4) for key in found[0]}
         for name, found in rows.items()
     }
+    low, high = np.mean(gains, axis=0)
+    ends = {"residual_r low": round(float(low), 4), "residual_r high": round(float(high), 4), "seeds": n_seeds}
+    return result | {"expression and the line's other drugs minus completion": ends}
+
+
+def hide_pairs(values: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """The table without 5 % of what was measured, and the places of these, (n, 2)."""
+    known = np.argwhere(np.isfinite(values))
+    held = known[rng.permutation(len(known))[: len(known) // 20]]
+    train = values.copy()
+    train[held[:, 0], held[:, 1]] = np.nan
+    return train, held
+
+
+def choose_completion(values: np.ndarray, rng: np.random.Generator) -> tuple[int, float]:
+    """Rank and penalty with the least error on 5 % of the pairs."""
+    rest, held = hide_pairs(values, rng)
+    at = (held[:, 0], held[:, 1])
+    return min(SETTINGS, key=lambda setting: float(((complete(rest, *setting)[at] - values[at]) ** 2).sum()))
+
+
+def gain_over_completion(
+    truth: np.ndarray, said: Mapping[str, np.ndarray], additive: np.ndarray, line: np.ndarray, rng: np.random.Generator
+) -> tuple[float, float]:
+    """95 % interval over lines of the gain in residual r by expression."""
+    of_line = [np.flatnonzero(line == one) for one in np.unique(line)]
+    gains = []
+    for _ in range(scores.N_RESAMPLES):
+        rows = np.concatenate([of_line[i] for i in rng.integers(0, len(of_line), len(of_line))])
+        both, alone = (
+            scores.residual_r(truth[rows], said[name][rows], additive[rows])
+            for name in ("expression and the line's other drugs", "completion")
+        )
+        gains.append(both - alone)
+    low, high = np.quantile(gains, [0.025, 0.975])
+    return float(low), float(high)
 
 
 def measure_some(data: Data, said: np.ndarray) -> dict[str, Any]:
-    """Held-out lines of which some drugs were measured: the others from expression, and with what was measured."""
-    shared, own = _covariance(data.truth - said)
+    """Held-out lines of which some drugs were measured: the others from expression, from what was measured, from both.
+
+    How errors go together is learned on the lines of the other folds.
+    """
     rng, result = np.random.default_rng(0), {}
     base = np.tile(np.nanmean(data.truth, axis=0), (len(data.truth), 1))
+    folds = folds_of(len(data.truth), 0)
+    means, covariances = [], []
+    for held in folds:
+        rest = np.setdiff1d(np.arange(len(data.truth)), held)
+        means.append(np.nanmean(data.truth[rest], axis=0))
+        covariances.append((learn_sharing((data.truth - said)[rest]), learn_sharing(data.truth[rest] - means[-1])))
+    errors = data.truth - said
+    ends = conformal_ends(np.nanquantile(errors, GRID, axis=0).T, np.isfinite(errors).sum(axis=0))
     for count in (0, 5, 20, 100):
         given = np.full(data.truth.shape, np.nan)
         for i, row in enumerate(data.truth):
             chosen = np.flatnonzero(np.isfinite(row))
             chosen = rng.permutation(chosen)[: min(count, len(chosen) // 2)]
             given[i, chosen] = row[chosen]
-        found, _ = condition(said, given, shared, own)
+        found, left, alone = said.copy(), np.ones(said.shape), base.copy()
+        for held, mean, (of_errors, of_responses) in zip(folds, means, covariances, strict=True):
+            found[held], left[held] = condition(said[held], given[held], *of_errors)
+            alone[held], _ = condition(np.tile(mean, (len(held), 1)), given[held], *of_responses)
         rest = np.where(np.isfinite(given), np.nan, data.truth)
-        result[f"{count} drugs measured"] = describe(rest, found, base)
+        covered, _ = scores.coverage(rest, found + left * ends[0], found + left * ends[1])
+        title = f"{count} drugs measured"
+        result[title] = describe(rest, found, base) | {"coverage of 90 % intervals": round(covered, 4)}
+        if count:
+            result[f"{title}, without expression"] = describe(rest, alone, base)
     return result
 
 
@@ -354,10 +411,27 @@ def measure_unseen(data: Data, said: np.ndarray, n_seeds: int) -> dict[str, Any]
                 f"{name} ({n} drugs)": None if r is None else round(r, 4)
                 for name, (n, r) in rule.scores["by_similarity"].items()
             }
+    for name, apart in kinships(data.about).items():
+        rules = [fit_unseen(data.about, means, said, data.truth, seed, apart=apart) for seed in range(n_seeds)]
+        result[name] = {
+            key: round(float(np.mean([rule.scores[key] for rule in rules])), 4)
+            for key in ("partial_r", "partial_low", "partial_high", "potency_r")
+        } | {"n_drugs": rules[0].scores["n_drugs"], "seeds": n_seeds}
     mixed = tuple(np.random.default_rng(0).permutation(np.array(data.about, dtype=object)))
     rule = fit_unseen(mixed, means, said, data.truth, 0)
     result["control: structures shuffled"] = _rounded(rule.scores)
     return result
+
+
+def kinships(drugs: Sequence[tables.Drug]) -> dict[str, np.ndarray]:
+    """Which drugs are left out together, bool (n_drugs, n_drugs): one scaffold (Murcko), a shared target, a pathway."""
+    targets = [{tables.harmonise(one) for one in drug.targets.split(",")} - {""} for drug in drugs]
+    scaffolds = [{scaffold(drug.smiles)} - {""} for drug in drugs]
+    pathways = [{drug.pathway} - {""} for drug in drugs]
+    return {
+        f"all of the {name} left out": np.array([[bool(one & other) for other in sets] for one in sets])
+        for name, sets in (("scaffold", scaffolds), ("target", targets), ("pathway", pathways))
+    }
 
 
 def _rounded(found: Mapping[str, Any]) -> dict[str, Any]:
@@ -536,8 +610,17 @@ def verdict(found: dict[str, Any]) -> list[str]:
             f"{cover['worst drug']:.0%} to {cover['best drug']:.0%} by drug."
         )
     if some := found.get("some measured"):
-        numbers = ", ".join(f"{of['normalised_r']:.2f} with {name}" for name, of in some.items())
+        numbers = ", ".join(f"{of['normalised_r']:.2f} with {name}" for name, of in some.items() if "," not in name)
         said.append(f"What measured drugs of a line add (normalised r of the other drugs): {numbers}.")
+    if gain := found.get("random pairs", {}).get("expression and the line's other drugs minus completion"):
+        both, alone = (
+            found["random pairs"][name]["residual_r"]
+            for name in ("expression and the line's other drugs", "completion")
+        )
+        said.append(
+            f"With nearly all other drugs of a line measured: residual r {both:.3f}, without expression {alone:.3f} "
+            f"(difference {gain['residual_r low']:+.3f} to {gain['residual_r high']:+.3f}, 95 % over lines)."
+        )
     if unseen := found.get("unseen drug"):
         rows = [of for name, of in unseen.items() if name.startswith("by structure")]
         middle, low, high = (np.mean([of[k] for of in rows]) for k in ("partial_r", "partial_low", "partial_high"))
@@ -546,6 +629,17 @@ def verdict(found: dict[str, Any]) -> list[str]:
             f"taken off (95 % interval over drugs {low:.3f} to {high:.3f}): next to nothing, unless a measured drug "
             "is alike."
         )
+        apart = {name: of for name, of in unseen.items() if name.startswith("all of the")}
+        if apart:
+            parts = (
+                f"{of['partial_r']:.3f} ({of['partial_low']:.3f} to {of['partial_high']:.3f}) with {name}"
+                for name, of in apart.items()
+            )
+            none = [name.split()[-3] for name, of in apart.items() if of["partial_low"] <= 0]
+            said.append(
+                f"The same where more is hidden with the drug: {'; '.join(parts)}."
+                + (f" So nothing is known of a drug whose {' or '.join(none)} no measured drug shares." if none else "")
+            )
     if other := found.get(OTHER + "unseen line"):
         one, bar, n = other["predictor"], other["kernel ridge, one penalty"], other["n"]
         also = "".join(f", {name} {_both(other[name])}" for name in OTHERS if name in other)

@@ -40,6 +40,17 @@ def complete(values: np.ndarray, rank: int = 30, penalty: float = 4.0, n_rounds:
 
     Source: alternating least squares, Zhou et al. 2008, doi:10.1007/978-3-540-68880-8_32.
     """
+    base, left, right = find_factors(values, rank, penalty, n_rounds, seed)
+    return base + left @ right.T
+
+
+def find_factors(
+    values: np.ndarray, rank: int, penalty: float, n_rounds: int = 8, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Additive effects (n_lines, n_drugs), and beside them factors of lines (n_lines, rank) and drugs (n_drugs, rank).
+
+    Parameters as of `complete`.
+    """
     known = np.isfinite(values)
     drug, line = two_way(values)
     base = drug + line[:, None]
@@ -49,7 +60,7 @@ def complete(values: np.ndarray, rank: int = 30, penalty: float = 4.0, n_rounds:
     for _ in range(n_rounds):
         left = _solve(rest, known, right, penalty)
         right = _solve(rest.T, known.T, left, penalty)
-    return base + left @ right.T
+    return base, left, right
 
 
 def _solve(rest: np.ndarray, known: np.ndarray, other: np.ndarray, penalty: float) -> np.ndarray:
@@ -93,7 +104,7 @@ def condition(
         part = shared[known]
         middle = np.linalg.inv(np.eye(shared.shape[1]) + part.T @ (part * inverse[:, None]))
         factors = middle @ (part.T @ (inverse * (measured[row, known] - expected[row, known])))
-        variance = np.einsum("dk,kl,dl->d", shared, middle, shared) + own
+        variance = ((shared @ middle) * shared).sum(axis=1) + own
         found[row] += shared @ factors
         left[row] = np.sqrt(np.minimum(variance / total, 1))
         found[row, known], left[row, known] = measured[row, known], 0

@@ -12,11 +12,11 @@ from scfviz.tasks.drug_response.predictor import GRID, DrugPredictor, KnownLines
 from scfviz.tasks.drug_response.ridge import Regression, fit_regression
 from scfviz.tasks.drug_response.samples import Samples, read_samples
 from scfviz.tasks.drug_response.scale import RNASEQ, TABLE, fit_calibration, scale_samples
+from scfviz.tasks.drug_response.sharing import learn_sharing
 from scfviz.tasks.drug_response.tables import Drug, LineExpression, Responses
 from scfviz.tasks.drug_response.unseen import fit_unseen
 
 N_FOLDS, MIN_LINES, MIN_MEASURED = 5, 60, 30
-N_SHARED = 30
 _GENE_COUNTS = (100, 200, 500, 1_000, 2_000)
 
 
@@ -73,7 +73,7 @@ def fit_drug_response(
         calibration = fit_calibration(both.samples, genes, factors, values[both.rows])
         distances = np.nanquantile(held_out["distance_rnaseq"], GRID)
         calibration = replace(calibration, wider=held_out["wider_by_scale"], distances=distances)
-    shared, own = _covariance(error)
+    shared, own = learn_sharing(error, seed)
     return DrugPredictor(
         genes,
         factors,
@@ -233,21 +233,3 @@ def _with_few(
 
 def _spread(errors: np.ndarray) -> float:
     return float(np.sqrt(np.nanmean(errors**2)))
-
-
-def _covariance(errors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Factors of how errors of drugs go together over lines, and what is each drug's own."""
-    known = np.isfinite(errors)
-    centred = np.where(known, errors - np.nanmean(errors, axis=0), 0)
-    together = known.T.astype(np.float64) @ known
-    covariance = centred.T @ centred / np.maximum(together, 1)
-    total = np.diag(covariance).copy()
-    own = total / 2
-    k = min(N_SHARED, len(total) - 1)
-    for _ in range(10):  # iterated principal factors
-        reduced = covariance.copy()
-        np.fill_diagonal(reduced, total - own)
-        values, vectors = np.linalg.eigh(reduced)
-        shared = vectors[:, -k:] * np.sqrt(np.maximum(values[-k:], 0)) if k else np.zeros((len(total), 1))
-        own = np.clip(total - (shared**2).sum(axis=1), 0.1 * total, total)
-    return shared, own

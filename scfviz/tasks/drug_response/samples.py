@@ -20,7 +20,7 @@ KIND_TITLES = {
     COUNTS: "counts",
     TPM: "TPM, FPKM or other values that are no logarithms",
     LOG: "logarithms",
-    CENTERED: "values with negative ones (logarithms, or scaled within each sample)",
+    CENTERED: "logarithms, or scaled within each sample (some are negative)",
 }
 MIN_GENES, FEW_GENES = 100, 2_000
 MOST_SAMPLES = 20_000
@@ -224,7 +224,8 @@ def _twins(values: np.ndarray, names: Sequence[str]) -> list[str]:
     if not twins:
         return []
     one, other = twins[0]
-    return [f"{len(twins):,} samples repeat another one exactly, for example '{names[one]}' and '{names[other]}'."]
+    many = "1 sample repeats" if len(twins) == 1 else f"{len(twins):,} samples repeat"
+    return [f"{many} another one exactly, for example '{names[one]}' and '{names[other]}'."]
 
 
 def _groups(obs: object) -> dict[str, np.ndarray]:

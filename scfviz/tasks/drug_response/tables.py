@@ -272,5 +272,7 @@ def _read_csv(path: Path | str) -> "pd.DataFrame":
 
     try:
         return pd.read_csv(path)
+    except FileNotFoundError as error:
+        raise DatasetError(f"There is no file '{path}'.", "", "Check the path.") from error
     except (OSError, ValueError) as error:
         raise DatasetError(f"'{Path(path).name}' cannot be read.", "A csv file is needed.", "Correct it.") from error

@@ -85,7 +85,13 @@ def similarities(drugs: "tuple[Drug, ...]") -> tuple[np.ndarray, np.ndarray]:
 
 
 def fit_unseen(
-    drugs: "tuple[Drug, ...]", means: np.ndarray, expected: np.ndarray, truth: np.ndarray, seed: int = 0
+    drugs: "tuple[Drug, ...]",
+    means: np.ndarray,
+    expected: np.ndarray,
+    truth: np.ndarray,
+    seed: int = 0,
+    *,
+    apart: np.ndarray | None = None,
 ) -> UnseenRule | None:
     """Learn over left-out drugs how drugs of like structure are best weighed; None with fewer than ten structures.
 
@@ -99,11 +105,14 @@ def fit_unseen(
         (n_lines, n_drugs): predictions of held-out lines for the drugs themselves.
     truth
         (n_lines, n_drugs), NaN where not measured.
+    apart
+        bool (n_drugs, n_drugs): drugs that are left out together, too, for example those of one scaffold.
     """
     rows, near = similarities(drugs)
     if len(rows) < 10:
         return None
     hidden = near > 0.99  # the drug itself, salts and isomers of it
+    hidden |= False if apart is None else apart[np.ix_(rows, rows)]
     expected, truth, means = expected[:, rows], truth[:, rows], means[rows]
     general = (expected - means).mean(axis=1)
     specific = expected - means - general[:, None]
