@@ -21,7 +21,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 SOFTWARE_GL = ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 # WebGL by the processor for the maps alone: pages that were put together by it took two thirds of all processor time.
 CHROMIUM_ARGUMENTS = ["--no-sandbox", *SOFTWARE_GL, "--disable-gpu-compositing"]
-JOB_MS, STEP_MS = 900_000, 60_000  # limits for a machine that is busy with other things
+JOB_MS, STEP_MS = 900_000, 180_000  # limits for a machine that is busy with other things
 
 
 class Server:
