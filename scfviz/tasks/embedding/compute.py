@@ -248,7 +248,8 @@ def build_map(
         notes.append(f"Neighbourhoods of {n_neighbors} cells, because there are only {n_obs} cells.")
     if (embedding == embedding[0]).all():
         notes.append("All cells have the same embedding: the map and the clusters mean nothing.")
-    adata = ad.AnnData(shape=(n_obs, 0), obsm={"X": embedding})
+    # pynndescent does not take what may only be read, as a mapped file
+    adata = ad.AnnData(shape=(n_obs, 0), obsm={"X": np.require(embedding, requirements="CW")})
     sc.pp.neighbors(adata, n_neighbors=n_neighbors, use_rep="X", random_state=seed)
     # the spectral start needs clearly more cells than dimensions
     sc.tl.umap(adata, random_state=seed, init_pos="spectral" if n_obs > 2 * n_neighbors else "random")
