@@ -3,40 +3,14 @@
 import hashlib
 import re
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from scfviz.errors import OptionError
 from scfviz.jobs.access import owner_of
 from scfviz.jobs.workspace import Workspace, read_json, write_json
+from scfviz.tasks.perturbation.scenarios import COLUMNS, Scenario
 
 MOST_KEPT, MOST_GENES, MOST_LETTERS = 100, 20_000, 80
-COLUMNS = ("gene", "change", "low", "high")
-
-
-@dataclass(frozen=True)
-class Scenario:
-    """One kept prediction.
-
-    Attributes
-    ----------
-    name
-        As its owner calls it.
-    asked, source, unit
-        What was asked, of which predictor, and what the numbers are.
-    columns
-        Lists of one length: `gene`, `change`, `low`, `high`, the largest change first.
-    kept_at
-        Seconds since 1970.
-    """
-
-    name: str
-    asked: str
-    source: str
-    unit: str
-    columns: dict[str, list[Any]] = field(repr=False)
-    kept_at: float = 0.0
 
 
 def keep(workspace: Workspace, visitor: str, scenario: Scenario) -> None:
@@ -62,7 +36,13 @@ def keep(workspace: Workspace, visitor: str, scenario: Scenario) -> None:
     folder = _folder(workspace, visitor)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     columns = {one: list(scenario.columns[one])[:MOST_GENES] for one in COLUMNS}
-    about = {"name": name, "asked": scenario.asked, "source": scenario.source, "unit": scenario.unit}
+    about = {
+        "name": name,
+        "asked": scenario.asked,
+        "source": scenario.source,
+        "unit": scenario.unit,
+        "predictor": scenario.predictor,
+    }
     write_json(folder / f"{_digest(name)}.json", about | {"kept_at": time.time(), "columns": columns})
 
 
@@ -76,7 +56,7 @@ def list_kept(workspace: Workspace, visitor: str) -> list[Scenario]:
             texts = [str(about[one]) for one in ("name", "asked", "source", "unit")]
             if len({len(values) for values in columns.values()}) != 1:
                 continue
-            found.append(Scenario(*texts, columns, float(about["kept_at"])))
+            found.append(Scenario(*texts, columns, float(about["kept_at"]), str(about.get("predictor", ""))))
         except (OSError, ValueError, KeyError, TypeError):
             continue
     return sorted(found, key=lambda one: -one.kept_at)

@@ -4,7 +4,7 @@ Every text that comes from a file is escaped by the templates; pictures and file
 """
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -54,17 +54,43 @@ def write_report(
     author
         Who exports the report, if they said so.
     """
+    return write_sections(
+        record.title,
+        _sections(record, pictures, scores, more),
+        facts=sections.facts(record),
+        caveats=caveats(record),
+        author=author,
+    )
+
+
+def write_sections(
+    title: str,
+    parts: Sequence[Section],
+    *,
+    facts: Mapping[str, str],
+    caveats: Sequence[str] = (),
+    author: str = "",
+) -> str:
+    """A report of ready sections as HTML.
+
+    Parameters
+    ----------
+    facts
+        The numbers that stand on top, by name.
+    caveats
+        What a reader must know first.
+    """
     return (
         _templates()
         .get_template("page.html")
         .render(
-            title=record.title,
+            title=title,
             version=version("scfviz"),
             made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
             author=author.strip(),
-            facts=sections.facts(record),
-            caveats=caveats(record),
-            sections=_sections(record, pictures, scores, more),
+            facts=facts,
+            caveats=caveats,
+            sections=parts,
         )
     )
 

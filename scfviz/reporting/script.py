@@ -14,11 +14,43 @@ from typing import Any
 from scfviz.analysis.selection.rules import Rule, from_json, to_json
 from scfviz.reporting.record import AnalysisRecord, Colored, Compared, Composed, Enriched, Groups, Pictured
 from scfviz.reporting.session import pack_codes
-from scfviz.tasks.fragments import Cell
+from scfviz.tasks.fragments import Cell, Contribution
 from scfviz.tasks.names import public_rule
 
 _LINE = 110
 _CHECKED = 10  # genes or sets at the top of a result whose numbers are compared
+
+
+_CHECKS = """\
+def check(what, found, reported):
+    print(f"{what}: {found}")
+    if found != reported:
+        raise SystemExit(f"{what}: {found} here, {reported} in the report.")
+
+
+def check_close(what, found, reported):
+    found, reported = np.asarray(found, dtype=float), np.asarray(reported, dtype=float)
+    if found.shape != reported.shape or not np.allclose(found, reported, rtol=1e-3, atol=1e-6, equal_nan=True):
+        raise SystemExit(f"{what}: {found} here, {reported} in the report.")
+    print(f"{what}: {found.size} numbers agree")
+"""
+
+
+def script_of(contribution: Contribution) -> list[Cell]:
+    """The script of a contribution that needs no dataset."""
+    text = "Made by scfviz. Run it with scfviz installed: it stops where a number differs from the report."
+    code = f"""\
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+RESULTS = Path("scfviz_results")
+RESULTS.mkdir(exist_ok=True)
+
+
+{_CHECKS}"""
+    return [Cell(text, code), *contribution.cells]
 
 
 def script_cells(record: AnalysisRecord) -> list[Cell]:
@@ -100,18 +132,7 @@ RESULTS = Path("scfviz_results")
 RESULTS.mkdir(exist_ok=True)
 
 
-def check(what, found, reported):
-    print(f"{{what}}: {{found}}")
-    if found != reported:
-        raise SystemExit(f"{{what}}: {{found}} here, {{reported}} in the report.")
-
-
-def check_close(what, found, reported):
-    found, reported = np.asarray(found, dtype=float), np.asarray(reported, dtype=float)
-    if found.shape != reported.shape or not np.allclose(found, reported, rtol=1e-3, atol=1e-6, equal_nan=True):
-        raise SystemExit(f"{{what}}: {{found}} here, {{reported}} in the report.")
-    print(f"{{what}}: {{found.size}} numbers agree")
-"""
+{_CHECKS}"""
     if record.demo is not None:
         code = code.replace("import scfviz\n", "import scfviz\nfrom scfviz.data.catalog import demo_path\n")
     return Cell(text, code)

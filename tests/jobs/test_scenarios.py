@@ -4,7 +4,7 @@ import pytest
 
 from scfviz.errors import OptionError
 from scfviz.jobs import Workspace, scenarios
-from scfviz.jobs.scenarios import Scenario
+from scfviz.tasks.perturbation.scenarios import Scenario
 
 ANNA, BERT = "a" * 32, "b" * 32
 COLUMNS = {"gene": ["A", "B"], "change": [1.0, -0.5], "low": [0.5, -1.0], "high": [1.5, 0.0]}

@@ -1,5 +1,6 @@
 """The page of perturbations: it answers at once from what ships, and takes a screen from check to a kept predictor."""
 
+import shlex
 import zipfile
 from io import BytesIO
 from pathlib import Path
@@ -18,13 +19,18 @@ from treated_cells import make_treated
 from scfviz import jobs
 from scfviz.__main__ import main
 from scfviz.jobs import queue
+from scfviz.jobs.scenarios import list_kept
+from scfviz.reporting.script import script_of
 from scfviz.tasks.perturbation.alike import cluster
 from scfviz.tasks.perturbation.predictor import PREDICTORS
 from scfviz.tasks.perturbation.run import predictor_of
+from scfviz.tasks.perturbation.scenarios import Scenario
+from scfviz.ui.explorer.reporting import report as dataset_report
 from scfviz.ui.frame import state
 from scfviz.ui.tasks.perturbation import words as perturbation_words
 from scfviz.ui.tasks.perturbation.in_silico import grid_moves
 from scfviz.ui.tasks.perturbation.result import predictor_bytes
+from scfviz.ui.tasks.perturbation.scenarios import Asked, report_html, script_text
 from scfviz.ui.tasks.results import load_result
 
 
@@ -123,6 +129,62 @@ def test_the_command_gives_the_numbers_of_the_page_for_an_own_screen(tmp_path):
         check(app.multiselect(key="perturbation-genes-own").set_value(genes).run())
         for folder in ("fitted", "kept"):
             agree(app, str(tmp_path / folder), genes, tmp_path / f"{folder}-{'-'.join(genes)}.csv")
+
+
+def kept_of(app: AppTest) -> list[Scenario]:
+    return list_kept(jobs.Workspace(), app.session_state[state._VISITOR])[::-1]
+
+
+@pytest.mark.parametrize(
+    ("name", "questions"), [("activation_k562", (["KLF1"], ["KLF1", "SOX2"])), ("knockdown_k562", (["GATA1"],))]
+)
+def test_kept_scenarios_stand_in_report_command_and_script(name, questions, tmp_path, monkeypatch):
+    app = open_page()
+    check(app.selectbox(key="perturbation-predictor").set_value(name).run())
+    key = name.removeprefix("knockdown_")
+    for genes in questions:
+        check(app.multiselect(key=f"perturbation-genes-{key}").set_value(genes).run())
+        check(app.button(key=f"keep-{key}").click().run())
+    kept, source = kept_of(app), Asked("a predictor", name, name)
+    assert [one.asked for one in kept] == ["+".join(genes) for genes in questions]
+    monkeypatch.chdir(tmp_path)
+    (line,) = [one.value for one in app.code if one.value.startswith("scfviz perturb")]
+    assert main(shlex.split(line)[1:]) == 0
+    written = pd.read_csv("scenarios.csv")
+    for one in kept:
+        own, table = written[written["condition"] == one.asked].set_index("gene"), pd.DataFrame(one.columns)
+        value = "change" if "change" in own else "p_changed"
+        np.testing.assert_allclose(table["change"].abs(), own.loc[table["gene"], value].abs(), atol=1e-5)
+    html, script = report_html(kept, source), script_text(kept, source)
+    assert all(f"{row:.3f}" in html for one in kept for row in one.columns["low"][:10])
+    exec(compile(script, "script", "exec"), {})
+    assert set(pd.read_csv("scfviz_results/scenarios.csv")["scenario"]) == {one.name for one in kept}
+    kept[0].columns["change"][0] += 0.1
+    with pytest.raises(SystemExit, match="in the report"):
+        exec(compile(script_text(kept, source), "script", "exec"), {})
+
+
+def test_scenarios_of_an_own_screen_stand_in_the_report_of_its_dataset(tmp_path, monkeypatch):
+    app = open_page(dataset="folder:0/screen.h5ad")
+    check(app.segmented_control(key="perturbation-part").set_value("My own screen").run())
+    check(app.button(key="start-perturbation").click().run())
+    work_off(jobs.Workspace())
+    check(app.run())
+    check(app.multiselect(key="perturbation-genes-own").set_value(["KLF1", "SOX2"]).run())
+    check(app.button(key="keep-own").click().run())
+    assert any("screen_predictor KLF1+SOX2" in one.value for one in app.code)
+    visitor, job_id = app.session_state[state._VISITOR], jobs.list_jobs(jobs.Workspace())[0].id
+    monkeypatch.setattr(state, "visitor", lambda: visitor)
+    view = SimpleNamespace(task_jobs=(job_id,), source=SimpleNamespace(title="screen.h5ad"))
+    (said,) = dataset_report._scenarios(view)
+    assert not dataset_report._scenarios(SimpleNamespace(task_jobs=("another",), source=view.source))
+    assert "KLF1+SOX2" in str(said.sections[0].blocks) and "KLF1+SOX2" in said.done
+    monkeypatch.chdir(tmp_path)
+    head, *_ = script_of(said)
+    space: dict = {"perturbation": load_result(job_id)}
+    exec(head.code, space)
+    exec(said.cells[0].code, space)
+    assert len(space["found"]["KLF1+SOX2"]) > 50
 
 
 def test_a_screen_is_recognised_corrected_learned_and_kept():

@@ -11,12 +11,15 @@ from scfviz.analysis.selection.rules import Rule
 from scfviz.errors import ScfvizError
 from scfviz.jobs import JobStatus, Workspace, result_dir
 from scfviz.jobs.labels import list_labels
+from scfviz.jobs.scenarios import list_kept
 from scfviz.jobs.workspace import read_json
 from scfviz.reporting.record import AnalysisRecord, Colored, Compared, Composed, Pictured
 from scfviz.reporting.report import Pictures, write_report
 from scfviz.reporting.script import as_notebook, as_python, script_cells
 from scfviz.reporting.session import SavedSession
+from scfviz.tasks.fragments import Contribution
 from scfviz.tasks.names import public_names
+from scfviz.tasks.perturbation.scenarios import contribute
 from scfviz.tasks.registry import get_task
 from scfviz.tasks.reporting import Answered
 from scfviz.ui.drawing import coloring, figure
@@ -40,6 +43,7 @@ class Export:
     looks: report_panels.Looks
     session: SavedSession
     tasks: tuple[Answered, ...] = ()
+    scenarios: tuple[Contribution, ...] = ()
 
 
 def show(view: View) -> None:
@@ -126,7 +130,18 @@ def take(view: View) -> Export:
     looks = report_panels.take(view)
     maps = None if view.embed_job is None else _answered(view.embed_job)
     tasks = tuple(map(_answered, view.task_jobs))
-    return Export(state.gene_column(), state.model(), maps, finished, looks, session.save(view, last), tasks)
+    return Export(
+        state.gene_column(), state.model(), maps, finished, looks, session.save(view, last), tasks, _scenarios(view)
+    )
+
+
+def _scenarios(view: View) -> tuple[Contribution, ...]:
+    """What the visitor keeps of what predictors fitted to this dataset said."""
+    kept = list_kept(Workspace(), state.visitor())[::-1]
+    found = [[one for one in kept if one.predictor == job_id] for job_id in view.task_jobs]
+    stem = Path(view.source.title).name.split(".")[0] or "screen"
+    code = "from scfviz.tasks.perturbation.run import predictor_of\n\npredictor = predictor_of(perturbation)"
+    return tuple(contribute(own, f"{stem}_predictor", code) for own in found if own)
 
 
 def _answered(job_id: str) -> Answered:
@@ -199,7 +214,7 @@ def _gather(view: View, asked: Export, pictured: Pictured | None, composed: Comp
         composed=composed,
         colored=_colored(view),
         names=names,
-        tasks=tuple(answered.contribute(names) for answered in asked.tasks),
+        tasks=(*(answered.contribute(names) for answered in asked.tasks), *asked.scenarios),
     )
 
 

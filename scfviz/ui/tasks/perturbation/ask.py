@@ -40,7 +40,7 @@ def show_effects(
     source: sources.Source | None,
     *,
     key: str,
-    title: str,
+    asked: scenarios.Asked,
     place: Any = None,
 ) -> None:
     """Ask a predictor of changes: choice of genes, verdict, pictures, table, scenarios.
@@ -51,6 +51,8 @@ def show_effects(
         Folder of the model whose gene embeddings it was fitted with; None: found.
     key
         Tells its controls from those of other predictors.
+    asked
+        What the predictor is called.
     place
         Column in which the genes are chosen.
     """
@@ -73,15 +75,15 @@ def show_effects(
                 "This condition was measured in the screen: its measured change is shown. What the predictor said of "
                 "it when it was held out stands beside it."
             )
-            asked = kind_of(found.conditions[0].split("+"), known - set(genes) if len(genes) == 1 else known)
-            st.markdown(verdict(model, asked))
+            other = kind_of(found.conditions[0].split("+"), known - set(genes) if len(genes) == 1 else known)
+            st.markdown(verdict(model, other))
         else:
             st.markdown(verdict(model, kind))
     _show_pictures(table, key)
     _show_table(table, found, condition, key)
     _show_terms(table, key)
     show_on_map(genes, source, key)
-    scenarios.show(condition, table[~table["is_target"]], title, key)
+    scenarios.show(condition, table[~table["is_target"]], asked, key)
 
 
 def _first(effects: ScreenEffects) -> list[str]:

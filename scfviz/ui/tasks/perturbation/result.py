@@ -18,7 +18,7 @@ from scfviz.tasks.result import Result
 from scfviz.tasks.spec import Task
 from scfviz.ui.frame import page, sources
 from scfviz.ui.frame.text import plain
-from scfviz.ui.tasks.perturbation import alike, ask, next, pairs, steer
+from scfviz.ui.tasks.perturbation import alike, ask, next, pairs, scenarios, steer
 from scfviz.ui.tasks.result import show_downloads, show_facts
 from scfviz.ui.tasks.results import load_result
 
@@ -62,7 +62,8 @@ def _ask(job_id: str, source: sources.Source) -> None:
         model = predictor_of(result)
         with st.container(border=True, key="card-ask"):
             st.markdown("#### Predict, and compare with what was measured")
-            ask.show_effects(model, result.report["options"]["checkpoint"], source, key="own", title="my screen")
+            asked = scenarios.Asked("my screen", job_id, f"{_stem(source)}_predictor")
+            ask.show_effects(model, result.report["options"]["checkpoint"], source, key="own", asked=asked)
 
 
 @st.fragment
@@ -138,7 +139,7 @@ def _show_quality(result: Result) -> None:
 
 
 def _show_predictor(model: PerturbationModel, source: sources.Source) -> None:
-    stem = Path(source.title).name.split(".")[0] or "screen"
+    stem = _stem(source)
     with st.container(border=True, key="card-predictor"):
         st.markdown("#### The predictor, to keep")
         st.markdown("Means and weights with their scores, no cells. `scfviz perturb predict FOLDER GENE` reads it.")
@@ -151,6 +152,10 @@ def _show_predictor(model: PerturbationModel, source: sources.Source) -> None:
             icon=":material/folder_zip:",
             key="download-predictor",
         )
+
+
+def _stem(source: sources.Source) -> str:
+    return Path(source.title).name.split(".")[0] or "screen"
 
 
 def predictor_bytes(model: PerturbationModel, name: str, source: str) -> bytes:

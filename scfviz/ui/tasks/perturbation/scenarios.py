@@ -1,21 +1,44 @@
 """Scenarios: predictions kept by name beyond this visit, up to four of them side by side."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 import streamlit as st
 
 from scfviz.jobs import Workspace, scenarios
-from scfviz.jobs.scenarios import Scenario
+from scfviz.reporting.report import write_sections
+from scfviz.reporting.script import as_python, script_of
+from scfviz.tasks.fragments import Contribution
+from scfviz.tasks.perturbation.scenarios import CHANGE, COLUMNS, Scenario, command, contribute
 from scfviz.ui.drawing.charts import toolbar
 from scfviz.ui.frame import page, state
 from scfviz.ui.frame.text import plain
 from scfviz.ui.tasks.perturbation import figures
 
 MOST_SHOWN, _MOST_BARS = 4, 10
-CHANGE, PROBABILITY = "change", "probability of a change, with its side"
 
 
-def show(asked: str, table: pd.DataFrame, source: str, key: str, unit: str = CHANGE) -> None:
+@dataclass(frozen=True)
+class Asked:
+    """The predictor on the screen.
+
+    Attributes
+    ----------
+    title
+        In words.
+    predictor
+        See `Scenario.predictor`.
+    folder
+        As `scfviz perturb predict` takes it.
+    """
+
+    title: str
+    predictor: str
+    folder: str
+
+
+def show(asked: str, table: pd.DataFrame, source: Asked, key: str, unit: str = CHANGE) -> None:
     """What was asked can be kept by a name; what is kept can be laid side by side.
 
     Parameters
@@ -25,7 +48,7 @@ def show(asked: str, table: pd.DataFrame, source: str, key: str, unit: str = CHA
     table
         `gene`, `change`, `low`, `high`, the largest change first, without the perturbed gene.
     source
-        Title of the predictor.
+        The predictor.
     key
         Tells its controls from those of other predictors.
     unit
@@ -43,13 +66,60 @@ def show(asked: str, table: pd.DataFrame, source: str, key: str, unit: str = CHA
         )
         if st.button("Keep this scenario", icon=":material/bookmark_add:", key=f"keep-{key}"):
             with page.guard():
-                columns = {one: table[one].tolist() for one in scenarios.COLUMNS}
-                scenarios.keep(workspace, visitor, Scenario(name, asked, source, unit, columns))
+                columns = {one: table[one].tolist() for one in COLUMNS}
+                scenarios.keep(
+                    workspace, visitor, Scenario(name, asked, source.title, unit, columns, predictor=source.predictor)
+                )
                 shown = [one for one in st.session_state.get(_shown(key), _first(kept)) if one != name.strip()]
                 st.session_state[_shown(key)] = [*shown, name.strip()][-MOST_SHOWN:]
                 st.rerun()
     if kept:
         _show_side_by_side(kept, key)
+    if own := [one for one in kept if source.predictor and one.predictor == source.predictor]:
+        _show_export(own[::-1], source, key)
+
+
+def _show_export(own: list[Scenario], source: Asked, key: str) -> None:
+    with st.expander("Report, command and script of this predictor's scenarios", icon=":material/description:"):
+        st.code(command(own, source.folder), language="bash", wrap_lines=True)
+        if source.folder != source.predictor:
+            st.caption("In the folder with the predictor, unpacked: download it below.")
+        with st.container(horizontal=True):
+            st.download_button(
+                "Report (HTML)",
+                lambda: report_html(own, source),
+                "scenarios_report.html",
+                "text/html",
+                on_click="ignore",
+                icon=":material/description:",
+                key=f"report-scenarios-{key}",
+            )
+            st.download_button(
+                "Script (.py)",
+                lambda: script_text(own, source),
+                "scenarios.py",
+                "text/x-python",
+                on_click="ignore",
+                icon=":material/code:",
+                key=f"script-scenarios-{key}",
+            )
+
+
+def report_html(own: list[Scenario], source: Asked) -> str:
+    """The scenarios of one predictor as a report."""
+    said = _contribution(own, source)
+    facts = {"Predictor": source.title, "Scenarios": str(len(own))}
+    return write_sections("Scenarios", said.sections, facts=facts, caveats=said.caveats)
+
+
+def script_text(own: list[Scenario], source: Asked) -> str:
+    """The same as a script that predicts again and compares."""
+    return as_python(script_of(_contribution(own, source)))
+
+
+def _contribution(own: list[Scenario], source: Asked) -> Contribution:
+    code = "from scfviz.tasks.perturbation.predictor import find_predictor, read_predictor\n\n"
+    return contribute(own, source.folder, f"{code}predictor = read_predictor(find_predictor({source.folder!r}))")
 
 
 def _shown(key: str) -> str:

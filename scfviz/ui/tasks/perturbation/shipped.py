@@ -1,5 +1,6 @@
 """Asking the predictors that ship: changes of a screen, or answers for knock-downs of a line. Needs no data."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from scfviz.tasks.perturbation import answers
 from scfviz.tasks.perturbation.card import answers_verdict
 from scfviz.tasks.perturbation.fit import PerturbationModel
 from scfviz.tasks.perturbation.predictor import PREDICTORS, LineAnswers
+from scfviz.tasks.perturbation.scenarios import PROBABILITY
 from scfviz.ui.drawing.charts import toolbar
 from scfviz.ui.frame import page, sources
 from scfviz.ui.frame.text import plain
@@ -40,9 +42,10 @@ def show(source: sources.Source | None) -> None:
                 return
             model = shipped_predictor(str(found[name]))
             if isinstance(model, LineAnswers):
-                _ask_line(model, str(found[name]), source, right)
+                _ask_line(model, found[name], source, right)
             else:
-                show_effects(model, None, source, key=name, title=titles[name], place=right)
+                asked = scenarios.Asked(titles[name], name, name)
+                show_effects(model, None, source, key=name, asked=asked, place=right)
         if isinstance(model, PerturbationModel):
             steer.show(model, source, name, str(model.about.get("line", "another line")))
         _show_measured()
@@ -67,7 +70,7 @@ def _show_measured() -> None:
         )
 
 
-def _ask_line(model: LineAnswers, folder: str, source: sources.Source | None, place: Any) -> None:
+def _ask_line(model: LineAnswers, folder: Path, source: sources.Source | None, place: Any) -> None:
     """Answers for a knock-down: is a gene changed, and which way."""
     spaces, known = spaces_in_use(None, model.changed.checkpoint["hash"]), set(model.changed.table.perturbations)
     key = str(model.about["line"]).lower()
@@ -78,7 +81,7 @@ def _ask_line(model: LineAnswers, folder: str, source: sources.Source | None, pl
     gene = genes[0]
     show_status(genes, known, set(), spaces)
     with st.spinner("Reading the predictor …"):
-        ready = answerers(folder)
+        ready = answerers(str(folder))
     changed = answers.predict_answers(model.changed, [gene], spaces, ready[answers.CHANGED])
     direction = answers.predict_answers(model.direction, [gene], spaces, ready[answers.DIRECTION])
     table = line_table(gene, changed, direction)
@@ -89,8 +92,8 @@ def _ask_line(model: LineAnswers, folder: str, source: sources.Source | None, pl
     _show_line(table, key)
     show_on_map([gene], source, key)
     signed = _signed(table)
-    title = f"Knock-down in {model.about['line']}"
-    scenarios.show(gene, signed, title, key, scenarios.PROBABILITY)
+    asked = scenarios.Asked(f"Knock-down in {model.about['line']}", folder.name, folder.name)
+    scenarios.show(gene, signed, asked, key, PROBABILITY)
 
 
 def _first_of_line(known: set[str]) -> list[str]:
