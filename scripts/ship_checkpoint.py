@@ -2,7 +2,7 @@
 
     python scripts/ship_checkpoint.py RUN --corpus DIR --hardware TEXT   # from a run of `scfviz pretrain`
     python benchmarks/model_quality.py --install                         # score it
-    python scripts/ship_checkpoint.py --corpus DIR                       # its card again, with what the scores say
+    python scripts/ship_checkpoint.py                                    # its card again, with what the scores say
 
 Everything lands in assets/checkpoints/scfviz-small; `--name` chooses another.
 """
@@ -16,41 +16,40 @@ from pathlib import Path
 
 from scfviz.data.corpus_reader import Corpus
 from scfviz.model.checkpoint import checkpoint_info, load_checkpoint, save_checkpoint
-from scfviz.training.card import write_card
+from scfviz.training.card import introduce, write_card
 
 ASSETS = Path(__file__).resolve().parents[1] / "assets"
 LARGEST = 40e6  # bytes of one shipped checkpoint
 
 
-def ship(run: Path | None, folder: Path, corpus: Corpus, hardware: str | None) -> None:
-    """Write weights (from a run, if one is given) and card."""
-    source = run / "checkpoint" if run is not None else folder
-    info = checkpoint_info(source)
+def ship(run: Path, folder: Path, corpus: Corpus, hardware: str | None) -> None:
+    """Write weights and card of a run."""
+    info = checkpoint_info(run / "checkpoint")
     training = dict(info.training) | ({"hardware": hardware} if hardware else {})
     if training["corpus"]["fingerprint"] != corpus.fingerprint:
-        raise SystemExit(f"{source} was trained on another corpus than {corpus.folder}")
-    scores = None
-    if run is None and (folder / "scores.json").is_file():
-        scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
-        if scores["checkpoint"]["hash"] != info.hash:
-            raise SystemExit("scores.json belongs to other weights: run benchmarks/model_quality.py --install first")
-    names = ("log.csv",) * (run is None) + ("scores.json", "scores.md") * (scores is not None)
-    kept = {name: (folder / name).read_bytes() for name in names}  # saving replaces the whole folder
+        raise SystemExit(f"{run} was trained on another corpus than {corpus.folder}")
     save_checkpoint(
-        load_checkpoint(source),
+        load_checkpoint(run / "checkpoint"),
         folder,
         name=folder.name,
         licence=info.licence,
         training=training,
         half=True,
-        readme=write_card(folder.name, info.config, training, corpus.manifest, info.licence, scores=scores),
+        readme=write_card(folder.name, info.config, training, corpus.manifest, info.licence),
     )
-    for name, content in kept.items():
-        (folder / name).write_bytes(content)
-    if run is not None:
-        shutil.copyfile(run / "log.csv", folder / "log.csv")
+    shutil.copyfile(run / "log.csv", folder / "log.csv")
     for file in folder.iterdir():
         file.chmod(0o644)
+
+
+def score_card(folder: Path) -> None:
+    """Let the card begin with what the scores say; the rest of it stays."""
+    scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
+    if scores["checkpoint"]["hash"] != checkpoint_info(folder).hash:
+        raise SystemExit("scores.json belongs to other weights: run benchmarks/model_quality.py --install first")
+    card = folder / "README.md"
+    text = card.read_text(encoding="utf-8")
+    card.write_text("\n".join(introduce(folder.name, scores)) + text[text.index("\nWeights: ") :], encoding="utf-8")
 
 
 def write_checksums(folder: Path) -> None:
@@ -65,12 +64,17 @@ def write_checksums(folder: Path) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", nargs="?", type=Path, help="folder of a run; without it only the card is written again")
-    parser.add_argument("--corpus", type=Path, required=True)
+    parser.add_argument("--corpus", type=Path, help="that the run was trained on")
     parser.add_argument("--name", default="scfviz-small")
     parser.add_argument("--hardware", help="in words, for the card")
     args = parser.parse_args()
     folder = ASSETS / "checkpoints" / args.name
-    ship(args.run, folder, Corpus(args.corpus), args.hardware)
+    if (args.run is None) != (args.corpus is None):
+        parser.error("a run and --corpus go together")
+    if args.run is None:
+        score_card(folder)
+    else:
+        ship(args.run, folder, Corpus(args.corpus), args.hardware)
     write_checksums(folder)
     size = sum(file.stat().st_size for file in folder.iterdir())
     print(f"{folder}: {size / 1e6:.1f} MB, fingerprint {checkpoint_info(folder).hash}")

@@ -5,6 +5,23 @@ from typing import Any
 from scfviz.model.config import ModelConfig
 from scfviz.training.options import MaskingOptions
 
+# What people want of a model, and the score and metric of `scfviz benchmark` that say how well it does it.
+USES = (
+    ("Guess expression that was hidden", "masked recovery", "MSE, masked expressed entries"),
+    ("Make a shallow cell deep: error over all genes", "read-depth recovery", "MAE"),
+    ("... relative error of expressed genes", "read-depth recovery", "MRE of expressed genes"),
+    ("... correlation with the deep cell", "read-depth recovery", "Pearson of a cell"),
+    ("Put cells of a type next to each other", "cell representation", "kNN macro-F1"),
+    ("Find cell types as clusters", "cell representation", "Leiden ARI"),
+    ("Name types by cells of another dataset: its nearest cells", "across datasets", "kNN macro-F1"),
+    ("... a linear classifier", "across datasets", "linear-probe macro-F1"),
+)
+_WITH_DATASET = ", with the dataset"
+_ABOUT = (
+    "An scFoundation-type encoder-decoder (Hao et al. 2024, doi:10.1038/s41592-024-02305-7), trained with scfviz on "
+    "public human single-cell data. It is small and saw few cells: read its scores before using it."
+)
+
 
 def write_card(
     name: str,
@@ -30,12 +47,7 @@ def write_card(
     """
     learned = training["scores"]
     lines = [
-        f"# {name}",
-        "",
-        "An scFoundation-type encoder-decoder (Hao et al. 2024, doi:10.1038/s41592-024-02305-7), trained with scfviz "
-        "on public human single-cell data. It is small and saw few cells: read its scores before using it.",
-        "",
-        *_describe_benchmark(scores),
+        *introduce(name, scores),
         f"Weights: {licence}. The datasets keep their own licences (table below).",
         "",
         "## Scores",
@@ -105,29 +117,38 @@ def _score_table(scores: dict[str, float]) -> list[str]:
     return rows
 
 
+def introduce(name: str, scores: dict[str, Any] | None) -> list[str]:
+    """First lines of a card: where the weights win and lose against the best simple method, and what they are."""
+    return [f"# {name}", "", *_describe_benchmark(scores), _ABOUT, ""]
+
+
 def _describe_benchmark(report: dict[str, Any] | None) -> list[str]:
-    """Where the weights win and lose against the best simple method, losses first."""
+    """A line for each thing that weights are used for."""
     if report is None:
         return []
-    groups: dict[str, list[str]] = {"behind": [], "mixed": [], "ahead": []}
-    for entry in report["summary"]:
-        n, ahead, behind = entry["n"], entry["ahead"], entry["behind"]
-        place = "behind" if 2 * behind > n else "ahead" if 2 * ahead > n else "mixed"
-        adds = entry.get("model_adds")
-        without = f"; than without the model better {adds['ahead']}, worse {adds['behind']}" if adds else ""
-        groups[place].append(f"{entry['score']}, {entry['metric']} (ahead {ahead}, behind {behind} of {n}{without})")
-    words = {
-        "behind": "It mostly loses in",
-        "mixed": "It is neither clearly better nor worse in",
-        "ahead": "It mostly wins in",
-    }
-    said = " ".join(f"{words[place]}: {'; '.join(found)}." for place, found in groups.items() if found)
+    found = {(entry["score"], entry["metric"]): entry for entry in report["summary"]}
+    rows = []
+    for words, score, metric in USES:
+        if alone := found.get((score, metric)):
+            both = found.get((score + _WITH_DATASET, metric), {})
+            rows.append(f"| {words} | {_count(alone)} | {_count(both)} | {_count(both.get('model_adds'))} |")
     return [
-        "**What it is good for.** On datasets it was never trained on, each time against the best of several simple "
-        'methods, which see the whole dataset where the model sees one cell; "with the dataset" its guess is combined '
-        f"with what they see, by weights learned there. {said} Every number is in `scores.md`.",
+        "| on datasets that it never saw | the model alone | with the dataset | ... beside without the model |",
+        "|---|---|---|---|",
+        *rows,
+        "",
+        "Counted is where a score is clearly ahead of, or behind, the best of several simple methods, which see the "
+        "whole dataset where the model sees one cell. With the dataset, as the app uses it, the model's guess joins "
+        "what those see, by weights learned there. Every number is in `scores.md`.",
         "",
     ]
+
+
+def _count(entry: dict[str, int] | None) -> str:
+    if not entry:
+        return ""
+    n = entry["ahead"] + entry["behind"] + entry["no clear difference"]
+    return f"ahead {entry['ahead']}, behind {entry['behind']} of {n}"
 
 
 def _describe_depths(depths: dict[str, Any] | None) -> list[str]:

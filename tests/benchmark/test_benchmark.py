@@ -44,6 +44,7 @@ from scfviz.model.config import ModelConfig
 from scfviz.model.scfoundation import ScFoundation
 from scfviz.model.tokens import prepare_cells, tokenise
 from scfviz.tasks.embedding.compute import embed_baseline
+from scfviz.training.card import USES, introduce
 
 N_CELLS, N_GENES = 60, 64
 
@@ -470,6 +471,18 @@ def test_what_cannot_be_compared_is_refused_in_words(place, tmp_path):
     (tmp_path / "bad.h5ad").write_bytes(b"x")
     with pytest.raises(DatasetError, match="No score"):
         run_benchmark(place / "ckpt0", tmp_path)
+
+
+def test_the_card_that_ships_begins_with_a_short_table_of_its_scores():
+    folder = default_checkpoint()
+    card, scores = (folder / "README.md").read_text(), json.loads((folder / "scores.json").read_text())
+    assert card.startswith("\n".join(introduce(folder.name, scores)))
+    rows = [line for line in card.partition("Counted is")[0].splitlines() if line.startswith("| ")][1:]
+    counted = {(entry["score"], entry["metric"]): entry for entry in scores["summary"]}
+    assert len(rows) == len(USES) <= 8
+    for row, (words, score, metric) in zip(rows, USES, strict=True):
+        found = counted[score, metric]
+        assert row.startswith(f"| {words} | ahead {found['ahead']}, behind {found['behind']} of {found['n']} | ahead")
 
 
 def test_committed_scores_come_from_the_committed_weights(shared, tmp_path):
