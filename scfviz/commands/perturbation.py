@@ -31,6 +31,9 @@ def add_perturb(commands: Any) -> None:
     predict.add_argument("predictor", metavar="DIR", help="folder of a predictor, or the name of one that ships")
     predict.add_argument("genes", nargs="+", metavar="GENE", help="KLF1, or BAK1+KLF1 for two genes at once")
     predict.add_argument("--out", type=Path, required=True, metavar="TABLE.csv", help="a new file")
+    predict.add_argument(
+        "--method", default="combination", metavar="NAME", help="combination (default), or one view alone as a baseline"
+    )
     predict.add_argument("--checkpoint", metavar="DIR", help="the model that the predictor was fitted with")
     add_json(predict)
     predict.set_defaults(run=_predict)
@@ -199,7 +202,7 @@ def _predict(args: argparse.Namespace) -> int:
 
     from scfviz.tasks.perturbation.answers import predict_answers
     from scfviz.tasks.perturbation.fit import KIND_TITLES, PerturbationModel, predict_perturbation
-    from scfviz.tasks.perturbation.methods import GRAPH
+    from scfviz.tasks.perturbation.methods import COMBINATION, GRAPH
     from scfviz.tasks.perturbation.predictor import find_predictor, read_predictor
     from scfviz.tasks.perturbation.spaces import spaces_of
 
@@ -212,7 +215,7 @@ def _predict(args: argparse.Namespace) -> int:
     tables, kinds = [], {}
     if is_effects:
         known = {gene for one in model.effects.targets for gene in one}
-        found = predict_perturbation(model, args.genes, spaces)
+        found = predict_perturbation(model, args.genes, spaces, method=args.method)
         for i, name in enumerate(found.conditions):
             parts = {"change": found.change[i], "low": found.low[i], "high": found.high[i]}
             views = {f"view_{view}": said[i] for view, said in found.views.items()}
@@ -222,7 +225,9 @@ def _predict(args: argparse.Namespace) -> int:
             kinds[name] = KIND_TITLES[found.kinds[i]]
     else:
         known, genes = set(model.changed.table.perturbations), _single_genes(args.genes)
-        changed, side_of = (predict_answers(one, genes, spaces) for one in (model.changed, model.direction))
+        changed, side_of = (
+            predict_answers(one, genes, spaces, method=args.method) for one in (model.changed, model.direction)
+        )
         for i, gene in enumerate(genes):
             parts = {"p_changed": changed.estimate[i], "low": changed.low[i], "high": changed.high[i]}
             tables.append(
@@ -239,8 +244,18 @@ def _predict(args: argparse.Namespace) -> int:
     ]
     asked = "1 condition" if len(tables) == 1 else f"{len(tables)} conditions"
     text = [f"{args.out}: {asked}, {len(tables[0]):,} genes; population means, not cells."]
+    if args.method != COMBINATION:
+        notes.append(
+            f"The view '{args.method}' alone, as a baseline: no interval was learned for it, low and high are empty."
+        )
     text += [*(f"{name}: {kind}" for name, kind in kinds.items()), *notes]
-    report = {"out": str(args.out), "conditions": kinds, "n_genes": len(tables[0]), "notes": notes}
+    report = {
+        "out": str(args.out),
+        "method": args.method,
+        "conditions": kinds,
+        "n_genes": len(tables[0]),
+        "notes": notes,
+    }
     show_report(args, text, report)
     return 0
 

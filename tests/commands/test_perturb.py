@@ -10,6 +10,7 @@ from perturbed_cells import make_screen
 import scfviz
 from scfviz.__main__ import main
 from scfviz.data.open import OpenDataset
+from scfviz.tasks.perturbation.predictor import find_predictor, read_predictor
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,10 @@ def test_check_fit_and_predict_as_python_does(screen, tmp_path, capsys):
     kinds = json.loads(capsys.readouterr().out)["conditions"]
     assert kinds == {"SOX2": "one gene, unseen", "KLF1+TP53": "two genes, both seen alone"}
     counts = OpenDataset(make_screen()).counts
-    found = scfviz.predict_perturbation(scfviz.fit_perturbations(counts), ["SOX2", "TP53+KLF1"])
+    model = scfviz.fit_perturbations(counts)
+    found = scfviz.predict_perturbation(model, ["SOX2", "TP53+KLF1"])
+    alone = scfviz.predict_perturbation(model, ["SOX2", "TP53+KLF1"], method="graph")
+    np.testing.assert_array_equal(alone.change, found.views["graph"])
     written = pd.read_csv(table)
     np.testing.assert_allclose(written["change"], found.change.ravel(), atol=1e-5)
     np.testing.assert_allclose(written["high"], found.high.ravel(), atol=1e-5)
@@ -56,6 +60,31 @@ def test_a_gene_that_nothing_knows_and_one_that_was_not_measured_are_said(screen
         assert ("2 of 8 perturbed genes are not among the genes of the file" in capsys.readouterr().out) == said
 
 
+@pytest.mark.parametrize("method", ["no_change", "mean", "additive", "ridge_go", "nearest_model"])
+def test_a_view_alone_is_a_method_without_an_interval(method, tmp_path, capsys):
+    model, asked = read_predictor(find_predictor("activation_k562")), ["SOX2", "KLF1+MAPK1"]
+    combined, found = (scfviz.predict_perturbation(model, asked, method=m) for m in ("combination", method))
+    np.testing.assert_allclose(found.change, combined.views[method], atol=1e-9)
+    assert np.isnan(found.low).all() and np.isnan(found.high).all() and np.isfinite(combined.low).all()
+    argv = ["perturb", "predict", "activation_k562", *asked, "--method", method, "--json"]
+    assert main([*argv, "--out", str(tmp_path / "a.csv")]) == 0
+    report, written = json.loads(capsys.readouterr().out), pd.read_csv(tmp_path / "a.csv")
+    assert report["method"] == method and "no interval was learned" in report["notes"][-1]
+    np.testing.assert_allclose(written["change"], found.change.ravel(), atol=1e-5)
+    assert written[["low", "high"]].isna().all(axis=None)
+
+
+def test_a_view_of_answers_alone_is_a_method(tmp_path):
+    for method in ("combination", "frequency", "go"):
+        argv = ["perturb", "predict", "knockdown_k562", "KLF1", "NANOG", "--method", method]
+        assert main([*argv, "--out", str(tmp_path / f"{method}.csv")]) == 0
+    of = {path.stem: pd.read_csv(path).set_index("gene") for path in tmp_path.glob("*.csv")}
+    parts = [of["frequency"].query("condition == @name") for name in ("KLF1", "NANOG")]
+    assert (parts[0]["p_changed"] == parts[1]["p_changed"]).all() and of["go"]["low"].isna().all()
+    assert of["combination"]["low"].notna().all()
+    assert (of["go"]["p_changed"] != of["frequency"]["p_changed"]).any()
+
+
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
@@ -64,6 +93,8 @@ def test_a_gene_that_nothing_knows_and_one_that_was_not_measured_are_said(screen
         (["fit", "SCREEN", "--out", "."], "exists already"),
         (["predict", "nowhere", "KLF1", "--out", "a.csv"], "is no predictor"),
         (["predict", "activation_k562", "A+B+C", "--out", "a.csv"], "more than two genes"),
+        (["predict", "activation_k562", "KLF1", "--method", "best", "--out", "a.csv"], "combination, no_change, mean"),
+        (["predict", "knockdown_k562", "KLF1", "--method", "mean", "--out", "a.csv"], "combination, frequency, go"),
     ],
 )
 def test_bad_input_is_one_sentence(screen, tmp_path, monkeypatch, capsys, argv, words):

@@ -131,6 +131,29 @@ def test_the_command_gives_the_numbers_of_the_page_for_an_own_screen(tmp_path):
             agree(app, str(tmp_path / folder), genes, tmp_path / f"{folder}-{'-'.join(genes)}.csv")
 
 
+@pytest.mark.parametrize(
+    ("name", "genes", "method"),
+    [
+        ("activation_k562", ["KLF1"], "mean"),
+        ("activation_k562", ["KLF1", "SOX2"], "nearest_model"),
+        ("knockdown_k562", ["GATA1"], "go_readout_model"),
+    ],
+)
+def test_a_view_alone_is_chosen_and_has_no_interval(name, genes, method, tmp_path):
+    app, key = open_page(), name.removeprefix("knockdown_")
+    check(app.selectbox(key="perturbation-predictor").set_value(name).run())
+    check(app.multiselect(key=f"perturbation-genes-{key}").set_value(genes).run())
+    check(app.radio(key=f"perturbation-method-{key}").set_value(method).run())
+    assert "alone, as a baseline" in text_of(app) and "Scenarios are kept of the combination" in text_of(app)
+    out = tmp_path / "a.csv"
+    assert main(["perturb", "predict", name, "+".join(genes), "--method", method, "--out", str(out)]) == 0
+    written = pd.read_csv(out).set_index("gene")
+    shown = next(one.value for one in app.dataframe if {"Gene", "Change"} <= {*one.value} or "Changed" in one.value)
+    assert not {"5 %", "2.5 %"} & {*shown}
+    title, column = ("Change", "change") if "Change" in shown else ("Changed", "p_changed")
+    np.testing.assert_allclose(shown[title], written.loc[shown["Gene"], column], atol=1e-5)
+
+
 def kept_of(app: AppTest) -> list[Scenario]:
     return list_kept(jobs.Workspace(), app.session_state[state._VISITOR])[::-1]
 

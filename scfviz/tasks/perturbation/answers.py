@@ -16,6 +16,7 @@ import numpy as np
 
 from scfviz.errors import OptionError
 from scfviz.tasks.perturbation.labels import LabelSummary, LabelTable, overlap, similar, summarise
+from scfviz.tasks.perturbation.methods import COMBINATION, refuse_unknown_method
 from scfviz.tasks.perturbation.spaces import GeneSpace, refuse_other_model
 from scfviz.tasks.views import ViewWeights, combine, gain_from, weigh
 
@@ -221,6 +222,8 @@ def predict_answers(
     perturbations: Sequence[str],
     spaces: Mapping[str, GeneSpace],
     answerer: Answerer | None = None,
+    *,
+    method: str = COMBINATION,
 ) -> AnsweredGenes:
     """Answer for knock-downs, one row each.
 
@@ -230,14 +233,28 @@ def predict_answers(
         Genes that are knocked down.
     answerer
         Views of the same table, where they are at hand: making them takes a second.
+    method
+        "combination", or one of `VIEWS` alone, as a baseline: its estimate is not calibrated, and has no interval
+        (`low` and `high` are NaN).
+
+    Raises
+    ------
+    OptionError
+        There is no such method.
     """
+    refuse_unknown_method(method, VIEWS)
     refuse_other_model(spaces, answers.checkpoint)
     known = Answerer(answers.table, spaces) if answerer is None else answerer
     used = [view for view in VIEWS if answers.weights.get(view, 0) > 0] or [FREQUENCY]
+    used = used if method == COMBINATION else [method]
     views = {
         view: _estimate(known.frequency[None, :], *known.evidence(view, perturbations), answers.shrinks[view])
         for view in used
     }
+    if method != COMBINATION:
+        said = np.asarray(views[method], dtype=np.float64)
+        unknown = np.full(said.shape, np.nan)
+        return AnsweredGenes(tuple(perturbations), answers.table.genes, said, unknown, unknown, views)
     combined = combine(views, {view: answers.weights.get(view, 1.0) for view in used})
     middle, *ends = answers.calibration
     estimate, low, high = (np.interp(combined, middle, end) for end in ends)

@@ -59,6 +59,19 @@ def verdict(model: PerturbationModel, kind: str) -> str:
     return f"{rests}{error}{weak}{covered} {say_gain(found['gain_of_model'], 'conditions')}"
 
 
+def view_verdict(model: PerturbationModel, kind: str, view: str) -> str:
+    """What a view alone was worth on held-out conditions, beside the combination."""
+    alone = f"{methods.TITLES[view]}, alone, as a baseline. No interval was learned for a view alone."
+    found = model.scores.get(kind)
+    ratios = [] if found is None else [found["views"].get(one, {}).get("error_ratio") for one in (view, "combination")]
+    if None in ratios or not ratios:
+        return f"{alone} What it is worth for this kind of question was not measured."
+    return (
+        f"{alone} On {found['n']} held-out conditions of this kind its squared error is {ratios[0]:.2f} of that of "
+        f"'nothing changes'; the combination has {ratios[1]:.2f}."
+    )
+
+
 def answers_verdict(found: answers.Answers, question: str) -> str:
     """The same for an answer from labels."""
     scores = found.scores

@@ -10,7 +10,16 @@ from scfviz.errors import DatasetError, GeneError
 from scfviz.tasks.perturbation import scores
 from scfviz.tasks.perturbation.effects import ScreenEffects
 from scfviz.tasks.perturbation.graph import GeneSignals, GraphFactors, spread_signals
-from scfviz.tasks.perturbation.methods import ADDITIVE, GRAPH, MEAN, MODEL_VIEWS, VIEWS, Views
+from scfviz.tasks.perturbation.methods import (
+    ADDITIVE,
+    COMBINATION,
+    GRAPH,
+    MEAN,
+    MODEL_VIEWS,
+    VIEWS,
+    Views,
+    refuse_unknown_method,
+)
 from scfviz.tasks.perturbation.spaces import GeneSpace
 from scfviz.tasks.views import combine, gain_from, weigh
 
@@ -174,7 +183,11 @@ def learn(
 
 
 def predict_perturbation(
-    model: PerturbationModel, conditions: Sequence[str], spaces: Mapping[str, GeneSpace] | None = None
+    model: PerturbationModel,
+    conditions: Sequence[str],
+    spaces: Mapping[str, GeneSpace] | None = None,
+    *,
+    method: str = COMBINATION,
 ) -> PerturbationEffects:
     """Predict the mean change of every gene when genes are perturbed as in the screen that was learned from.
 
@@ -189,9 +202,14 @@ def predict_perturbation(
         `KLF1`, or `BAK1+KLF1` for two genes at once.
     spaces
         "go" and "model", see `spaces_of`; those of the model that it was fitted with when left out.
+    method
+        "combination", or one of `methods.VIEWS` alone, as a baseline: then also measured conditions have what the view
+        says of them, and `low` and `high` are NaN, since intervals were learned for the combination only.
 
     Raises
     ------
+    OptionError
+        There is no such method.
     GeneError
         More than two genes are combined.
     CheckpointError
@@ -212,6 +230,7 @@ def predict_perturbation(
     known = {one[0] for one in effects.targets if len(one) == 1}
     row_of = {one: i for i, one in enumerate(effects.targets)}
     said = views.predict(targets)
+    refuse_unknown_method(method, said)
     shape = (len(targets), len(effects.genes))
     change, half, measured, kinds = np.zeros(shape), np.zeros(shape), np.full(shape, np.nan), []
     for i, one in enumerate(targets):
@@ -223,6 +242,8 @@ def predict_perturbation(
         else:
             change[i] = combine({name: values[i] for name, values in said.items()}, model.weights[kinds[i]])
             half[i] = model.spread[kinds[i]]
+    if method != COMBINATION:
+        change, half = said[method].copy(), np.full(shape, np.nan)
     names = tuple(condition_name(one) for one in targets)
     low, high = change - half, change + half
     apart = views.spread(targets)

@@ -1,15 +1,17 @@
 """Views of a perturbation that was not measured: each predicts the change of all genes from those that were."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
+from scfviz.errors import OptionError
 from scfviz.tasks.perturbation.graph import GeneSignals, GraphFactors, fit_factors
 from scfviz.tasks.perturbation.spaces import GeneSpace
 
 NO_CHANGE, MEAN, ADDITIVE, GRAPH = "no_change", "mean", "additive", "graph"
+COMBINATION = "combination"  # of all views, by their weights
 VIEWS = (NO_CHANGE, MEAN, ADDITIVE, "nearest_go", "nearest_model", "ridge_pca", "ridge_go", "ridge_model", GRAPH)
 MODEL_VIEWS = ("nearest_model", "ridge_model")
 TITLES = {
@@ -26,6 +28,21 @@ TITLES = {
 N_COMPONENTS, N_NEAREST = 20, 10
 _PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 _POWERS = {"go": 2, "model": 3}
+
+
+def refuse_unknown_method(method: str, views: Iterable[str]) -> None:
+    """Refuse what is neither the combination nor one of the views.
+
+    Raises
+    ------
+    OptionError
+        With the names that can be asked for.
+    """
+    known = (COMBINATION, *views)
+    if method not in known:
+        raise OptionError(
+            f"There is no method '{method}' in this predictor.", f"It has {', '.join(known)}.", "Choose one of them."
+        )
 
 
 def order_of(targets: Sequence[str]) -> int:

@@ -1,5 +1,6 @@
 """Asking a predictor: one or two genes, what would change, how certain that is, and what is measured beside it."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import streamlit as st
 
 from scfviz.data.perturbations import parse_condition
 from scfviz.tasks.perturbation import methods
-from scfviz.tasks.perturbation.card import verdict
+from scfviz.tasks.perturbation.card import verdict, view_verdict
 from scfviz.tasks.perturbation.effects import ScreenEffects
 from scfviz.tasks.perturbation.fit import (
     KIND_TITLES,
@@ -64,18 +65,22 @@ def show_effects(
         st.markdown("Choose one or two genes.")
         return
     condition = "+".join(sorted(genes))
-    found = predict_perturbation(model, [condition], spaces)
+    there = [view for view in methods.VIEWS if view != methods.GRAPH or model.factors is not None]
+    method = choose_method({view: methods.TITLES[view] for view in there}, key)
+    found = predict_perturbation(model, [condition], spaces, method=method)
     kind = found.kinds[0]
     show_status(genes, known, in_pairs, spaces)
     table = effects_table(model, found)
     with st.container(border=True, key=f"card-verdict-{key}"):
         st.markdown(f"#### {plain(condition)}: {KIND_TITLES[kind]}")
-        if kind == MEASURED:
+        other = kind_of(found.conditions[0].split("+"), known - set(genes) if len(genes) == 1 else known)
+        if method != methods.COMBINATION:
+            st.markdown(view_verdict(model, other if kind == MEASURED else kind, method))
+        elif kind == MEASURED:
             st.markdown(
                 "This condition was measured in the screen: its measured change is shown. What the predictor said of "
                 "it when it was held out stands beside it."
             )
-            other = kind_of(found.conditions[0].split("+"), known - set(genes) if len(genes) == 1 else known)
             st.markdown(verdict(model, other))
         else:
             st.markdown(verdict(model, kind))
@@ -83,7 +88,24 @@ def show_effects(
     _show_table(table, found, condition, key)
     _show_terms(table, key)
     show_on_map(genes, source, key)
-    scenarios.show(condition, table[~table["is_target"]], asked, key)
+    if method == methods.COMBINATION:
+        scenarios.show(condition, table[~table["is_target"]], asked, key)
+    else:
+        st.caption("Scenarios are kept of the combination.")
+
+
+def choose_method(views: Mapping[str, str], key: str) -> str:
+    """The combination, or one view alone, by its title."""
+    titles = {methods.COMBINATION: "Combination of all views, by what each is worth"} | dict(views)
+    with st.popover("Method", icon=":material/tune:"):
+        chosen = st.radio(
+            "What answers",
+            list(titles),
+            format_func=titles.get,
+            key=f"perturbation-method-{key}",
+            help="a view alone is a baseline: it has no learned interval",
+        )
+    return chosen
 
 
 def _first(effects: ScreenEffects) -> list[str]:
@@ -175,7 +197,8 @@ def show_status(genes: list[str], known: set[str], in_pairs: set[str], spaces: d
 
 def _show_pictures(table: pd.DataFrame, key: str) -> None:
     shown = table[~table["is_target"]]
-    half = np.maximum((shown["high"] - shown["low"]) / 2, 1e-9)
+    is_alone = bool(shown["low"].isna().all())
+    half = 1.0 if is_alone else np.maximum((shown["high"] - shown["low"]) / 2, 1e-9)
     side = np.where(shown["low"] > 0, 1, np.where(shown["high"] < 0, -1, 0))
     points = pd.DataFrame(
         {"gene": shown["gene"], "x": shown["change"], "y": shown["change"].abs() / half, "side": side}
@@ -183,16 +206,19 @@ def _show_pictures(table: pd.DataFrame, key: str) -> None:
     left, right = st.columns(2, gap="large")
     with left:
         st.markdown("##### Every gene")
-        figure = figures.draw_volcano(points, f"change, {figures.UNIT}", "change over half of its 90 % interval")
+        height = "size of the change" if is_alone else "change over half of its 90 % interval"
+        figure = figures.draw_volcano(points, f"change, {figures.UNIT}", height)
         st.plotly_chart(figure, config=toolbar(f"{key}_volcano"), key=f"volcano-{key}")
-        st.caption(f"{plural(int((side != 0).sum()), 'gene')} whose 90 % interval leaves out zero. Population means.")
+        clear = f"{plural(int((side != 0).sum()), 'gene')} whose 90 % interval leaves out zero."
+        st.caption(f"{'A view alone has no interval.' if is_alone else clear} Population means.")
     with right:
         st.markdown("##### The largest changes")
         top = shown.head(_MOST_BARS)
-        beside = "held_out" if "held_out" in top else None
-        figure = figures.draw_bars(top, beside=beside, beside_name="predicted when held out")
+        of_measured, name = ("measured", "measured") if is_alone else ("held_out", "predicted when held out")
+        beside = of_measured if of_measured in top else None
+        figure = figures.draw_bars(top, beside=beside, beside_name=name)
         st.plotly_chart(figure, config=toolbar(f"{key}_changes"), key=f"bars-{key}")
-        if beside is not None:
+        if beside == "held_out":
             st.caption("Bars: measured. Diamonds: what was predicted without having seen it.")
 
 
@@ -207,7 +233,7 @@ def _show_table(table: pd.DataFrame, found: PerturbationEffects, condition: str,
         "control": "Control",
     } | {view: methods.TITLES[view] for view in found.views}
     names["graph_spread"] = "Standard deviation of three networks"
-    shown = table[[name for name in names if name in table]].rename(columns=names)
+    shown = table[[name for name in names if name in table]].dropna(axis=1, how="all").rename(columns=names)
     with st.expander(f"Table of all genes, with each view alone ({found.kinds[0].replace('_', ' ')})"):
         st.dataframe(
             shown.head(_MOST_ROWS),

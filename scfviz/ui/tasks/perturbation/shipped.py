@@ -10,13 +10,21 @@ import streamlit as st
 from scfviz.tasks.perturbation import answers
 from scfviz.tasks.perturbation.card import answers_verdict
 from scfviz.tasks.perturbation.fit import PerturbationModel
+from scfviz.tasks.perturbation.methods import COMBINATION
 from scfviz.tasks.perturbation.predictor import PREDICTORS, LineAnswers
 from scfviz.tasks.perturbation.scenarios import PROBABILITY
 from scfviz.ui.drawing.charts import toolbar
 from scfviz.ui.frame import page, sources
 from scfviz.ui.frame.text import plain
 from scfviz.ui.tasks.perturbation import figures, own, scenarios, steer, words
-from scfviz.ui.tasks.perturbation.ask import choose_genes, show_effects, show_on_map, show_status, spaces_in_use
+from scfviz.ui.tasks.perturbation.ask import (
+    choose_genes,
+    choose_method,
+    show_effects,
+    show_on_map,
+    show_status,
+    spaces_in_use,
+)
 from scfviz.ui.tasks.perturbation.read import answerers, shipped_predictor
 
 _MOST_BARS, _MOST_ROWS, _LIKELY = 20, 2_000, 0.3
@@ -80,20 +88,31 @@ def _ask_line(model: LineAnswers, folder: Path, source: sources.Source | None, p
         return
     gene = genes[0]
     show_status(genes, known, set(), spaces)
+    method = choose_method(answers.TITLES, key)
     with st.spinner("Reading the predictor …"):
-        ready = answerers(str(folder))
-    changed = answers.predict_answers(model.changed, [gene], spaces, ready[answers.CHANGED])
-    direction = answers.predict_answers(model.direction, [gene], spaces, ready[answers.DIRECTION])
+        ready = answerers(str(folder)) if method == COMBINATION else {}
+        changed, direction = (
+            answers.predict_answers(one, [gene], spaces, ready.get(name), method=method)
+            for name, one in ((answers.CHANGED, model.changed), (answers.DIRECTION, model.direction))
+        )
     table = line_table(gene, changed, direction)
     with st.container(border=True, key=f"card-verdict-{key}"):
         st.markdown(f"#### Knock-down of {plain(gene)} in {plain(model.about['line'])}")
-        st.markdown(answers_verdict(model.changed, "Which genes change?"))
-        st.markdown(answers_verdict(model.direction, "Up or down?"))
+        if method == COMBINATION:
+            st.markdown(answers_verdict(model.changed, "Which genes change?"))
+            st.markdown(answers_verdict(model.direction, "Up or down?"))
+        else:
+            st.markdown(
+                f"{answers.TITLES[method]}, alone, as a baseline: not calibrated, and no interval was learned for it."
+            )
     _show_line(table, key)
     show_on_map([gene], source, key)
     signed = _signed(table)
     asked = scenarios.Asked(f"Knock-down in {model.about['line']}", folder.name, folder.name)
-    scenarios.show(gene, signed, asked, key, PROBABILITY)
+    if method == COMBINATION:
+        scenarios.show(gene, signed, asked, key, PROBABILITY)
+    else:
+        st.caption("Scenarios are kept of the combination.")
 
 
 def _first_of_line(known: set[str]) -> list[str]:
@@ -156,11 +175,11 @@ def _show_line(table: pd.DataFrame, key: str) -> None:
         "high": "97.5 %",
         "p_up": "Up, if changed",
     }
-    shown = table[list(names)].rename(columns=names)
+    shown = table[list(names)].dropna(axis=1, how="all").rename(columns=names)
     st.dataframe(
         shown.head(_MOST_ROWS),
         hide_index=True,
-        column_config={name: st.column_config.NumberColumn(format="%.3f") for name in list(names.values())[1:5]},
+        column_config={name: st.column_config.NumberColumn(format="%.3f") for name in shown.columns[1:]},
     )
     st.caption(
         "Probabilities as they held on held-out knock-downs of the benchmark, of whose pairs one in eight is a change: "
