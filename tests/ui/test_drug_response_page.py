@@ -9,6 +9,7 @@ from app_pages import check, text_of
 from small_cells import make_cells
 from streamlit.testing.v1 import AppTest
 
+from scfviz.__main__ import main
 from scfviz.jobs import queue
 from scfviz.tasks.drug_response.compute import predict_ic50, responses_table
 from scfviz.tasks.drug_response.predictor import KnownLines
@@ -110,6 +111,27 @@ def test_report_and_script_say_what_the_page_says(tmp_path, monkeypatch):
     written = pd.read_csv(tmp_path / "predictions.csv")
     first = written[written["sample"] == "tumour2"].set_index("drug")["ln_ic50"]
     np.testing.assert_allclose(first[list(found.drugs)], found.ln_ic50[2], rtol=1e-4, atol=1e-4)
+
+
+def test_script_command_and_report_carry_what_was_measured(tmp_path, monkeypatch):
+    model = read_drug_predictor()
+    measured = {("tumour2", model.names[0]): -3.25, ("tumour2", model.names[7]): 4.5}
+    found = predict_ic50(tmp_path / "tumours.csv", predictor=model, measured=measured)
+    without = predict_ic50(tmp_path / "tumours.csv", predictor=model)
+    assert np.abs(found.ln_ic50[2] - without.ln_ic50[2])[8:].max() > 0.01, "the other drugs follow"
+    page = responses_table(found, model)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(script_text("tumours.csv", found, measured=measured), "script", "exec"), {})
+    rows = [(*pair, value) for pair, value in measured.items()]
+    pd.DataFrame(rows, columns=["sample", "drug", "ln_ic50"]).to_csv("measured.csv", index=False)
+    command = f"drugs predict tumours.csv --out command.csv --scale {found.scale} --measured measured.csv"
+    assert main(command.split()) == 0
+    for file in ("predictions.csv", "command.csv"):
+        written = pd.read_csv(file)
+        assert list(written["drug"]) == list(page["drug"]) and written["is_measured"].sum() == 2
+        np.testing.assert_allclose(written["ln_ic50"], page["ln_ic50"], rtol=1e-4, atol=1e-4)
+    report = report_text("tumours.csv", open_samples("tumours.csv"), found, model)
+    assert f"| tumour2 | {model.names[7]} | +4.500 |" in report
 
 
 def test_names_that_are_numbers_are_drawn_as_names(tmp_path):

@@ -1,5 +1,7 @@
 """What is predicted of one sample, one drug, two groups and a drug that nobody measured; report and script."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 import streamlit as st
@@ -240,6 +242,13 @@ def report_text(name: str, samples: Samples, found: DrugResponses, predictor: Dr
                 f"| {row.sample} | {row.drug} | {row.percentile:.0f} | {row.percentile_low:.0f} to "
                 f"{row.percentile_high:.0f} | {row.ic50_um:.3g} | {row.specific:+.2f} |"
             )
+    if found.is_measured.any():
+        text += ["", "## Measured on these samples (the other drugs follow)", ""]
+        text += ["| sample | drug | ln IC50 |", "|---|---|---|"]
+        text += [
+            f"| {found.samples[i]} | {found.drugs[j]} | {found.ln_ic50[i, j]:+.3f} |"
+            for i, j in np.argwhere(found.is_measured)
+        ]
     text += ["", "## Nearest training lines", "", *_nearest_text(samples, found, predictor)]
     methods = (
         f"Responses to {len(found.drugs)} drugs were predicted from bulk expression by ridge regression on "
@@ -259,11 +268,26 @@ def _nearest_text(samples: Samples, found: DrugResponses, predictor: DrugPredict
     return [f"- {say_nearest(predictor, nearest, i)}" for i in shown]
 
 
-def script_text(name: str, found: DrugResponses, folder: str | None = None) -> str:
-    """Python that gives the same table, by the predictor in a folder or the one that ships."""
+def script_text(
+    name: str,
+    found: DrugResponses,
+    folder: str | None = None,
+    measured: Mapping[tuple[str, str], float] | None = None,
+) -> str:
+    """Python that gives the same table, by the predictor in a folder or the one that ships.
+
+    Parameters
+    ----------
+    measured
+        ln(IC50 in uM) that the user measured, by (sample, drug).
+    """
+    rows = "".join(f"    {pair!r}: {value!r},\n" for pair, value in (measured or {}).items())
+    given = f"measured = {{\n{rows}}}\n" if rows else ""
+    passed = ", measured=measured" if rows else ""
     return (
         "import scfviz\n\n"
         f"predictor = scfviz.read_drug_predictor({'' if folder is None else repr(folder)})\n"
-        f"found = scfviz.predict_ic50({name!r}, predictor=predictor, scale={found.scale!r})\n"
+        f"{given}"
+        f"found = scfviz.predict_ic50({name!r}, predictor=predictor, scale={found.scale!r}{passed})\n"
         "scfviz.responses_table(found, predictor).to_csv('predictions.csv', index=False, float_format='%.6g')\n"
     )

@@ -41,7 +41,7 @@ def _show_answers(samples: Samples, ref: str | None, folder: Path, predictor: Dr
     _show_facts(samples, found, predictor)
     _show_heatmap(found, predictor)
     details.show(samples, found, predictor)
-    _show_downloads(samples, found, predictor, ref, folder)
+    _show_downloads(samples, found, predictor, ref, folder, measured)
     details.show_measured()
     with st.expander("Card of the predictor", icon=":material/badge:"):
         st.markdown(fitted.plain_card(folder / README))
@@ -220,10 +220,16 @@ def _show_heatmap(found: DrugResponses, predictor: DrugPredictor) -> None:
 
 
 def _show_downloads(
-    samples: Samples, found: DrugResponses, predictor: DrugPredictor, ref: str | None, folder: Path
+    samples: Samples,
+    found: DrugResponses,
+    predictor: DrugPredictor,
+    ref: str | None,
+    folder: Path,
+    measured: dict[tuple[str, str], float] | None,
 ) -> None:
     name = "samples" if ref is None else sources.title_of(ref)
     stem = name.split(".")[0] or "samples"
+    own = None if folder == find_drug_predictor() else str(folder)
     files: dict[str, tuple[Any, str, str, str]] = {
         "Predictions (CSV)": (
             lambda: responses_table(found, predictor).to_csv(index=False, float_format="%.6g"),
@@ -244,16 +250,28 @@ def _show_downloads(
             ":material/description:",
         ),
         "Script (Python)": (
-            lambda: details.script_text(name, found, None if folder == find_drug_predictor() else str(folder)),
+            lambda: details.script_text(name, found, own, measured),
             f"{stem}_drug_response.py",
             "text/x-python",
             ":material/code:",
         ),
     }
+    if measured:
+        rows = [(*pair, value) for pair, value in measured.items()]
+        files["Measured (CSV)"] = (
+            lambda: pd.DataFrame(rows, columns=["sample", "drug", "ln_ic50"]).to_csv(index=False),
+            "measured.csv",
+            "text/csv",
+            ":material/table:",
+        )
     with st.container(border=True, key="card-downloads"):
         st.markdown("#### Download")
         with st.container(horizontal=True):
             for title, (content, file, mime, icon) in files.items():
                 key = f"download-drug-{title.split()[0].lower()}"
                 st.download_button(title, content, file, mime, on_click="ignore", icon=icon, key=key)
-        st.caption("The same by `scfviz drugs predict TABLE --out predictions.csv`. Figures: the camera above each.")
+        given = " --measured measured.csv" if measured else ""
+        st.caption(
+            f"The same by `scfviz drugs predict TABLE --out predictions.csv --scale {found.scale}{given}`. Figures: "
+            "the camera above each."
+        )
