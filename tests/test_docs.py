@@ -94,7 +94,8 @@ def test_the_slurm_job_of_a_cluster_starts_what_belongs_together(tmp_path):
     script, calls = DOCS / "cluster.sh", tmp_path / "calls"
     subprocess.run(["bash", "-n", str(script)], check=True)
     (tmp_path / "bin").mkdir()
-    for name, then in (("dask", "exec sleep 60"), ("srun", 'exec "$@"'), ("scfviz", "")):
+    wait = f'until [ "$(grep -c ^dask "{calls}")" = 2 ]; do sleep 0.05; done'  # as for its workers
+    for name, then in (("dask", "exec sleep 60"), ("srun", 'exec "$@"'), ("scfviz", wait)):
         command = tmp_path / "bin" / name
         command.write_text(f'#!/bin/sh\necho {name} "$@" >> "{calls}"\n{then}\n')
         command.chmod(0o755)

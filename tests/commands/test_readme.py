@@ -73,6 +73,12 @@ def make_files(folder):
     pd.DataFrame(official.bulk(), columns=genes.index).to_csv(folder / "samples.csv")
     tumours = pd.DataFrame(np.random.default_rng(0).gamma(1.0, 30, (3, 1927)), columns=genes.index[::10])
     tumours.to_csv(folder / "tumours.csv", float_format="%.2f")
+    lines = pd.DataFrame(np.random.default_rng(2).gamma(1.0, 30, (60, 643)), columns=genes.index[::30])
+    lines.rename(index="line {}".format).to_csv(folder / "lines.csv", float_format="%.2f")
+    measured = pd.MultiIndex.from_product([lines.index.map("line {}".format), ["drug a", "drug b", "drug c"]])
+    table = measured.to_frame(index=False, name=["CELL_LINE_NAME", "DRUG_NAME"])
+    table["LN_IC50"] = np.random.default_rng(3).normal(size=len(table))
+    table.to_csv(folder / "ic50.csv", index=False)
     cells = ad.AnnData(sp.csr_matrix(np.random.default_rng(1).poisson(0.3, (40, 6422)).astype(np.float32)))
     cells.var_names, cells.obs_names = genes.index[::3], [f"cell {i}" for i in range(40)]
     cells.write_h5ad(folder / "tumour_cells.h5ad")
