@@ -200,32 +200,31 @@ def folds_of(n: int, seed: int) -> list[np.ndarray]:
 
 
 def measure_lines(data: Data, n_seeds: int, names: list[str]) -> dict[str, Any]:
-    """Unseen lines: arms by seed, mean over seeds, intervals over lines of the first; coverage of intervals.
+    """Unseen lines: each arm, and the predictor beside it on the same lines; coverage of intervals with the first seed.
 
-    Ridge and predictor are measured with all seeds, other arms with the first.
+    Scores and the ends of intervals over lines are means over the seeds.
     """
     arms, bar = arms_of(data), "kernel ridge, one penalty"
-    by_arm: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    found: dict[str, list[dict[str, float]]] = {}
     result: dict[str, Any] = {}
     for seed in range(n_seeds):
-        folds = folds_of(len(data.truth), seed)
-        here = names if seed == 0 else [name for name in (bar, "predictor") if name in names]
-        said = {}
-        for name in dict.fromkeys(["predictor", *here] if seed == 0 else here):
+        folds, said = folds_of(len(data.truth), seed), {}
+        for name in dict.fromkeys(["predictor", *names]):
             some = folds[: FEW_FOLDS.get(name, N_FOLDS)]
-            found, base = hold_out_lines(data.values, data.truth, some, {name: arms[name]})
-            said[name] = found[name]
+            by_arm, base = hold_out_lines(data.values, data.truth, some, {name: arms[name]})
+            said[name] = by_arm[name]
             rows = np.concatenate(some)
             parts = data.truth[rows], said[name][rows], base[rows]
-            if name in here:
-                by_arm[name].append(describe(*parts, interval=seed == 0) | {"folds": len(some)})
-            if seed == 0 and name in (bar, *OTHERS):
-                short = name.partition(",")[0]
-                result[f"predictor minus {short}"] = compare(parts[0], said["predictor"][rows], *parts[1:])
+            if name in names:
+                found.setdefault(name, []).append(describe(*parts, interval=True))
+            if name in (bar, *OTHERS):
+                gain = compare(parts[0], said["predictor"][rows], *parts[1:])
+                found.setdefault(f"predictor minus {name.partition(',')[0]}", []).append(gain)
         if seed == 0:
             result["coverage of 90 % intervals"] = measure_coverage(data.truth, said["predictor"], folds)
-    for name, rows in by_arm.items():
-        result[name] = rows[0] | {k: round(float(np.mean([r[k] for r in rows])), 4) for k in (*SHOWN, "spread")}
+    for name, rows in found.items():
+        result[name] = {key: round(float(np.mean([row[key] for row in rows])), 4) for key in rows[0]}
+        result[name] |= {"folds": FEW_FOLDS.get(name, N_FOLDS)} if name in arms else {}
         result[name]["seeds"] = len(rows)
     return result | {"n": {"lines": len(data.lines), "drugs": len(data.drugs)}}
 
@@ -689,7 +688,7 @@ def _lead(lines: dict[str, Any], name: str) -> str:
     """By how much the predictor is ahead of an arm."""
     gain = lines[f"predictor minus {name}"]
     ends = [f"{gain[f'{r} low']:+.3f} to {gain[f'{r} high']:+.3f}" for r in ("normalised_r", "specific_r")]
-    part = f"{lines[name]['folds']} of {N_FOLDS} folds; the predictor minus it on these"
+    part = f"{lines[name]['folds']} of {N_FOLDS} folds, {lines[name]['seeds']} seeds; the predictor minus it on these"
     return f"{part}: {ends[0]} and {ends[1]}, 95 % over lines"
 
 

@@ -234,7 +234,6 @@ def test_lines_that_were_kept_are_shown_with_what_was_measured_on_them(world, pr
     for j in measured:
         assert found.loc[("s2", "LINE2", drugs[j].name), "ln_ic50"] == pytest.approx(responses.ln_ic50[2, j])
     assert len(found.loc["s2"].loc["LINE2"]) == len(measured), "what was not measured has no row"
-    assert "LINE2" in lines.say_nearest(again, nearest, 2)
     with pytest.raises(OptionError, match="keep-lines"):
         lines.find_nearest_lines(predictor, samples, "lines")
 

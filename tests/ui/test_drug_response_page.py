@@ -1,15 +1,18 @@
 """The page of drug response: an empty state that says what to do, a table with answers, bad input in words."""
 
+import shlex
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+import streamlit as st
 from app_pages import check, text_of
 from small_cells import make_cells
 from streamlit.testing.v1 import AppTest
 
 from scfviz.__main__ import main
+from scfviz.errors import OptionError
 from scfviz.jobs import queue
 from scfviz.tasks.drug_response.compute import predict_ic50, responses_table
 from scfviz.tasks.drug_response.predictor import KnownLines
@@ -70,13 +73,15 @@ def test_a_table_gets_ranked_drugs_genes_groups_and_a_new_drug(tmp_path):
     assert "centred and scaled over the samples" in text_of(app)
 
 
-def test_a_predictor_of_ones_own_shows_the_nearest_lines_with_measured_values(tmp_path):
+def test_a_predictor_of_ones_own_shows_the_nearest_lines_with_measured_values(tmp_path, monkeypatch):
     assert "holds no line" in text_of(open_page(dataset="folder:0/tumours.csv"))
     model, rng = read_drug_predictor(), np.random.default_rng(0)
     measured = rng.normal(size=(20, len(model.drugs))).astype(np.float32)
+    measured[rng.random(measured.shape) < 0.3] = np.nan
     scores = rng.normal(size=(20, len(model.factors.variance))).astype(np.float32)
     names = tuple(f"LINE {i} <b>" for i in range(20))
-    own = replace(model, lines=KnownLines(names, scores, measured))
+    regression = replace(model.regression, drug_mean=model.regression.drug_mean + rng.normal(size=len(model.drugs)))
+    own = replace(model, regression=regression, lines=KnownLines(names, scores, measured))
     save_drug_predictor(own, tmp_path / "mine", card="# mine")
     app = open_page(dataset="folder:0/tumours.csv")
     check(app.selectbox(key="drug-predictor").set_value("mine (data folder)").run())
@@ -88,8 +93,22 @@ def test_a_predictor_of_ones_own_shows_the_nearest_lines_with_measured_values(tm
     np.testing.assert_allclose(shown["Measured ln IC50"], values, rtol=1e-5)
     samples = open_samples(tmp_path / "tumours.csv")
     found = predict_ic50(samples, predictor=own)
-    report = report_text("tumours.csv", samples, found, own)
-    assert f"Nearest training lines of tumour0, with their similarity: {shown['Line'].iloc[0]}" in report
+    rows = report_text("tumours.csv", samples, found, own).partition("### tumour0")[2].splitlines()
+    drugs = [cell.strip() for cell in rows[2].strip("|").split("|")][2:]
+    table = responses_table(found, own)
+    assert drugs == list(table[table["sample"] == "tumour0"]["drug"][:10]), "the drugs that the report names of it"
+    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows[4:14]]
+    assert [row[0] for row in cells] == [name.replace("<", "&lt;") for name in shown["Line"]]
+    for row, line in zip(cells, shown["Line"], strict=True):
+        values = measured[names.index(line), [model.names.index(one) for one in drugs]]
+        assert [cell and float(cell.split()[0]) for cell in row[2:]] == [
+            "" if np.isnan(value) else round(float(value), 2) for value in values
+        ]
+    command = next(one.value for one in app.code if one.value.startswith("scfviz drugs predict"))
+    monkeypatch.chdir(tmp_path)
+    assert main(shlex.split(command)[1:]) == 0
+    written = pd.read_csv("predictions.csv")
+    np.testing.assert_allclose(written["ln_ic50"], table["ln_ic50"], rtol=1e-4, atol=1e-4)
 
 
 def test_single_cells_are_told_apart_and_can_be_added_up():
@@ -132,6 +151,24 @@ def test_script_command_and_report_carry_what_was_measured(tmp_path, monkeypatch
         np.testing.assert_allclose(written["ln_ic50"], page["ln_ic50"], rtol=1e-4, atol=1e-4)
     report = report_text("tumours.csv", open_samples("tumours.csv"), found, model)
     assert f"| tumour2 | {model.names[7]} | +4.500 |" in report
+
+
+def test_the_page_takes_the_responses_that_python_takes(monkeypatch, tmp_path):
+    limits = {}
+    column = st.column_config.NumberColumn
+
+    def listen(*args, **options):
+        limits.update({key: value for key, value in options.items() if key.endswith("_value")})
+        return column(*args, **options)
+
+    monkeypatch.setattr(st.column_config, "NumberColumn", listen)
+    open_page(dataset="folder:0/tumours.csv")
+    model = read_drug_predictor()
+    for value in limits["min_value"], limits["max_value"]:
+        predict_ic50(tmp_path / "tumours.csv", predictor=model, measured={("tumour0", model.names[0]): value})
+        with pytest.raises(OptionError, match="between -20 and 20"):
+            beyond = {("tumour0", model.names[0]): 1.001 * value}
+            predict_ic50(tmp_path / "tumours.csv", predictor=model, measured=beyond)
 
 
 def test_names_that_are_numbers_are_drawn_as_names(tmp_path):

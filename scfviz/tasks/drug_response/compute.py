@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from scfviz.tasks.drug_response.chemistry import Structure
     from scfviz.tasks.drug_response.unseen import UnseenRule
 
+MOST_LN_IC50 = 20.0  # either way, in ln(uM): what a measured response may be
 COLUMNS = {
     "sample": "Sample",
     "drug": "Drug",
@@ -271,10 +272,10 @@ def _measured(predictor: DrugPredictor, samples: Samples, measured: "Mapping[tup
             raise OptionError(
                 f"A response was given for the sample '{sample}'.", "The table has no such sample.", "Correct the name."
             )
-        if not np.isfinite(value) or not -20 < value < 20:
+        if not abs(value) <= MOST_LN_IC50:
             raise OptionError(
                 f"The response of '{sample}' to '{drug}' is {value}.",
-                "ln(IC50 in uM) lies between -20 and 20.",
+                f"ln(IC50 in uM) lies between {-MOST_LN_IC50:g} and {MOST_LN_IC50:g}.",
                 "Take the logarithm of IC50 in uM.",
             )
         own[place[sample], find_drugs(predictor, [drug])[0]] = value

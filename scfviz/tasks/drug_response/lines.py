@@ -108,13 +108,6 @@ def nearest_lines_table(predictor: DrugPredictor, nearest: NearestLines) -> "pd.
     return pd.concat(parts, ignore_index=True)
 
 
-def say_nearest(predictor: DrugPredictor, nearest: NearestLines, sample: int, n: int = 3) -> str:
-    """The first lines of a sample by name, in a sentence."""
-    pairs = zip(nearest.rows[sample, :n], nearest.similarity[sample, :n], strict=True)
-    named = ", ".join(f"{known_lines(predictor).names[row]} ({near:.2f})" for row, near in pairs)
-    return f"Nearest training lines of {nearest.samples[sample]}, with their similarity: {named}."
-
-
 def known_lines(predictor: DrugPredictor) -> KnownLines:
     """The lines of a predictor.
 

@@ -1,5 +1,6 @@
 """What is predicted of one sample, one drug, two groups and a drug that nobody measured; report and script."""
 
+import shlex
 from collections.abc import Mapping
 
 import numpy as np
@@ -9,7 +10,7 @@ import streamlit as st
 from scfviz.tasks.drug_response import explain
 from scfviz.tasks.drug_response.card import CAVEATS, say_domain, say_drug, say_worth
 from scfviz.tasks.drug_response.compute import COLUMNS, new_drug_table, predict_new_drug, responses_table
-from scfviz.tasks.drug_response.lines import NO_LINES, find_nearest_lines, say_nearest
+from scfviz.tasks.drug_response.lines import NO_LINES, find_nearest_lines, nearest_lines_table
 from scfviz.tasks.drug_response.predictor import DrugPredictor, DrugResponses
 from scfviz.tasks.drug_response.samples import Samples
 from scfviz.tasks.drug_response.scale import scale_samples
@@ -18,7 +19,7 @@ from scfviz.ui.frame import page
 from scfviz.ui.frame.text import plain
 from scfviz.ui.tasks.drug_response import figures, lines
 
-_TOP, _MOST_ROWS, _GENES, _MOST_REPORTED = 20, 2_000, 15, 50
+_TOP, _MOST_ROWS, _GENES, _MOST_REPORTED, _DRUGS_REPORTED = 20, 2_000, 15, 50, 10
 _ONE, _DRUG, _GROUPS, _NEW = "One sample", "One drug", "Two groups", "New drug"
 _COMPARED = {"drug": "Drug", "difference": "Difference", "low": "2.5 %", "high": "97.5 %", "specific": "Specific"}
 _EXAMPLE = "COc1cc2ncnc(Nc3ccc(F)c(Cl)c3)c2cc1OCCCN1CCOCC1"
@@ -237,19 +238,19 @@ def report_text(name: str, samples: Samples, found: DrugResponses, predictor: Dr
         "|---|---|---|---|---|---|",
     ]
     for sample in found.samples[:_MOST_REPORTED]:
-        for row in table[table["sample"] == sample].head(10).itertuples():
+        for row in table[table["sample"] == sample].head(_DRUGS_REPORTED).itertuples():
             text.append(
-                f"| {row.sample} | {row.drug} | {row.percentile:.0f} | {row.percentile_low:.0f} to "
+                f"| {_cell(row.sample)} | {_cell(row.drug)} | {row.percentile:.0f} | {row.percentile_low:.0f} to "
                 f"{row.percentile_high:.0f} | {row.ic50_um:.3g} | {row.specific:+.2f} |"
             )
     if found.is_measured.any():
         text += ["", "## Measured on these samples (the other drugs follow)", ""]
         text += ["| sample | drug | ln IC50 |", "|---|---|---|"]
         text += [
-            f"| {found.samples[i]} | {found.drugs[j]} | {found.ln_ic50[i, j]:+.3f} |"
+            f"| {_cell(found.samples[i])} | {_cell(found.drugs[j])} | {found.ln_ic50[i, j]:+.3f} |"
             for i, j in np.argwhere(found.is_measured)
         ]
-    text += ["", "## Nearest training lines", "", *_nearest_text(samples, found, predictor)]
+    text += ["", "## Nearest training lines", "", *_nearest_text(samples, found, predictor, table)]
     methods = (
         f"Responses to {len(found.drugs)} drugs were predicted from bulk expression by ridge regression on "
         f"{predictor.factors.loadings.shape[1]} factors of {len(predictor.genes):,} genes, learned from "
@@ -259,13 +260,46 @@ def report_text(name: str, samples: Samples, found: DrugResponses, predictor: Dr
     return "\n".join([*text, "", "## Methods", "", methods, "", "## Caveats", "", *CAVEATS, ""])
 
 
-def _nearest_text(samples: Samples, found: DrugResponses, predictor: DrugPredictor) -> list[str]:
+def _nearest_text(samples: Samples, found: DrugResponses, predictor: DrugPredictor, table: pd.DataFrame) -> list[str]:
     """Lines of each sample, with what was measured on them for the drugs that the report names of it."""
     if predictor.lines is None:
         return [NO_LINES]
-    shown = range(min(len(found.samples), _MOST_REPORTED))
-    nearest = find_nearest_lines(predictor, samples, found.scale, rows=shown)
-    return [f"- {say_nearest(predictor, nearest, i)}" for i in shown]
+    rows = range(min(len(found.samples), _MOST_REPORTED))
+    nearest = find_nearest_lines(predictor, samples, found.scale, rows=rows)
+    values = nearest_lines_table(predictor, nearest).set_index(["sample", "drug", "line"])
+    text = [
+        "Measured ln(IC50 in uM) of the drugs above, in brackets its percentile among the training lines; empty where "
+        "a line was not measured. Similarity: cosine of the scores of expression, near 0 for unrelated lines."
+    ]
+    for i, sample in enumerate(nearest.samples):
+        drugs = list(table.loc[table["sample"] == sample, "drug"].head(_DRUGS_REPORTED))
+        text += ["", f"### {_cell(sample)}", "", f"| line | similarity | {' | '.join(map(_cell, drugs))} |"]
+        text.append("|---" * (2 + len(drugs)) + "|")
+        for row, near in zip(nearest.rows[i], nearest.similarity[i], strict=True):
+            line = predictor.lines.names[row]
+            measured = (values.loc[key] if (key := (sample, drug, line)) in values.index else None for drug in drugs)
+            cells = ("" if one is None else f"{one.ln_ic50:+.2f} ({one.percentile:.0f})" for one in measured)
+            text.append(f"| {_cell(line)} | {near:.2f} | {' | '.join(cells)} |")
+    return text
+
+
+def _cell(name: str) -> str:
+    """A name from a file as a cell of a Markdown table: one line, no markup."""
+    return " ".join(name.split()).replace("<", "&lt;").replace("|", "\\|")
+
+
+def command_text(
+    name: str,
+    found: DrugResponses,
+    folder: str | None = None,
+    measured: Mapping[tuple[str, str], float] | None = None,
+    column: str | None = None,
+) -> str:
+    """The command that gives the same table; what was measured is in the file that the page offers."""
+    parts = ["scfviz", "drugs", "predict", name, "--out", "predictions.csv", "--scale", found.scale]
+    parts += ["--predictor", folder] if folder is not None else []
+    parts += ["--gene-column", column] if column is not None else []
+    return shlex.join(parts + (["--measured", "measured.csv"] if measured else []))
 
 
 def script_text(
@@ -273,6 +307,7 @@ def script_text(
     found: DrugResponses,
     folder: str | None = None,
     measured: Mapping[tuple[str, str], float] | None = None,
+    column: str | None = None,
 ) -> str:
     """Python that gives the same table, by the predictor in a folder or the one that ships.
 
@@ -280,10 +315,12 @@ def script_text(
     ----------
     measured
         ln(IC50 in uM) that the user measured, by (sample, drug).
+    column
+        Of the gene table, where the user chose one.
     """
     rows = "".join(f"    {pair!r}: {value!r},\n" for pair, value in (measured or {}).items())
     given = f"measured = {{\n{rows}}}\n" if rows else ""
-    passed = ", measured=measured" if rows else ""
+    passed = (", measured=measured" if rows else "") + (f", column={column!r}" if column is not None else "")
     return (
         "import scfviz\n\n"
         f"predictor = scfviz.read_drug_predictor({'' if folder is None else repr(folder)})\n"

@@ -10,7 +10,7 @@ import streamlit as st
 from scfviz.errors import ScfvizError
 from scfviz.jobs import uploads
 from scfviz.tasks.drug_response.card import CAVEATS, say_domain, say_worth
-from scfviz.tasks.drug_response.compute import predict_ic50, responses_table, samples_table
+from scfviz.tasks.drug_response.compute import MOST_LN_IC50, predict_ic50, responses_table, samples_table
 from scfviz.tasks.drug_response.predictor import DrugPredictor, DrugResponses
 from scfviz.tasks.drug_response.samples import KIND_TITLES, Samples
 from scfviz.tasks.drug_response.scale import SCALE_TITLES, SCALES
@@ -169,7 +169,9 @@ def _ask(samples: Samples, predictor: DrugPredictor) -> tuple[str | None, dict[t
             column_config={
                 "Sample": st.column_config.SelectboxColumn(options=list(samples.names[:1000]), required=True),
                 "Drug": st.column_config.SelectboxColumn(options=sorted(predictor.names), required=True),
-                "ln IC50": st.column_config.NumberColumn(min_value=-15.0, max_value=15.0, format="%.3f", required=True),
+                "ln IC50": st.column_config.NumberColumn(
+                    min_value=-MOST_LN_IC50, max_value=MOST_LN_IC50, format="%.3f", required=True
+                ),
             },
         )
     rows = given.dropna()
@@ -229,7 +231,7 @@ def _show_downloads(
 ) -> None:
     name = "samples" if ref is None else sources.title_of(ref)
     stem = name.split(".")[0] or "samples"
-    own = None if folder == find_drug_predictor() else str(folder)
+    own, column = None if folder == find_drug_predictor() else str(folder), state.gene_column()
     files: dict[str, tuple[Any, str, str, str]] = {
         "Predictions (CSV)": (
             lambda: responses_table(found, predictor).to_csv(index=False, float_format="%.6g"),
@@ -250,7 +252,7 @@ def _show_downloads(
             ":material/description:",
         ),
         "Script (Python)": (
-            lambda: details.script_text(name, found, own, measured),
+            lambda: details.script_text(name, found, own, measured, column),
             f"{stem}_drug_response.py",
             "text/x-python",
             ":material/code:",
@@ -270,8 +272,6 @@ def _show_downloads(
             for title, (content, file, mime, icon) in files.items():
                 key = f"download-drug-{title.split()[0].lower()}"
                 st.download_button(title, content, file, mime, on_click="ignore", icon=icon, key=key)
-        given = " --measured measured.csv" if measured else ""
-        st.caption(
-            f"The same by `scfviz drugs predict TABLE --out predictions.csv --scale {found.scale}{given}`. Figures: "
-            "the camera above each."
-        )
+        st.caption("The same as a command:")
+        st.code(details.command_text(name, found, own, measured, column), language="bash", wrap_lines=True)
+        st.caption("Figures: the camera above each.")
