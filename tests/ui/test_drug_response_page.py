@@ -60,7 +60,13 @@ def test_a_table_gets_ranked_drugs_genes_groups_and_a_new_drug(tmp_path):
     text = text_of(app)
     assert "values are logarithms" in text and "never for treatment" in text and "each held out once" in text
     assert "specific to the pair" in text and "Genes that carry the prediction" in text
+    check(app.selectbox(key="drug-sample").set_value("tumour3").run())
+    check(app.selectbox(key="drug-of-sample").set_value("Gefitinib").run())
     check(app.segmented_control(key="drug-details").set_value("One drug").run())
+    assert (app.selectbox(key="drug-one").value, app.selectbox(key="drug-marked").value) == ("Gefitinib", "tumour3")
+    check(app.selectbox(key="drug-one").set_value("Lapatinib").run())
+    check(app.segmented_control(key="drug-details").set_value("One sample").run())
+    assert (app.selectbox(key="drug-of-sample").value, app.selectbox(key="drug-sample").value) == ("Lapatinib", "tumour3")
     check(app.segmented_control(key="drug-details").set_value("Two groups").run())
     check(app.multiselect(key="drug-group-a").set_value(["tumour0"]).run())
     check(app.multiselect(key="drug-group-b").set_value(["tumour1"]).run())

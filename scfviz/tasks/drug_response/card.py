@@ -19,7 +19,7 @@ def say_domain(found: DrugResponses) -> str:
             "By expression all samples lie within the range of the tumour lines that were learned from. That does not "
             "make them tumours: whether a normal tissue is meant, only you know."
         )
-    which = "All samples lie" if n_far == n else f"{n_far:,} of {n:,} samples lie"
+    which = "All samples lie" if n_far == n else f"{n_far:,} of {n:,} samples {'lies' if n_far == 1 else 'lie'}"
     return (
         f"{which} out of domain: less like the tumour lines that were learned from than 99 % of those are. Normal "
         "tissue and blood are no tumours; for them a prediction says nothing that was tested."

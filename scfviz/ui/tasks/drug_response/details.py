@@ -43,6 +43,8 @@ def show(samples: Samples, found: DrugResponses, predictor: DrugPredictor) -> No
 
 
 def _show_sample(samples: Samples, found: DrugResponses, predictor: DrugPredictor) -> None:
+    _carry("drug-sample", "drug-marked")
+    _carry("drug-of-sample", "drug-one")
     name = st.selectbox("Sample", found.samples, key="drug-sample")
     row = found.samples.index(name)
     left, middle, right = st.columns(3)
@@ -69,9 +71,17 @@ def _show_sample(samples: Samples, found: DrugResponses, predictor: DrugPredicto
     with other:
         drug = st.selectbox("Drug", table["drug"], key="drug-of-sample")
         _show_pair(samples, found, predictor, row, drug)
+    with one:
+        lines.show(samples, found, predictor, row, drug)
     shown = table.drop(columns="sample").rename(columns=COLUMNS)
     formats = {title: st.column_config.NumberColumn(format="%.2f") for title in shown.select_dtypes("number")}
     st.dataframe(shown.head(_MOST_ROWS), hide_index=True, column_config=formats, key="drug-table")
+
+
+def _carry(key: str, other: str) -> None:
+    """A field that comes on screen takes what was chosen in its counterpart of the part that was left."""
+    if key not in st.session_state and other in st.session_state:
+        st.session_state[key] = st.session_state[other]
 
 
 def _show_pair(samples: Samples, found: DrugResponses, predictor: DrugPredictor, row: int, drug: str) -> None:
@@ -96,7 +106,6 @@ def _show_pair(samples: Samples, found: DrugResponses, predictor: DrugPredictor,
     figure = figures.draw_signed(genes, "gene", "contribution", "ln(uM); to the left: more sensitive")
     st.plotly_chart(figure, config=toolbar("genes"), key="drug-genes")
     st.caption("An association over lines, not a mechanism; genes that go together share their weight.")
-    lines.show(samples, found, predictor, row, drug)
 
 
 def _draw(smiles: str, key: str = "structure") -> None:
@@ -118,6 +127,8 @@ def _draw(smiles: str, key: str = "structure") -> None:
 
 def _show_drug(found: DrugResponses, predictor: DrugPredictor) -> None:
     left, right = st.columns(2)
+    _carry("drug-one", "drug-of-sample")
+    _carry("drug-marked", "drug-sample")
     named = sorted(found.drugs, key=lambda name: (not name[:1].isalpha(), name.lower()))
     drug = left.selectbox("Drug", named, key="drug-one")
     marked = right.selectbox("Mark a sample", found.samples, key="drug-marked")

@@ -13,7 +13,7 @@ _COLUMNS = {"line": "Line", "similarity": "Similarity", "ln_ic50": "Measured ln 
 
 def show(samples: Samples, found: DrugResponses, predictor: DrugPredictor, row: int, drug: str) -> None:
     """Lines of one sample with the measured responses to one drug; without lines why there are none."""
-    st.markdown("##### Nearest training lines")
+    st.markdown(f"##### Nearest training lines, measured with {plain(drug)}")
     if predictor.lines is None:
         st.caption(f":material/info: {plain(NO_LINES)}")
         return
