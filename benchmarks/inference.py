@@ -148,17 +148,17 @@ class Ours:
     def embed(self) -> np.ndarray:
         """(n_obs, 4 * encoder width), all cells in packed batches."""
 
-        def evaluate(cells: PreparedCells) -> np.ndarray:
-            tokens = tokenise(cells, self.run.config)
-            return pool_cells(self.run.prepared.encode(tokens), tokens).numpy()
+        def evaluate(run: InferenceRun, cells: PreparedCells) -> np.ndarray:
+            tokens = tokenise(cells, run.config)
+            return pool_cells(run.prepared.encode(tokens), tokens).numpy()
 
         return self._all(evaluate, self.run.config.cell_embedding_width, decode=False)
 
     def predict(self) -> np.ndarray:
         """(n_obs, n_genes)."""
 
-        def evaluate(cells: PreparedCells) -> np.ndarray:
-            return np.stack([self.run.prepared.to_expression(*parts).numpy() for parts in self.run.decode(cells)])
+        def evaluate(run: InferenceRun, cells: PreparedCells) -> np.ndarray:
+            return np.stack([run.prepared.to_expression(*parts).numpy() for parts in run.decode(cells)])
 
         return self._all(evaluate, self.run.config.n_genes, decode=True)
 

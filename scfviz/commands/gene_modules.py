@@ -48,9 +48,8 @@ class _FolderRun(TaskRun):
     def compute(self) -> "Result":
         """The result; what is done stays for `--resume`."""
         from scfviz.tasks.run import compute
-        from scfviz.tasks.steps import Steps
 
-        return compute(self.task, self.options, Steps(self.partial, self.note_stage))
+        return compute(self.task, self.options, self.steps())
 
     def write(self, files: list[Path], result: "Result", text: list[str]) -> int:
         """Say what was written."""

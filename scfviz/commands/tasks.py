@@ -48,7 +48,7 @@ def add_options(parser: argparse.ArgumentParser, task: Task) -> None:
     for field in fields_of(task.options_type):
         if field.name != "dataset":
             _add_option(parser, task, field)
-    add_cluster(parser, is_shown=task.embeds)
+    add_cluster(parser, is_shown=task.on_cluster)
     add_json(parser)
     add_threads(parser)
     add_unfinished(parser)
@@ -118,7 +118,7 @@ class TaskRun(FileRun):
     def _open(self) -> None:
         from scfviz.tasks.spec import identity_of, read_options
 
-        if not self.task.embeds and self.args.cluster is not None:
+        if not self.task.on_cluster and self.args.cluster is not None:
             found = f"--cluster is given for the task '{self.task.title}'."
             raise OptionError(found, self.task.why_one_machine, "Leave it out.")
         refuse_no_cluster(self.args)

@@ -90,13 +90,16 @@ def choose_tokens_per_batch(config: ModelConfig, device: torch.device, n_bytes: 
         Whether the decoder runs too. It takes one cell after the other, so that larger batches would only make a
         request to stop wait longer.
     """
-    if device.type == "cpu":
-        most = _LEAST_TOKENS if decode else 4096
-    else:
-        most = 65_536
     # stream, queries, keys, values, feed-forward of four widths, and a copy of each in flight
     per_token = 24 * config.encoder_width * n_bytes
-    return int(np.clip(free_memory(device) // 2 // per_token, _LEAST_TOKENS, most))
+    return int(np.clip(free_memory(device) // 2 // per_token, _LEAST_TOKENS, most_tokens_per_batch(device, decode)))
+
+
+def most_tokens_per_batch(device: torch.device, decode: bool) -> int:
+    """Tokens that keep the hardware busy, where memory suffices; see `choose_tokens_per_batch`."""
+    if device.type == "cpu":
+        return _LEAST_TOKENS if decode else 4096
+    return 65_536
 
 
 def free_memory(device: torch.device) -> int:

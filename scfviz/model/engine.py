@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int], None]
 ShouldStop = Callable[[], bool]
+Evaluate = Callable[["InferenceRun", PreparedCells], np.ndarray]
 
 
 class InferenceRun:
@@ -179,7 +180,7 @@ class InferenceRun:
     def compute(
         self,
         store: ResultStore,
-        evaluate: Callable[[PreparedCells], np.ndarray],
+        evaluate: Evaluate,
         keep: Callable[[np.ndarray, np.ndarray, bool], None],
         *,
         decode: bool,
@@ -193,13 +194,15 @@ class InferenceRun:
         Parameters
         ----------
         evaluate
-            Results of a few cells, joined along the first axis when a batch has to be split.
+            Results of a few cells, given this run and them; joined along the first axis when a batch has to be split.
+            What a cluster computes is a function of a module, or a `partial` of one: its workers are handed its name.
         keep
             Takes the cell numbers of a batch, its results, and whether it is the last of its group.
         decode
             Whether the decoder runs, for the time left.
         groups
-            Ascending cell numbers of each group; all cells when left out.
+            Ascending cell numbers of each group, over which results are sums; all cells when left out. On a cluster
+            one worker adds up a group, whose cells must follow each other.
         sums
             Running sums that `keep` changes, saved with the progress.
         """
@@ -212,7 +215,7 @@ class InferenceRun:
     def _compute(
         self,
         store: ResultStore,
-        evaluate: Callable[[PreparedCells], np.ndarray],
+        evaluate: Evaluate,
         keep: Callable[[np.ndarray, np.ndarray, bool], None],
         decode: bool,
         progress: Progress | None,
@@ -263,6 +266,24 @@ class InferenceRun:
         if progress is not None:
             progress(self.source.n_obs, self.source.n_obs)
 
+    def try_out(self, store: ResultStore, evaluate: Evaluate, indices: np.ndarray) -> np.ndarray:
+        """What `evaluate` makes of a few cells before all are computed; see `compute`.
+
+        Parameters
+        ----------
+        indices
+            Ascending cell numbers.
+        """
+        try:
+            return self._try_out(store, evaluate, indices)
+        except BaseException:
+            store.close()
+            raise
+
+    def _try_out(self, _store: ResultStore, evaluate: Evaluate, indices: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            return evaluate(self, self.read(indices))
+
     def _read_ahead(self, to_do: Sequence[tuple[np.ndarray, list[np.ndarray]]]) -> Iterator[PreparedCells]:
         """The cells of each window; the next one is read while this one is computed."""
         with ThreadPoolExecutor(max_workers=1) as reader:
@@ -309,7 +330,7 @@ class InferenceRun:
 
     def _evaluate(
         self,
-        evaluate: Callable[[PreparedCells], np.ndarray],
+        evaluate: Evaluate,
         cells: PreparedCells,
         batch: np.ndarray,
         indices: np.ndarray,
@@ -319,7 +340,7 @@ class InferenceRun:
         n_tokens = int(self.source.n_expressed[indices].sum()) + 2 * len(indices)
         if len(batch) == 1 or store.batch_limit is None or n_tokens <= store.batch_limit:
             try:
-                return evaluate(_take(cells, batch))
+                return evaluate(self, _take(cells, batch))
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise

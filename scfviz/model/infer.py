@@ -5,8 +5,8 @@ One engine for all three: cells sorted by length, packed batches, results in the
 
 import hashlib
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +15,7 @@ import torch
 from scipy.sparse import csr_matrix
 
 from scfviz.errors import GeneError, OptionError
-from scfviz.model.cluster.run import ClusterRun, is_on_disk
-from scfviz.model.cluster.workers import Workers
+from scfviz.model.cluster.run import start_run
 from scfviz.model.engine import InferenceRun, Progress, ShouldStop
 from scfviz.model.scfoundation import Pooling, ScFoundation
 from scfviz.model.tokens import PreparedCells
@@ -163,30 +162,18 @@ def embed_cells(
         raise OptionError(f"Unknown pooling '{pooling}'.", "One of: all, max.", "")
     asked = (counts, model, target_depth, depth_fold, precision, device, official_input, official_totals)
     width = model.config.cell_embedding_width if pooling == "all" else model.config.encoder_width
-    with _workers(cluster, out, counts, model) as workers:
-        run = InferenceRun(*asked) if workers is None else ClusterRun(workers, pooling, Path(out), should_stop, *asked)
+    with start_run(cluster, out, should_stop, *asked) as run:
         store = run.open_store(
             out, (run.source.n_obs, width), {"task": "cell embedding", "pooling": pooling}, decode=False, resume=resume
         )
 
-        def embed(cells: PreparedCells) -> np.ndarray:
-            return run.embed(cells, pooling)
-
         def keep(indices: np.ndarray, values: np.ndarray, _is_last: bool) -> None:
             store.values[indices] = values
 
+        embed = partial(InferenceRun.embed, pooling=pooling)
         run.compute(store, embed, keep, decode=False, progress=progress, should_stop=should_stop)
         provenance = run.provenance("cell embedding") | {"pooling": pooling}
     return CellEmbedding(store.finish(), *run.depths(), provenance)
-
-
-def _workers(
-    cluster: str | None, out: Path | str | None, counts: Any, model: ScFoundation
-) -> AbstractContextManager[Workers | None]:
-    """Those who compute; None where it is done here."""
-    if cluster is None or out is None or not is_on_disk(counts, model):
-        return nullcontext()
-    return Workers(cluster)
 
 
 def embed_genes(
@@ -240,7 +227,7 @@ def embed_genes(
     if sums is None:
         sums = np.zeros(store.values.shape[1:], dtype=np.float64)
 
-    def sum_cells(cells: PreparedCells) -> np.ndarray:
+    def sum_cells(run: InferenceRun, cells: PreparedCells) -> np.ndarray:
         total = torch.zeros(sums.shape, device=prepared.device)
         for values_GE, _hidden_LD in run.decode(cells):
             total += values_GE
@@ -312,7 +299,7 @@ def embed_genes_per_cell(
     store = run.open_store(out, shape, task, decode=True, resume=resume)
     places = torch.from_numpy(chosen)
 
-    def embed(cells: PreparedCells) -> np.ndarray:
+    def embed(run: InferenceRun, cells: PreparedCells) -> np.ndarray:
         of_cells = [values_GE[places.to(values_GE.device)] for values_GE, _hidden_LD in run.decode(cells)]
         return torch.stack(of_cells).float().cpu().numpy()
 
@@ -379,7 +366,7 @@ def predict_expression(
     shape = (run.source.n_obs, model.config.n_genes)
     store = run.open_store(out, shape, {"task": "expression"}, decode=True, resume=resume)
 
-    def predict(cells: PreparedCells) -> np.ndarray:
+    def predict(run: InferenceRun, cells: PreparedCells) -> np.ndarray:
         return torch.stack([run.prepared.to_expression(*parts) for parts in run.decode(cells)]).cpu().numpy()
 
     def keep(indices: np.ndarray, values: np.ndarray, _is_last: bool) -> None:

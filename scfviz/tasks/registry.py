@@ -14,7 +14,7 @@ _EMBEDDING = Task(
     question="The model's map of the cells beside the standard one, coloured by label, gene or quality.",
     options="scfviz.tasks.embedding.options:EmbeddingOptions",
     run="scfviz.tasks.embedding.run:run",
-    embeds=True,
+    on_cluster=True,
     version=4,
     writes=(
         Written("obsm", "X_scfoundation", "embedding", "scFoundation embedding"),
@@ -53,7 +53,7 @@ _MAPPING = Task(
     question="Where do my cells lie on a reference, which types are they, and what has no counterpart there?",
     options="scfviz.tasks.mapping.options:MappingOptions",
     run="scfviz.tasks.mapping.run:run",
-    embeds=True,
+    on_cluster=True,
     version=1,
     writes=(
         Written("obs", "mapped_label", "mapped_label", "Label from the reference"),
@@ -135,7 +135,7 @@ _ANNOTATION = Task(
     question="What type is each cell? Learned from labelled cells, with how certain that is, and what is like none.",
     options="scfviz.tasks.annotation.options:AnnotationOptions",
     run="scfviz.tasks.annotation.run:run",
-    embeds=True,
+    on_cluster=True,
     version=3,
     writes=(
         Written("obs", "cell_type", "annotated_type", "Annotated type"),
@@ -202,6 +202,7 @@ _GENE_MODULES = Task(
     question="Which genes go together in these cells, what do they mean, and which regulators go with them?",
     options="scfviz.tasks.gene_modules.options:GeneModulesOptions",
     run="scfviz.tasks.gene_modules.run:run",
+    on_cluster=True,
     version=4,
     writes=(
         Written("obs", "gene_module_group", "gene_module_group", "Groups of the gene modules"),
@@ -216,7 +217,6 @@ _GENE_MODULES = Task(
     ),
     baseline="co-expression over metacells (Pearson correlation)",
     icon=":material/hub:",
-    why_one_machine="The model reads a sample of the cells, 1,000 unless more are asked for; the rest asks no model.",
     memory="scfviz.tasks.gene_modules.run:memory",
     functions=(
         "scfviz.tasks.gene_modules.compute:find_gene_modules",

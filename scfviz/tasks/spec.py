@@ -156,8 +156,8 @@ class Task:
         The simple method that stands beside it, in words.
     needs_model
         Whether a checkpoint is loaded.
-    embeds
-        Whether most of its time goes into `scfviz.tasks.run.embed_part`, which a cluster can share.
+    on_cluster
+        Whether most of its time goes into passes of the model that a cluster can share (`Steps.cluster`).
     why_one_machine
         Why a cluster cannot, a sentence.
     lane
@@ -190,7 +190,7 @@ class Task:
     icon: str = ":material/function:"
     section: str = "Analyse"
     needs_model: bool = True
-    embeds: bool = False
+    on_cluster: bool = False
     why_one_machine: str = "It computes on one machine."
     lane: Literal["long", "quick"] = "long"
     memory: str | None = None

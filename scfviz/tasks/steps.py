@@ -28,7 +28,7 @@ class Steps:
     find_embedding
         Embeddings that are kept from earlier computations, see `scfviz.jobs.embeddings.find_embedding`.
     cluster
-        Where cells are embedded, see `scfviz.model.infer.embed_cells`.
+        Where the model runs, see `scfviz.model.infer.embed_cells`.
     """
 
     def __init__(

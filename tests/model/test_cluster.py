@@ -10,6 +10,7 @@ import time
 import types
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import anndata as ad
@@ -27,8 +28,9 @@ from scfviz.errors import JobError, OptionError, ScfvizError, Stopped
 from scfviz.model.checkpoint import load_checkpoint
 from scfviz.model.cluster import run as cluster_run
 from scfviz.model.cluster import workers as cluster_workers
-from scfviz.model.cluster.worker import embed_window, examine, gpu_of, resolve_device
+from scfviz.model.cluster.worker import compute_window, examine, gpu_of, resolve_device
 from scfviz.model.cluster.workers import Workers
+from scfviz.model.engine import InferenceRun
 from scfviz.model.infer import embed_cells
 from scfviz.tasks.run import OpenedCells, embed_part
 from scfviz.tasks.spec import ModelOptions
@@ -245,16 +247,17 @@ def test_a_worker_says_why_it_cannot_take_part(job, tmp_path):
 
 
 def test_a_window_computed_twice_has_the_same_bytes_and_a_name_of_its_content(job):
-    embed_window(job, 3, 9)
+    embed = partial(InferenceRun.embed, pooling="max")
+    compute_window(job, embed, None, 3, 9)
     path = job.window(3, 9)
     before = path.read_bytes()
     path.unlink()
-    embed_window(job, 3, 9)
+    compute_window(job, embed, None, 3, 9)
     assert path.read_bytes() == before
     names = {job.window(3, 9), job.window(3, 8), replace(job, content="x").window(3, 9)}
     assert len(names | {replace(job, version="0").window(3, 9)}) == 4
     path.write_bytes(b"kept")
-    embed_window(job, 3, 9)
+    compute_window(job, embed, None, 3, 9)
     assert path.read_bytes() == b"kept"
 
 
@@ -306,7 +309,7 @@ def test_processes_of_this_computer_do_the_same(world, tmp_path, monkeypatch):
     ("command", "options", "said"),
     [
         (command, ["--cluster", cluster], said)
-        for command in ("embed", "map", "annotate")
+        for command in ("embed", "map", "annotate", "modules", "network")
         for cluster, said in (
             ("nonsense", "The cluster is 'nonsense'"),
             ("local:0", "The cluster is 'local:0'"),
@@ -314,8 +317,7 @@ def test_processes_of_this_computer_do_the_same(world, tmp_path, monkeypatch):
         )
     ]
     + [("embed", ["--cluster", "local:2", "--bulk"], "--cluster is given with bulk samples")]
-    + [("enhance", ["--cluster", "local:2"], "A cell's prediction takes its neighbours' counts")]
-    + [(command, ["--cluster", "local:2"], "a sample of the cells") for command in ("modules", "network")],
+    + [("enhance", ["--cluster", "local:2"], "A cell's prediction takes its neighbours' counts")],
 )
 def test_what_is_no_cluster_is_refused_before_anything_is_read(
     world, tmp_path, capsys, monkeypatch, options, said, command

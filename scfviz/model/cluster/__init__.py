@@ -1,1 +1,1 @@
-"""Embedding on many machines: windows of cells are tasks of a Dask cluster, results files that all machines see."""
+"""The model on many machines: windows of cells are tasks of a Dask cluster, results files that all machines see."""

@@ -3,7 +3,8 @@
 import shutil
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +12,13 @@ import numpy as np
 import torch
 
 import scfviz
-from scfviz.errors import JobError, ScfvizError
-from scfviz.model.batching import BatchPlan, cell_flops
+from scfviz.errors import JobError
+from scfviz.model.batching import BatchPlan, cell_flops, most_tokens_per_batch
 from scfviz.model.checkpoint import load_checkpoint
-from scfviz.model.cluster.worker import CELLS, REPORT, WindowJob, embed_window
-from scfviz.model.cluster.workers import SECONDS_BETWEEN_LOOKS, SchedulerLost, ShouldStop, Workers
-from scfviz.model.engine import InferenceRun, Progress, weights_hash
-from scfviz.model.scfoundation import Pooling, ScFoundation
+from scfviz.model.cluster.worker import CELLS, REPORT, WindowJob, compute_window, evaluate_cells
+from scfviz.model.cluster.workers import SECONDS_BETWEEN_LOOKS, SchedulerLost, ShouldStop, Workers, explain
+from scfviz.model.engine import Evaluate, InferenceRun, Progress, weights_hash
+from scfviz.model.scfoundation import ScFoundation
 from scfviz.model.store import ResultStore
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 # Work of a window: some seconds of a core, or of a GPU. It does not depend on the number of workers, so that whatever
 # cluster goes on finds what another one has done.
 FLOP_PER_WINDOW = {"cpu": 2e12, "cuda": 2e14, "mps": 2e13}
-_TOKENS_PER_BATCH = 4096  # by which a run without a cluster would go on
 _TASKS_PER_THREAD = 2
 _SECONDS_UNTIL_SEEN = 90.0  # a file system may show new files late
 
@@ -38,45 +38,74 @@ def is_on_disk(counts: Any, model: ScFoundation) -> bool:
     return weights_hash(load_checkpoint(model.folder)) == weights_hash(model)
 
 
-class ClusterRun(InferenceRun):
-    """An `InferenceRun` of cell embeddings on a cluster, see there.
+@contextmanager
+def start_run(
+    cluster: str | None,
+    out: Path | str | None,
+    should_stop: ShouldStop | None,
+    counts: Any,
+    model: ScFoundation,
+    *options: Any,
+) -> Iterator[InferenceRun]:
+    """A run on the workers of a cluster where one is given and they can open everything themselves, else one here.
 
     Parameters
     ----------
-    workers, pooling, out
-        Who computes what; and the folder, which they all see.
+    cluster, out, should_stop
+        See `infer.embed_cells`.
+    counts, model, *options
+        See `InferenceRun`.
+    """
+    if cluster is None or out is None or not is_on_disk(counts, model):
+        yield InferenceRun(counts, model, *options)
+        return
+    with Workers(cluster) as workers:
+        yield ClusterRun(workers, Path(out), should_stop, counts, model, *options)
+
+
+class ClusterRun(InferenceRun):
+    """An `InferenceRun` on a cluster, see there.
+
+    Parameters
+    ----------
+    workers, out
+        Who computes; and the folder, which they all see.
     """
 
     def __init__(
         self,
         workers: Workers,
-        pooling: Pooling,
         out: Path,
         should_stop: ShouldStop | None,
         counts: "AlignedCounts",
         model: ScFoundation,
         *options: Any,
     ):
-        self._workers, self._pooling = workers, pooling
+        self._workers = workers
         self._counts, self._checkpoint = counts, model.folder.resolve()
         self._folder = out.resolve() / "windows"
         self._should_stop = should_stop or (lambda: False)
         super().__init__(counts, model, *options)
 
     def _prepare(self, device: str, precision: str) -> None:
-        while True:
-            try:
-                kind, self.precision = self._workers.resolve(device, precision, self._should_stop)
-                break
-            except SchedulerLost:
-                self._workers.reconnect(self._should_stop)
+        kind, self.precision = self._ask(lambda: self._workers.resolve(device, precision, self._should_stop))
         self.device, self._device_name = torch.device(kind), kind if device == "auto" else device
 
+    def _ask(self, ask: Callable[[], Any]) -> Any:
+        while True:
+            try:
+                return ask()
+            except SchedulerLost:
+                self._workers.reconnect(self._should_stop)
+
     def _plan(self, decode: bool) -> BatchPlan:
+        n_tokens = most_tokens_per_batch(self.device, decode)  # by which a run without a cluster would go on
+        if decode:  # sums depend on batches: those of one machine
+            return BatchPlan(n_tokens)
         n_entries = int(self.source.n_expressed.sum())
         per_entry = float(cell_flops(self.config, self.source.n_expressed + 2, decode).sum()) / max(n_entries, 1)
-        limit = BatchPlan(_TOKENS_PER_BATCH).entries_per_window
-        return BatchPlan(_TOKENS_PER_BATCH, int(np.clip(FLOP_PER_WINDOW[self.device.type] / per_entry, 1, limit)))
+        limit = BatchPlan(n_tokens).entries_per_window
+        return BatchPlan(n_tokens, int(np.clip(FLOP_PER_WINDOW[self.device.type] / per_entry, 1, limit)))
 
     def open_store(
         self, out: Path | str, shape: tuple[int, ...], task: dict[str, Any], *, decode: bool, resume: bool
@@ -91,18 +120,24 @@ class ClusterRun(InferenceRun):
         """What the workers compute on."""
         return ", ".join(sorted(self._workers.hardware))
 
+    def _try_out(self, store: ResultStore, evaluate: Evaluate, indices: np.ndarray) -> np.ndarray:
+        given = self._publish(store), self._should_stop, evaluate_cells
+        return self._ask(lambda: self._workers.ask_one(*given, given[0], evaluate, indices.tolist()))
+
     def _compute(
         self,
         store: ResultStore,
-        evaluate: Callable,
+        evaluate: Evaluate,
         keep: Callable[[np.ndarray, np.ndarray, bool], None],
         decode: bool,
         progress: Progress | None,
-        *_: object,
+        _should_stop: ShouldStop | None,
+        groups: Sequence[np.ndarray] | None,
+        sums: np.ndarray | None,
     ) -> None:
-        job = self._publish(store)
+        job, plan = self._publish(store), None if groups is None else store.plan
         work = cell_flops(self.config, self.source.n_expressed + 2, decode)
-        windows, running = _Windows(job, store, self.source.n_expressed, work), {}
+        windows, running = _Windows(job, store, self.source.n_expressed, work, groups, sums), {}
         while not windows.is_complete:
             if progress is not None:
                 progress(int(self.source.n_obs * windows.share_done()), self.source.n_obs)
@@ -111,7 +146,8 @@ class ClusterRun(InferenceRun):
                 _hear(windows, running, able)
                 while windows.todo and len(running) < _TASKS_PER_THREAD * sum(able.values()):
                     number = windows.todo.popleft()
-                    task = self._workers.submit(embed_window, job, *windows.ranges[number], workers=list(able))
+                    given = job, evaluate, plan, *windows.ranges[number]
+                    task = self._workers.submit(compute_window, *given, workers=list(able))
                     running[task] = number, able.keys()
             except SchedulerLost:
                 self._workers.reconnect(self._should_stop)
@@ -150,7 +186,6 @@ class ClusterRun(InferenceRun):
             content=store.content(),
             target_depth=self.target_depth,
             depth_fold=self.depth_fold,
-            pooling=self._pooling,
             precision=self.precision,
             device=self._device_name,
         )
@@ -159,9 +194,17 @@ class ClusterRun(InferenceRun):
 class _Windows:
     """Which windows are to be computed, which are, and which of these are in the store, which takes them in order."""
 
-    def __init__(self, job: WindowJob, store: ResultStore, n_expressed: np.ndarray, work: np.ndarray):
-        self._job, self._store = job, store
-        windows = list(store.plan.windows(n_expressed))
+    def __init__(
+        self,
+        job: WindowJob,
+        store: ResultStore,
+        n_expressed: np.ndarray,
+        work: np.ndarray,
+        groups: Sequence[np.ndarray] | None,
+        sums: np.ndarray | None,
+    ):
+        self._job, self._store, self._sums = job, store, sums
+        windows = list(store.plan.windows(n_expressed, groups))
         self.ranges = [(int(window[0]), int(window[-1]) + 1) for window in windows]
         self._batches = np.cumsum([len(store.plan.batches(n_expressed[window] + 2)) for window in windows])
         self._work = np.array([work[window].sum() for window in windows])
@@ -196,7 +239,8 @@ class _Windows:
             path = self._job.window(first, last)
             try:
                 values = np.load(path, allow_pickle=False)
-                if values.shape != (last - first, self._store.values.shape[1]) or values.dtype != np.float32:
+                expected = (last - first, np.float32) if self._sums is None else (1, np.float64)
+                if values.shape != (expected[0], *self._store.values.shape[1:]) or values.dtype != expected[1]:
                     raise ValueError("another shape")
             except FileNotFoundError:
                 if time.monotonic() - self._computed[self._next] < _SECONDS_UNTIL_SEEN:
@@ -211,13 +255,13 @@ class _Windows:
                 del self._computed[self._next]
                 self.todo.appendleft(self._next)
                 break
-            keep(np.arange(first, last), values, False)
+            keep(np.arange(first, last), values, True)
             del self._computed[self._next]
             self._store.batches_done = int(self._batches[self._next])
             self._next += 1
             taken.append(path)
         if taken:
-            self._store.save(force=True)
+            self._store.save(self._sums, force=True)
             for path in taken:
                 path.unlink(missing_ok=True)
         return bool(taken)
@@ -233,22 +277,8 @@ def _hear(windows: _Windows, running: dict[Any, tuple[int, Any]], able: dict[str
         if status == "finished":
             windows.note_computed(number)
         elif status == "error":
-            raise _explain(task.exception(), windows.ranges[number])
+            first, last = windows.ranges[number]
+            raise explain(task.exception(), f" at cells {first:,} to {last - 1:,}")
         else:
             task.cancel()
             windows.todo.appendleft(number)
-
-
-def _explain(error: BaseException, cells: tuple[int, int]) -> ScfvizError:
-    where = f"cells {cells[0]:,} to {cells[1] - 1:,}"
-    if isinstance(error, ScfvizError):
-        return type(error)(f"A worker stopped at {where}: {error.found}", error.needed, error.advice)
-    if type(error).__name__ == "KilledWorker":
-        return JobError(
-            f"Several workers ended while they computed {where}.",
-            "Mostly memory does not suffice for a worker.",
-            "Give each more memory, or fewer threads; then go on with what is done.",
-        )
-    return JobError(
-        f"A worker stopped at {where} ({type(error).__name__}: {error}).", "", "Its log says more; then try again."
-    )

@@ -1,4 +1,4 @@
-"""What runs in a worker of a cluster: it opens file and checkpoint itself, once, and writes windows of an embedding.
+"""What runs in a worker of a cluster: it opens file and checkpoint itself, once, and writes windows of a result.
 
 A worker is handed names and numbers only. Beside the data it reads what the run has written for all workers (`REPORT`,
 `CELLS`): what the check of all values found, and how much each cell holds, so that no worker reads the whole file.
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     import numpy as np
     from scipy.sparse import csr_matrix
 
+    from scfviz.model.batching import BatchPlan
+    from scfviz.model.engine import Evaluate, InferenceRun
+
 REPORT, CELLS = "report.npz", "cells.npz"
 _N_SAMPLED = 64
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
@@ -29,7 +32,7 @@ _opening = threading.Lock()
 
 @dataclass(frozen=True)
 class WindowJob:
-    """What the windows of one embedding have in common.
+    """What the windows of one run have in common.
 
     Attributes
     ----------
@@ -43,7 +46,7 @@ class WindowJob:
         Where results go, with `REPORT` and `CELLS`.
     content
         Of what is computed: cells, weights, options.
-    target_depth, depth_fold, pooling, precision, device
+    target_depth, depth_fold, precision, device
         See `infer.embed_cells`.
     """
 
@@ -57,7 +60,6 @@ class WindowJob:
     content: str
     target_depth: float | None
     depth_fold: float | None
-    pooling: str
     precision: str
     device: str
 
@@ -100,40 +102,70 @@ def examine(job: WindowJob) -> tuple[str, str]:
     return hardware_name(torch.device(job.device)), gpu_of(job.device)
 
 
-def embed_window(job: WindowJob, first: int, last: int) -> None:
-    """Write the embedding of cells, unless it is there: whoever computes it writes the same bytes."""
+def compute_window(job: WindowJob, evaluate: "Evaluate", plan: "BatchPlan | None", first: int, last: int) -> None:
+    """Write what is computed of cells, unless it is there: whoever computes it writes the same bytes.
+
+    Parameters
+    ----------
+    evaluate
+        See `InferenceRun.compute`.
+    plan
+        How cells are cut into batches whose sums are added up, to float64 (1, ...). None: each cell has a result of its
+        own, (last - first, ...), which does not depend on batches.
+    first, last
+        The first cell, and the one behind the last.
+    """
     import numpy as np
 
     from scfviz.model.batching import BatchPlan, choose_tokens_per_batch
-    from scfviz.model.engine import InferenceRun
     from scfviz.model.store import ResultStore
 
     path = job.window(first, last)
     if path.exists():
         return
-    opened = _open(job)
-    config, prepared = opened.model.config, opened.prepared
-    counts = opened.read(first, last)
-    run = InferenceRun(
-        counts, opened.model, job.target_depth, job.depth_fold, job.precision, job.device, prepared=prepared
-    )
-    width = config.cell_embedding_width if job.pooling == "all" else config.encoder_width
-    plan = BatchPlan(choose_tokens_per_batch(config, prepared.device, prepared.dtype.itemsize, decode=False))
-    store = ResultStore(None, (last - first, width), plan, {}, resume=False)
+    opened, found = _open(job), None
+    run, prepared = _run(job, opened, opened.read(first, last)), opened.prepared
 
     def keep(indices: "np.ndarray", values: "np.ndarray", _is_last: bool) -> None:
-        store.values[indices] = values
+        nonlocal found
+        if found is None:
+            n, dtype = (last - first, values.dtype) if plan is None else (1, np.float64)
+            found = np.zeros((n, *values.shape[1:]), dtype)
+        if plan is None:
+            found[indices] = values
+        else:
+            for part in values:
+                np.add(found[0], part, out=found[0])
 
-    def embed(cells: Any) -> "np.ndarray":
-        return run.embed(cells, job.pooling)
-
-    run.compute(store, embed, keep, decode=False, progress=None, should_stop=None)
+    n_tokens = choose_tokens_per_batch(run.config, prepared.device, prepared.dtype.itemsize, decode=False)
+    store = ResultStore(None, (0,), plan or BatchPlan(n_tokens), {}, resume=False)
+    run.compute(store, evaluate, keep, decode=False, progress=None, should_stop=None)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     with temporary.open("wb") as file:
-        np.save(file, store.values, allow_pickle=False)
+        np.save(file, found, allow_pickle=False)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+
+
+def evaluate_cells(job: WindowJob, evaluate: "Evaluate", cells: "list[int]") -> "np.ndarray":
+    """See `InferenceRun.try_out`."""
+    import numpy as np
+    import torch
+    from scipy.sparse import vstack
+
+    opened = _open(job)
+    run = _run(job, opened, vstack([opened.read(cell, cell + 1) for cell in cells], format="csr"))
+    with torch.inference_mode():
+        return evaluate(run, run.read(np.arange(len(cells))))
+
+
+def _run(job: WindowJob, opened: "_Opened", counts: "csr_matrix") -> "InferenceRun":
+    from scfviz.model.engine import InferenceRun
+
+    return InferenceRun(
+        counts, opened.model, job.target_depth, job.depth_fold, job.precision, job.device, prepared=opened.prepared
+    )
 
 
 @dataclass(frozen=True)

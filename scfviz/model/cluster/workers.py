@@ -123,15 +123,28 @@ class Workers:
         """Kind of device and precision that `auto` means on the workers: what the first of them says."""
         if self._processes is not None:
             return resolve_device(device, precision)
-        question = None
+        return tuple(self.ask_one(None, should_stop, resolve_device, device, precision))
+
+    def ask_one(self, job: WindowJob | None, should_stop: ShouldStop, function: Callable, *given: Any) -> Any:
+        """What a function returns on any one of the workers that may take part; another is asked where that one goes.
+
+        Raises
+        ------
+        JobError
+            It failed there; see also `able`.
+        ScfvizError, SchedulerLost, Stopped
+            It said so there; as of `able`.
+        """
+        question, asked = None, {}
         while True:
-            able = self._look(None, should_stop)
-            if question is not None and question.status == "finished":
-                return tuple(question.result(timeout=SECONDS_TO_CONNECT))
-            if question is not None and question.status == "error" and isinstance(question.exception(), ScfvizError):
-                raise question.exception()
-            if able and (question is None or question.status != "pending"):
-                question = self._ask(next(iter(able)), resolve_device, device, precision)
+            able = self._look(job, should_stop)
+            status = "none" if question is None else question.status
+            if status == "finished":
+                return question.result(timeout=SECONDS_TO_CONNECT)
+            if status == "error":
+                raise explain(question.exception(timeout=SECONDS_TO_CONNECT), "")
+            if able and (status != "pending" or not asked.keys() & able.keys()):
+                question, asked = self.submit(function, *given, workers=list(able), priority=10), able
             time.sleep(SECONDS_BETWEEN_LOOKS)
 
     def able(self, job: WindowJob, should_stop: ShouldStop) -> dict[str, int]:
@@ -148,10 +161,10 @@ class Workers:
         """
         return self._look(job, should_stop)
 
-    def submit(self, function: Callable, *given: Any, workers: list[str]) -> Any:
+    def submit(self, function: Callable, *given: Any, workers: list[str], priority: int = 0) -> Any:
         """Hand a task to one of several workers."""
         try:
-            return self._client.submit(function, *given, workers=workers, pure=False)
+            return self._client.submit(function, *given, workers=workers, pure=False, priority=priority)
         except OSError as error:
             raise SchedulerLost from error
 
@@ -257,6 +270,22 @@ class Workers:
                 "Without workers nothing is computed.",
                 f"Start some (`dask worker {self.cluster}`), then go on with what is done.",
             )
+
+
+def explain(error: BaseException, where: str) -> ScfvizError:
+    """What a worker stopped with, as an error of ours; `where` says which cells it computed."""
+    if isinstance(error, ScfvizError):
+        found = f"A worker stopped{where}: {error.found}" if where else error.found
+        return type(error)(found, error.needed, error.advice)
+    if type(error).__name__ == "KilledWorker":
+        return JobError(
+            f"Several workers ended while they computed{where}.",
+            "Mostly memory does not suffice for a worker.",
+            "Give each more memory, or fewer threads; then go on with what is done.",
+        )
+    return JobError(
+        f"A worker stopped{where} ({type(error).__name__}: {error}).", "", "Its log says more; then try again."
+    )
 
 
 def _is_able(worker: _Worker, job: WindowJob | None) -> bool:

@@ -135,7 +135,7 @@ def find_gene_modules(
     genes, choice, n_genes, view, most_cells, resolution, trees, seed
         See `scfviz.tasks.gene_modules.options.GeneModulesOptions`; `view` is the combination where there is a model.
     **inference
-        `precision`, `device`, `out`, `progress`, `should_stop` of `embed_contexts`.
+        `precision`, `device`, `out`, `progress`, `should_stop`, `cluster` of `embed_contexts`.
 
     Raises
     ------
@@ -213,6 +213,7 @@ def read_contexts(
     out: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
+    cluster: str | None = None,
 ) -> Contexts:
     """The model's contexts in the quarters of a sample of the cells."""
     cells = prepared.cells
@@ -230,6 +231,7 @@ def read_contexts(
         out=out,
         progress=progress,
         should_stop=should_stop,
+        cluster=cluster,
     )
 
 

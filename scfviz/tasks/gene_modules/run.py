@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+CONTEXTS = "Reading gene contexts with the model"
 MOST_SCORED = 12  # modules whose scores become columns of cells
 FEWEST_TARGETS = 5
 
@@ -70,7 +71,7 @@ def run(cells: OpenedCells, options: GeneModulesOptions, steps: Steps) -> Result
     first = 0.1
     if options.view != "coexpression":
         first = 0.55
-        with steps.step(0.1, "Reading gene contexts with the model"):
+        with steps.step(0.1, CONTEXTS):
             contexts = read_contexts(
                 cells.aligned,
                 cells.model,
@@ -82,6 +83,7 @@ def run(cells: OpenedCells, options: GeneModulesOptions, steps: Steps) -> Result
                 out=steps.work / "contexts",
                 progress=steps.progress(0.1, first),
                 should_stop=steps.should_stop,
+                cluster=steps.cluster,
             )
 
     @contextmanager
