@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from scfviz.commands.shared import add_threads, say
-from scfviz.errors import OptionError
+from scfviz.errors import DatasetError, OptionError
 
 
 def add_training_commands(commands: Any) -> None:
@@ -63,9 +63,10 @@ def _build(args: argparse.Namespace) -> int:
         for field in dataclasses.fields(CorpusOptions)
         if (value := getattr(args, field.name)) is not None
     }
+    files = _expand(args.files)
     with sole_writer(args.out):
         manifest = build_corpus(
-            _expand(args.files),
+            files,
             args.out,
             hold_out=args.hold_out,
             exclude=_expand(args.exclude),
@@ -74,15 +75,32 @@ def _build(args: argparse.Namespace) -> int:
         )
     if args.json:
         say(json.dumps(manifest, indent=1))
+        _refuse_none_built(args.out, len(files), manifest["failed"])
         return 0
     say(
         f"{args.out}: {manifest['n_cells']:,} cells of {len(manifest['sources'])} datasets; {manifest['n_train']:,} "
         f"for training, {manifest['n_held_out_cells']:,} held out cell by cell, "
         f"{manifest['n_held_out_dataset_cells']:,} in datasets held out whole; {len(manifest['failed'])} files skipped."
     )
+    _refuse_none_built(args.out, len(files), manifest["failed"])
+    if manifest["failed"]:
+        say(f"Skipped, see above: {', '.join(manifest['failed'])}. The same command tries them again.")
     if not manifest["n_held_out_dataset_cells"]:
         say("No dataset is held out whole: name one with --hold-out to see how the model does on a new one.")
     return 0
+
+
+def _refuse_none_built(out: Path, n_files: int, failed: dict[str, dict[str, str]]) -> None:
+    """A corpus that holds cells from before is no success of a build that added none."""
+    if len(failed) < n_files:
+        return
+    raise DatasetError(
+        f"None of the {n_files:,} files could be added: "
+        + "; ".join(f"{name}: {error['found'].rstrip('.')}" for name, error in failed.items())
+        + ".",
+        "",
+        f"What '{out}' holds already is kept. Correct that and run the same command: it goes on with what is missing.",
+    )
 
 
 def _place(given: str) -> Path | str:

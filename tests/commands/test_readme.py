@@ -1,9 +1,15 @@
 """Every command line that the README prints runs, and those beside the official program's give its numbers."""
 
+import json
 import re
 import shlex
+import socket
 import subprocess
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import anndata as ad
 import numpy as np
@@ -36,6 +42,7 @@ SHORTER = {
     "modules": "--view coexpression --no-trees",
     "network": "--view coexpression --no-trees",
 }
+SERVER, getaddrinfo = "https://data.example.org", socket.getaddrinfo
 # What each call of the official program gave, by the first words that fit; the first cells of some were recorded.
 RECORDED = {
     "--checkpoint checkpoints/rde": "cell_rde_f1_all",
@@ -62,6 +69,7 @@ def make_files(folder):
     make_treated().write_h5ad(folder / "ifn.h5ad")
     for seed, name in enumerate("abc"):
         write_cells(folder / f"{name}.h5ad", 30, seed=seed)
+    make_cells(30, seed=3).write_zarr(folder / "served" / "cells.zarr")
     genes = pd.DataFrame(index=list(load_vocabulary().symbols))
     counts = sp.csr_matrix(official.cells().astype(np.float32))
     ad.AnnData(counts, var=genes).write_h5ad(folder / "cells.h5ad")
@@ -88,29 +96,58 @@ def make_files(folder):
     (folder / "genes.txt").write_text("\n".join(["gene", *some.var_names]) + "\n")
 
 
+@contextmanager
+def serve(folder):
+    """A folder on a server of this computer: its address, and the paths that are asked for."""
+    asked = []
+
+    class Handler(SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            asked.append(self.path)
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=folder)) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}", asked
+        server.shutdown()
+
+
+def only_here(host, *rest, **options):
+    """In place of `socket.getaddrinfo`."""
+    assert host in ("127.0.0.1", "localhost"), f"a test asks the network for {host}"
+    return getaddrinfo(host, *rest, **options)
+
+
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     """Runs all lines as pasted, in the order of the README; gives exit code and the array that was written, by line.
 
-    Nothing is cleared between them: two lines once wrote to one file, and the second was refused.
+    Nothing is cleared between them: two lines once wrote to one file, and the second was refused. What the README calls
+    `SERVER` is a server of this computer, and no other is asked.
     """
     folder, found = tmp_path_factory.mktemp("readme"), {}
     make_files(folder)
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, serve(folder / "served") as (address, asked):
         patch.chdir(folder)
+        patch.setattr(socket, "getaddrinfo", only_here)
         patch.setattr(subprocess, "call", lambda *args, **options: 0)  # `scfviz app` would serve until it is stopped
         for line in [*PRINTED, *BESIDE]:
-            argv = shlex.split(line)[1:]
+            argv = [word.replace(SERVER, address) for word in shlex.split(line)[1:]]
             before = set(folder.glob("*.npy"))
             code = main([*argv, *shlex.split(SHORTER.get(argv[0], ""))])
             out = set(folder.glob("*.npy")) - before
             found[line] = code, np.load(out.pop()) if out else None
-    return found | {"folder": folder}
+    return found | {"folder": folder, "asked": asked}
 
 
 @pytest.mark.parametrize("line", dict.fromkeys([*PRINTED, *BESIDE]))
 def test_a_printed_command_line_runs(results, line):
     assert results[line][0] == 0
+
+
+def test_the_address_that_is_printed_is_asked_for(results):
+    lines = [line for line in PRINTED if SERVER in line]
+    assert lines and any(path.startswith("/cells.zarr/") for path in results["asked"])
+    assert json.loads((results["folder"] / "corpus" / "manifest.json").read_text())["n_cells"] == 4 * 30
 
 
 def test_calls_of_the_official_program_give_its_numbers(results):

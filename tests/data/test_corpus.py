@@ -7,12 +7,14 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 from small_cells import make_cells, write_cells
 from small_corpus import make_corpus, make_counts
 
+from scfviz.__main__ import main
 from scfviz.data import corpus_writer
 from scfviz.data.align import align_genes
 from scfviz.data.corpus import build_corpus
@@ -96,6 +98,24 @@ def test_a_bad_file_is_reported_and_the_others_are_kept(tmp_path):
     assert any(line.startswith("bad: skipped") for line in said)
     stored = json.loads((tmp_path / "corpus" / "manifest.json").read_text())
     assert stored["failed"]["bad"]["found"]
+
+
+def test_a_command_that_added_nothing_fails_and_one_that_skipped_a_file_names_it(tmp_path, capsys):
+    good, bad = write_cells(tmp_path / "good.h5ad", 30), tmp_path / "bad.h5ad"
+    bad.write_bytes(good.read_bytes()[:3000])
+    build = ["corpus", "build", "--out", str(tmp_path / "corpus")]
+    rules = ["--more-than-genes", "5", "--held-out-cells", "0.2", "--held-out-datasets", "0"]
+    assert main([*build, *rules, str(good), str(bad)]) == 0
+    assert "Skipped, see above: bad." in capsys.readouterr().out
+    for given in ([str(bad)], [str(bad), str(tmp_path / "missing.h5ad")]):
+        assert main([*build, *given]) == 2
+        said = capsys.readouterr().err
+        assert f"None of the {len(given)} files could be added: bad: " in said and "is kept" in said
+        assert main([*build, *given, "--json"]) == 2, "although the corpus has cells from before"
+        assert set(json.loads(capsys.readouterr().out)["failed"]) == {Path(path).stem for path in given}
+    bad.write_bytes(write_cells(tmp_path / "whole.h5ad", 30, seed=1).read_bytes())
+    assert main([*build, str(good), str(bad)]) == 0, "good is there already, and bad was mended"
+    assert "60 cells of 2 datasets" in capsys.readouterr().out
 
 
 def test_nothing_usable_is_an_error(tmp_path):
