@@ -1,5 +1,6 @@
 """Simple methods that every prediction is shown beside. None of them knows a model."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -73,26 +74,45 @@ class Cells:
         )
 
 
-def choose_variable_genes(values: sparse.csr_matrix, n_top_genes: int = N_TOP_GENES) -> np.ndarray:
+def choose_variable_genes(
+    values: sparse.csr_matrix | Iterable[sparse.csr_matrix], n_top_genes: int = N_TOP_GENES
+) -> np.ndarray:
     """Columns of the most variable genes, ascending; all that vary where there are fewer, so perhaps none.
 
     Parameters
     ----------
     values
-        (n_obs, n_genes), ln(1 + counts per 10,000).
+        (n_obs, n_genes), ln(1 + counts per 10,000); or its rows in pieces, of which one is held at a time.
 
     Source: scanpy's default criterion, after Satija et al. 2015, doi:10.1038/nbt.3192.
     """
-    import anndata as ad
-    import scanpy as sc
-    from sklearn.utils.sparsefuncs import mean_variance_axis
-
-    mean, variance = mean_variance_axis(values, axis=0)
-    genes = np.flatnonzero(variance > 1e-10 * mean**2)  # rounding alone is no variation
+    n_obs, sums = 0, 0.0
+    for piece in map(sparse.csr_matrix, _pieces(values) if sparse.issparse(values) else values):
+        logs, raw = piece.astype(np.float64), piece.expm1().astype(np.float64)
+        powers = (logs, logs.power(2), raw, raw.power(2))
+        sums = sums + np.stack([np.asarray(part.sum(axis=0)).ravel() for part in powers])
+        n_obs += piece.shape[0]
+    log_mean, log_square, mean, square = sums / n_obs
+    genes = np.flatnonzero(log_square - log_mean**2 > 1e-10 * log_mean**2)  # rounding alone is no variation
     if len(genes) > n_top_genes:
-        table = sc.pp.highly_variable_genes(ad.AnnData(values[:, genes]), n_top_genes=n_top_genes, inplace=False)
-        genes = genes[table["highly_variable"].to_numpy()]
+        variance = (square[genes] - mean[genes] ** 2) * n_obs / (n_obs - 1)
+        dispersion = _scaled_dispersion(mean[genes], variance)
+        genes = genes[dispersion >= np.sort(dispersion)[-n_top_genes]]
     return genes
+
+
+def _pieces(values: sparse.csr_matrix, n_rows: int = 5_000) -> Iterator[sparse.csr_matrix]:
+    return (values[at : at + n_rows] for at in range(0, values.shape[0], n_rows))
+
+
+def _scaled_dispersion(mean: np.ndarray, variance: np.ndarray, n_bins: int = 20) -> np.ndarray:
+    """Log dispersion of each gene, standardised among genes of about the same mean; 1 for a gene without its like."""
+    import pandas as pd
+
+    dispersion = pd.Series(np.log(variance / mean))
+    alike = dispersion.groupby(pd.cut(np.log1p(mean), n_bins), observed=True)
+    spread = alike.transform("std")
+    return np.where(spread.isna(), 1.0, (dispersion - alike.transform("mean")) / spread)
 
 
 def find_components(values: sparse.csr_matrix, n_comps: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

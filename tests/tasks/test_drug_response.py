@@ -284,6 +284,7 @@ def test_bad_input_is_answered_in_sentences(world, predictor):
         ("", "letters"),
         ("N[Pt](N)(Cl)Cl", "Metal complexes"),
         ("C1CC(C1)(C(=O)[O-])C(=O)[O-].N.N.[Pt+2]", "Metal complexes"),
+        ("CC(C)C*", "open place"),
         ("c1ccccc1CCCCCCCCC.CCOC(=O)c1ccc(N)cc1CC", "parts of like size"),
         ("C" * 300, "atoms beside hydrogen"),
     ],

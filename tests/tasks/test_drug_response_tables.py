@@ -44,6 +44,13 @@ def test_a_table_without_responses_is_refused_in_words(tmp_path):
         read_responses(path)
     with pytest.raises(DatasetError, match=r"part\*\.npz"):
         read_line_expression(tmp_path)
+    path.write_text("CELL_LINE_NAME,DRUG_NAME,LN_IC50\nA,X,0.5\nB,X,740.3\n")
+    with pytest.raises(DatasetError, match=r"LN_IC50 740\.3.*between -20 and 20.*Take the logarithm"):
+        read_responses(path)
+    with pytest.raises(DatasetError, match="no column drug_name, smiles"):
+        read_drugs(["X"], smiles=[path])
+    with pytest.raises(DatasetError, match="no column Name"):
+        read_drugs(["X"], targets=path)
 
 
 def test_real_tables(shared):

@@ -54,7 +54,7 @@ def read_structure(smiles: str) -> Structure:
     Raises
     ------
     OptionError
-        It is no SMILES, a metal complex, a mixture of drugs, or of a size that no drug has.
+        It is no SMILES, not a whole molecule, a metal complex, a mixture of drugs, or of a size that no drug has.
     """
     from rdkit.Chem.Descriptors import MolWt
     from rdkit.Chem.rdMolDescriptors import CalcMolFormula
@@ -70,6 +70,10 @@ def read_structure(smiles: str) -> Structure:
             f"'{text[:60]}' is no SMILES.",
             "A structure as text is needed, for example CC(=O)Oc1ccccc1C(=O)O for aspirin.",
             "Copy the canonical or isomeric SMILES, for instance from PubChem.",
+        )
+    if any(atom.GetAtomicNum() == 0 for atom in found.GetAtoms()):
+        raise OptionError(
+            f"'{text[:60]}' has an open place (*).", "A whole molecule is needed.", "Put an atom or a group there."
         )
     molecule, notes = _main_part(found)
     strange = {a.GetSymbol() for a in molecule.GetAtoms() if a.GetAtomicNum() not in _ORGANIC}

@@ -12,7 +12,7 @@ from scfviz.errors import OptionError
 from scfviz.tasks.drug_response.predictor import GRID, DrugPredictor, DrugResponses, predict_samples, share_below
 from scfviz.tasks.drug_response.samples import Samples, open_samples, read_samples
 from scfviz.tasks.drug_response.store import read_drug_predictor
-from scfviz.tasks.drug_response.tables import harmonise
+from scfviz.tasks.drug_response.tables import MOST_LN_IC50, harmonise
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from scfviz.tasks.drug_response.chemistry import Structure
     from scfviz.tasks.drug_response.unseen import UnseenRule
 
-MOST_LN_IC50 = 20.0  # either way, in ln(uM): what a measured response may be
 COLUMNS = {
     "sample": "Sample",
     "drug": "Drug",

@@ -6,7 +6,7 @@ Nothing of these tables ships: what does are parameters, see `predictor`.
 
 import csv
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _NOT_PLAIN = re.compile(r"[^A-Z0-9]")
+MOST_LN_IC50 = 20.0  # either way, in ln(uM): what a measured response may be
 _COLUMNS = ("CELL_LINE_NAME", "DRUG_NAME", "LN_IC50")
 
 
@@ -118,23 +119,24 @@ def read_responses(path: Path | str) -> Responses:
     Raises
     ------
     DatasetError
-        The file cannot be read, lacks a column, or holds no pair.
+        The file cannot be read, lacks a column, holds no pair, or values that are no logarithms.
 
     Source: GDSC, Iorio et al. 2016, doi:10.1016/j.cell.2016.06.017.
     """
     table = _read_csv(path)
-    if missing := [name for name in _COLUMNS if name not in table]:
-        raise DatasetError(
-            f"'{Path(path).name}' has no column {', '.join(missing)}.",
-            f"A table of responses has the columns {', '.join(_COLUMNS)}, one row for a pair.",
-            "Rename its columns.",
-        )
+    _refuse_missing(path, table, _COLUMNS)
     import pandas as pd
 
     table = table[list(_COLUMNS)].assign(LN_IC50=pd.to_numeric(table["LN_IC50"], errors="coerce")).dropna()
     table = table[np.isfinite(table["LN_IC50"])]
     if table.empty:
         raise DatasetError(f"'{Path(path).name}' holds no response.", "At least one row is needed.", "Give another.")
+    if (far := table["LN_IC50"].abs()).max() > MOST_LN_IC50:
+        raise DatasetError(
+            f"'{Path(path).name}' holds the LN_IC50 {table['LN_IC50'][far.idxmax()]:g}.",
+            f"ln(IC50 in uM) lies between {-MOST_LN_IC50:g} and {MOST_LN_IC50:g}.",
+            "Take the logarithm of IC50 in uM.",
+        )
     table["line"] = table["CELL_LINE_NAME"].map(harmonise)
     n_spellings = table.groupby("line")["CELL_LINE_NAME"].transform("nunique")
     table = table[n_spellings == 1]  # T-T and TT, KM-H2 and KMH-2 are different lines: nothing tells which is meant
@@ -199,11 +201,8 @@ def read_measured(path: Path | str) -> dict[tuple[str, str], float]:
     """
     import pandas as pd
 
-    table, names = _read_csv(path), ("sample", "drug", "ln_ic50")
-    if missing := [name for name in names if name not in table]:
-        raise DatasetError(
-            f"'{Path(path).name}' has no column {', '.join(missing)}.", f"Needed: {', '.join(names)}.", "Rename them."
-        )
+    table = _read_csv(path)
+    _refuse_missing(path, table, ("sample", "drug", "ln_ic50"))
     values = pd.to_numeric(table["ln_ic50"], errors="coerce")
     if values.isna().any():
         raise DatasetError(
@@ -238,14 +237,19 @@ def read_drugs(
         Tables with the columns `drug_name` and `smiles`; of several that know a drug the first counts.
     targets
         Table with the columns `Name`, `Synonyms`, `Targets`, `Target pathway`.
+
+    Raises
+    ------
+    DatasetError
+        A table cannot be read, or lacks the column of names or structures.
     """
     structures: dict[str, str] = {}
     for path in smiles:
-        for row in _read_rows(path):
+        for row in _read_rows(path, ("drug_name", "smiles")):
             if row.get("smiles"):
                 structures.setdefault(harmonise(row["drug_name"]), row["smiles"].strip())
     known = {}
-    for row in _read_rows(targets) if targets is not None else ():
+    for row in _read_rows(targets, ("Name",)) if targets is not None else ():
         synonyms = [part.strip() for part in (row.get("Synonyms") or "").split(",") if part.strip()]
         about = (row.get("Targets") or "").strip(), (row.get("Target pathway") or "").strip(), tuple(synonyms)
         for name in (row["Name"], *synonyms):
@@ -259,12 +263,23 @@ def read_drugs(
     return tuple(found)
 
 
-def _read_rows(path: Path | str) -> list[dict[str, str]]:
+def _read_rows(path: Path | str, needed: tuple[str, ...]) -> list[dict[str, str]]:
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
-            return [{str(key).strip(): value for key, value in row.items()} for row in csv.DictReader(file)]
+            reader = csv.DictReader(file, restval="")
+            reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
+            rows = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"'{Path(path).name}' cannot be read.", "A csv file is needed.", "Correct it.") from error
+    _refuse_missing(path, reader.fieldnames, needed)
+    return rows
+
+
+def _refuse_missing(path: Path | str, columns: Iterable[str], needed: Sequence[str]) -> None:
+    if missing := [name for name in needed if name not in columns]:
+        raise DatasetError(
+            f"'{Path(path).name}' has no column {', '.join(missing)}.", f"Needed: {', '.join(needed)}.", "Rename them."
+        )
 
 
 def _read_csv(path: Path | str) -> "pd.DataFrame":

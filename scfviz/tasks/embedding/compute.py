@@ -356,7 +356,7 @@ def _variable_genes(aligned: "AlignedCounts", n_top_genes: int, seed: int) -> np
         chosen = np.random.default_rng(seed).choice(aligned.n_obs, MAX_CELLS_FOR_GENES, replace=False)
         sample = aligned.subset(np.sort(chosen))
     measured = np.flatnonzero(aligned.is_measured)
-    varies = choose_variable_genes(_log1p(sample, measured), n_top_genes)
+    varies = choose_variable_genes(_log1p_pieces(sample, measured), n_top_genes)
     if not len(varies):
         raise DatasetError(
             f"None of the {len(measured):,} genes differs between the {aligned.n_obs:,} cells.",

@@ -10,11 +10,12 @@ import streamlit as st
 from scfviz.errors import ScfvizError
 from scfviz.jobs import uploads
 from scfviz.tasks.drug_response.card import CAVEATS, say_domain, say_worth
-from scfviz.tasks.drug_response.compute import MOST_LN_IC50, predict_ic50, responses_table, samples_table
+from scfviz.tasks.drug_response.compute import predict_ic50, responses_table, samples_table
 from scfviz.tasks.drug_response.predictor import DrugPredictor, DrugResponses
 from scfviz.tasks.drug_response.samples import KIND_TITLES, Samples
 from scfviz.tasks.drug_response.scale import SCALE_TITLES, SCALES
 from scfviz.tasks.drug_response.store import DEFAULT, PREDICTORS, find_drug_predictor, read_drug_predictor
+from scfviz.tasks.drug_response.tables import MOST_LN_IC50
 from scfviz.tasks.parameters import README
 from scfviz.ui.drawing.charts import toolbar
 from scfviz.ui.frame import fitted, page, routes, sources, state, upload_field
