@@ -283,6 +283,18 @@ def test_few_and_empty_cells(shipped, cells, tmp_path):
     assert any("without counts" in note for note in result.notes) and any("Fewer than 30" in n for n in result.notes)
 
 
+def test_one_empty_cell_among_many_has_no_prediction_and_harms_no_other(shipped, cells, tmp_path):
+    """Averages over similar cells were looked for among cells that have no place, and the run failed."""
+    holed = cells.copy()
+    holed.X[7] = 0
+    holed.write_h5ad(tmp_path / "holed.h5ad")
+    result = run_task("drug_sensitivity", dataset=str(tmp_path / "holed.h5ad"))
+    found = result.arrays["probability"]
+    assert np.isnan(found[7]).all() and np.isfinite(np.delete(found, 7, axis=0)).all()
+    assert result.tables["drugs"]["explained_by_both"].notna().all()
+    assert result.report["provenance"]["is_smoothed"]
+
+
 def test_bulk_samples_in_place_of_cells_are_noticed_however_many(shipped, symbols, tmp_path):
     names = [*symbols, *(f"OTHER{i}" for i in range(13_000 - len(symbols)))]
     rng = np.random.default_rng(0)

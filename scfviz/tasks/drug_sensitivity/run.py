@@ -36,7 +36,7 @@ _ROWS = 5_000
 
 def memory(options: Mapping[str, Any]) -> Need:
     """Probabilities of all drugs lie on disk; components, neighbours and the map of the cells are held."""
-    return Need(0.9e9, 9_000.0, "Components, neighbours and map of the cells")
+    return Need(1.0e9, 13_500.0, "Components, neighbours and map of the cells")
 
 
 def run(cells: OpenedCells, options: SensitivityOptions, steps: Steps) -> Result:
@@ -56,13 +56,13 @@ def run(cells: OpenedCells, options: SensitivityOptions, steps: Steps) -> Result
     with steps.step(0.4, "Finding similar cells and clusters"):
         components, umap, clusters = _place(counts, known, options.seed)
         is_smoothed = options.smoothing and int(known.sum()) >= FEWEST_TO_SMOOTH
+        simple = np.column_stack([np.log1p(depth), cycle]).astype(np.float32)
         if is_smoothed:
-            parts = smooth_parts(parts, components)
+            parts, simple = _smooth(parts, simple, components)
     with steps.step(0.8, "Predicting all drugs"):
         probability = _probabilities(predictor, parts, depth, options.threshold, is_smoothed, steps)
     with steps.step(0.9, "Asking whether depth or cell cycle explains it"):
-        smoothed = smooth_parts(np.column_stack([np.log1p(depth), cycle]), components) if is_smoothed else None
-        alone = _explain(predictor, parts, depth, cycle, smoothed, clusters, known)
+        alone = _explain(predictor, parts, simple, clusters, known)
     names = sorted(set(clusters[known]), key=lambda name: (len(name), name))
     codes = np.array([names.index(name) if there else -1 for name, there in zip(clusters, known, strict=True)])
     means = group_means(probability, codes, len(names))
@@ -107,6 +107,12 @@ def _place(counts: Any, known: np.ndarray, seed: int) -> tuple[np.ndarray, np.nd
     return components, umap, clusters
 
 
+def _smooth(parts: np.ndarray, others: np.ndarray, components: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both averaged over the same similar cells, see `smooth_parts`; what is not measured at all stays NaN."""
+    both = smooth_parts(np.column_stack([parts, np.nan_to_num(others)]), components)
+    return both[:, : parts.shape[1]], np.where(np.isnan(others), np.nan, both[:, parts.shape[1] :])
+
+
 def _probabilities(
     predictor: CellPredictor, parts: np.ndarray, depth: np.ndarray, threshold: str, is_mean: bool, steps: Steps
 ) -> np.ndarray:
@@ -125,19 +131,18 @@ def _probabilities(
 def _explain(
     predictor: CellPredictor,
     parts: np.ndarray,
-    depth: np.ndarray,
-    cycle: np.ndarray,
-    smoothed: np.ndarray | None,
+    simple: np.ndarray,
     clusters: np.ndarray,
     known: np.ndarray,
     most: int = 20_000,
 ) -> "pd.DataFrame":
-    """See `explain`; of more than 20,000 cells evenly spaced ones. Depth and cycle are averaged as the scores are."""
+    """See `explain`; of more than 20,000 cells evenly spaced ones. `simple` holds ln(1 + depth) and the cycle, averaged
+    as the parts are.
+    """
     rows = np.flatnonzero(known)
     rows = rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(np.int64)]
-    if smoothed is not None:
-        depth, cycle = np.expm1(smoothed[:, 0]), smoothed[:, 1:]
-    return explain(parts[rows] @ predictor.coefficients, depth[rows], cycle[rows], clusters[rows].astype(str))
+    depth, cycle = np.expm1(simple[rows, 0]), simple[rows, 1:]
+    return explain(parts[rows] @ predictor.coefficients, depth, cycle, clusters[rows].astype(str))
 
 
 def _drug_table(
