@@ -1,9 +1,10 @@
-"""Embedding on one process and on a cluster of processes of this computer: clock, processor time, what is sent.
+"""The model on one process and on a cluster of processes of this computer: clock, processor time, what is sent.
 
-    python benchmarks/cluster.py [--cells N] [--genes N] [--windows N] [--out FILE]
+    python benchmarks/cluster.py [--cells N] [--genes N] [--windows N] [--contexts N] [--out FILE]
 
 Each arrangement is a process of its own that embeds the same generated file with the shipped checkpoint, one thread a
-process: `here` without a cluster, then `local:1` and `local:2`. Recorded are the clock and the processor time of the
+process: `here` without a cluster, then `local:1` and `local:2`. With `--contexts N` it sums up the contexts of N genes,
+as gene modules do, in parts of 64 cells. Recorded are the clock and the processor time of the
 process that was asked (with the scheduler in it) and of the workers, the pace from the first finished window to the
 end, and whether all wrote the same bytes. The processor times are fair on a busy machine, the clock is not: its load
 is recorded beside.
@@ -14,7 +15,6 @@ import hashlib
 import json
 import os
 import pickle
-import resource
 import subprocess
 import sys
 import tempfile
@@ -46,55 +46,79 @@ def generate(path: Path, n_obs: int, n_expressed: int) -> None:
     ad.AnnData(counts, obs, pd.DataFrame(index=symbols)).write_h5ad(path)
 
 
-def embed_once(data: Path, out: Path, arrangement: str, n_windows: int) -> dict[str, object]:
+def compute_once(data: Path, out: Path, arrangement: str, n_windows: int, n_contexts: int) -> dict[str, object]:
     """Embed in this process, or from it."""
+    import numpy as np
+    import psutil
+
     from scfviz.data.open import open_dataset
     from scfviz.model.batching import cell_flops
     from scfviz.model.checkpoint import load_checkpoint
     from scfviz.model.cluster import run as cluster_run
     from scfviz.model.infer import embed_cells
+    from scfviz.tasks.gene_modules.contexts import embed_contexts
 
-    model, jobs, paces, sizes = load_checkpoint(), [], [], []
+    model, jobs, paces, sizes, tasks, parts = load_checkpoint(), [], [], [], [], set()
     counts = open_dataset(data).align(model.genes)
     work = float(cell_flops(model.config, counts.n_expressed + 2, decode=False).sum())
     cluster_run.FLOP_PER_WINDOW = {"cpu": work / n_windows}
-    publish = cluster_run.ClusterRun._publish
+    publish, submit, take = cluster_run.ClusterRun._publish, cluster_run.Workers.submit, cluster_run._Windows.take
+    close, of_workers = cluster_run.Workers.__exit__, [0.0]
 
     def publish_and_note(run: object, store: object) -> object:
         jobs.append(publish(run, store))
-        sizes.extend(path.stat().st_size for path in Path(jobs[0].folder).iterdir())
-        return jobs[0]
+        sizes[:] = [path.stat().st_size for path in Path(jobs[0].folder).iterdir()]
+        return jobs[-1]
+
+    def submit_and_note(to: object, function: object, *given: object, **options: object) -> object:
+        if function is cluster_run.compute_window:
+            tasks.append(given)
+        return submit(to, function, *given, **options)
+
+    def note_and_close(opened: object, *error: object) -> None:
+        of_workers[0] = sum(sum(child.cpu_times()[:2]) for child in psutil.Process().children(recursive=True))
+        close(opened, *error)
+
+    def note_and_take(windows: object, keep: object) -> bool:
+        parts.update(path.stat().st_size for path in Path(jobs[0].folder).glob("[!.]*.npy"))
+        return take(windows, keep)
 
     cluster_run.ClusterRun._publish = publish_and_note
-    before, start = processor_seconds(), time.perf_counter()
+    cluster_run.Workers.submit, cluster_run._Windows.take = submit_and_note, note_and_take
+    cluster_run.Workers.__exit__ = note_and_close
+    before, start = time.process_time(), time.perf_counter()
 
     def note(done: int, _total: int) -> None:
         if done and (not paces or paces[-1][1] != done):
             paces.append((time.perf_counter(), done))
 
     cluster = None if arrangement == "here" else arrangement
-    found = embed_cells(counts, model, precision="fp32", device="cpu", out=out, cluster=cluster, progress=note)
+    given = {"precision": "fp32", "device": "cpu", "out": out, "cluster": cluster, "progress": note}
+    if n_contexts:
+        rng = np.random.default_rng(0)
+        genes = np.sort(rng.choice(model.config.n_genes, n_contexts, replace=False))
+        found = embed_contexts(counts, model, genes, rng.permutation(counts.n_obs) % 4, **given)
+        values = (found.products, found.means)
+    else:
+        values = (embed_cells(counts, model, **given).values,)
     seconds = time.perf_counter() - start
-    own, workers = (after - at for after, at in zip(processor_seconds(), before, strict=True))
+    own = time.process_time() - before
     (first_at, first), (last_at, last) = paces[0], paces[-1]
     about = {
         "seconds": round(seconds, 2),
         "processor_seconds_of_the_asking_process": round(own, 2),
-        "processor_seconds_of_workers": round(workers, 2),
+        "processor_seconds_of_workers": round(of_workers[0], 2),
         "cells_per_second_after_the_first_window": round((last - first) / (last_at - first_at), 1),
-        "sha256": hashlib.sha256(found.values.tobytes()).hexdigest()[:16],
+        "sha256": hashlib.sha256(b"".join(part.tobytes() for part in values)).hexdigest()[:16],
     }
     if jobs:
-        task = pickle.dumps((cluster_run.embed_window, replace(jobs[0], folder="/" + "x" * 60), 10**6, 10**6))
-        about["bytes_of_a_task"] = len(task)
+        job, evaluate, plan, *_range = tasks[0]
+        job = replace(job, folder="/" + "x" * 60)
+        about["tasks"] = len(tasks)
+        about["bytes_of_a_task"] = len(pickle.dumps((cluster_run.compute_window, job, evaluate, plan, 10**6, 10**6)))
+        about["bytes_of_a_written_window"] = max(parts)
         about["bytes_that_each_worker_reads_first"] = sum(sizes)
     return about
-
-
-def processor_seconds() -> tuple[float, float]:
-    """Time on processors of this process, and of its ended children."""
-    usages = (resource.getrusage(of) for of in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return tuple(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 def main() -> None:
@@ -103,11 +127,13 @@ def main() -> None:
     parser.add_argument("--cells", type=int, default=12_000)
     parser.add_argument("--genes", type=int, default=600)
     parser.add_argument("--windows", type=int, default=12, help="about so many")
+    parser.add_argument("--contexts", type=int, default=0, metavar="N", help="of so many genes, in place of embeddings")
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--one", nargs=3, metavar=("DATA", "OUT", "ARRANGEMENT"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
-        print(json.dumps(embed_once(Path(args.one[0]), Path(args.one[1]), args.one[2], args.windows)))
+        data, out, arrangement = args.one
+        print(json.dumps(compute_once(Path(data), Path(out), arrangement, args.windows, args.contexts)))
         return
     import torch
 
@@ -121,7 +147,7 @@ def main() -> None:
         for arrangement in ARRANGEMENTS:
             load = os.getloadavg()[0]
             out = Path(folder) / arrangement.replace(":", "")
-            command = [sys.executable, __file__, "--windows", str(args.windows)]
+            command = [sys.executable, __file__, "--windows", str(args.windows), "--contexts", str(args.contexts)]
             command += ["--one", str(data), str(out), arrangement]
             environment = os.environ | {"OMP_NUM_THREADS": "1"}
             done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
@@ -134,12 +160,14 @@ def main() -> None:
         "torch": str(torch.__version__),
         "cells": args.cells,
         "genes_per_cell": args.genes,
-        "windows": args.windows,
+        **({"genes_in_contexts": args.contexts} if args.contexts else {"windows": args.windows}),
         "bytes_of_the_file": size,
         "same_bytes": len({run["sha256"] for run in runs.values()}) == 1,
         "runs": runs,
     }
-    args.out.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+    recorded = json.loads(args.out.read_text(encoding="utf-8")) if args.out.exists() else {}
+    recorded["contexts" if args.contexts else "embedding"] = about
+    args.out.write_text(json.dumps(recorded, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
