@@ -688,7 +688,9 @@ def _lead(lines: dict[str, Any], name: str) -> str:
     """By how much the predictor is ahead of an arm."""
     gain = lines[f"predictor minus {name}"]
     ends = [f"{gain[f'{r} low']:+.3f} to {gain[f'{r} high']:+.3f}" for r in ("normalised_r", "specific_r")]
-    part = f"{lines[name]['folds']} of {N_FOLDS} folds, {lines[name]['seeds']} seeds; the predictor minus it on these"
+    n_seeds = lines[name]["seeds"]
+    seeds = f"{n_seeds} seeds" if n_seeds > 1 else "one seed"
+    part = f"{lines[name]['folds']} of {N_FOLDS} folds, {seeds}; the predictor minus it on these"
     return f"{part}: {ends[0]} and {ends[1]}, 95 % over lines"
 
 

@@ -87,7 +87,7 @@ def choose_variable_genes(
     Source: scanpy's default criterion, after Satija et al. 2015, doi:10.1038/nbt.3192.
     """
     n_obs, sums = 0, 0.0
-    for piece in map(sparse.csr_matrix, _pieces(values) if sparse.issparse(values) else values):
+    for piece in _pieces([values] if sparse.issparse(values) else values):
         logs, raw = piece.astype(np.float64), piece.expm1().astype(np.float64)
         powers = (logs, logs.power(2), raw, raw.power(2))
         sums = sums + np.stack([np.asarray(part.sum(axis=0)).ravel() for part in powers])
@@ -101,8 +101,9 @@ def choose_variable_genes(
     return genes
 
 
-def _pieces(values: sparse.csr_matrix, n_rows: int = 5_000) -> Iterator[sparse.csr_matrix]:
-    return (values[at : at + n_rows] for at in range(0, values.shape[0], n_rows))
+def _pieces(values: Iterable[sparse.csr_matrix], n_rows: int = 1_000) -> Iterator[sparse.csr_matrix]:
+    for rows in map(sparse.csr_matrix, values):
+        yield from (rows[at : at + n_rows] for at in range(0, rows.shape[0], n_rows))
 
 
 def _scaled_dispersion(mean: np.ndarray, variance: np.ndarray, n_bins: int = 20) -> np.ndarray:
