@@ -25,6 +25,9 @@ def add_drugs(commands: Any) -> None:
     predict.add_argument("--smiles", nargs="+", metavar="SMILES", help="drugs that were not measured, by structure")
     predict.add_argument("--gene-column", metavar="COLUMN", help="column of var with the genes; found when left out")
     predict.add_argument(
+        "--by", metavar="COLUMN", help="TABLE holds counts of single cells: add them up by this column of obs"
+    )
+    predict.add_argument(
         "--measured", type=Path, metavar="TABLE.csv", help="columns sample, drug, ln_ic50: what you measured yourself"
     )
     predict.add_argument(
@@ -92,7 +95,7 @@ def _predict(args: argparse.Namespace) -> int:
     chosen = None if args.drugs is None else find_drugs(predictor, args.drugs)
     for smiles in args.smiles or ():
         read_structure(smiles)  # before a long table is opened
-    samples = open_samples(args.table, column=args.gene_column)
+    samples = open_samples(args.table, column=args.gene_column, by=args.by)
     measured = None if args.measured is None else _read_measured(args.measured)
     found = predict_ic50(samples, predictor=predictor, measured=measured, scale=args.scale)
     shown = found if chosen is None else take_drugs(found, chosen)

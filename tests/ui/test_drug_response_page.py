@@ -2,6 +2,7 @@
 
 import shlex
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ from small_cells import make_cells
 from streamlit.testing.v1 import AppTest
 
 from scfviz.__main__ import main
-from scfviz.errors import OptionError
+from scfviz.errors import DatasetError, OptionError
 from scfviz.jobs import queue
 from scfviz.tasks.drug_response.compute import predict_ic50, responses_table
 from scfviz.tasks.drug_response.predictor import KnownLines
@@ -118,11 +119,24 @@ def test_a_predictor_of_ones_own_shows_the_nearest_lines_with_measured_values(tm
     np.testing.assert_allclose(written["ln_ic50"], table["ln_ic50"], rtol=1e-4, atol=1e-4)
 
 
-def test_single_cells_are_told_apart_and_can_be_added_up():
+def test_single_cells_are_told_apart_and_can_be_added_up(tmp_path, monkeypatch):
     app = open_page(dataset="folder:0/cells.h5ad")
     assert "look like single cells" in text_of(app)
     check(app.selectbox(key="drug-sum").set_value("cell_type").run())
     assert "sums of single cells are no bulk samples" in text_of(app)
+    command = next(one.value for one in app.code if one.value.startswith("scfviz drugs predict"))
+    monkeypatch.chdir(tmp_path)
+    assert main(shlex.split(command)[1:]) == 0
+    found = predict_ic50("cells.h5ad", by="cell_type")
+    written = pd.read_csv("predictions.csv")
+    assert set(written["sample"]) == set(found.samples)
+    np.testing.assert_allclose(written["ln_ic50"], responses_table(found, read_drug_predictor())["ln_ic50"], rtol=1e-4)
+    exec(
+        compile(script_text("cells.h5ad", found, by="cell_type").replace("predictions", "script"), "script", "exec"), {}
+    )
+    assert Path("script.csv").read_bytes() == Path("predictions.csv").read_bytes()
+    with pytest.raises(DatasetError, match="no column 'donor'"):
+        predict_ic50("cells.h5ad", by="donor")
 
 
 def test_report_and_script_say_what_the_page_says(tmp_path, monkeypatch):

@@ -76,6 +76,7 @@ def predict_ic50(
     measured: "Mapping[tuple[str, str], float] | None" = None,
     scale: str | None = None,
     column: str | None = None,
+    by: str | None = None,
 ) -> DrugResponses:
     """Predict ln(IC50 in uM) of drugs in samples from their expression.
 
@@ -94,6 +95,8 @@ def predict_ic50(
         left out.
     column
         Column of the gene table that holds names; None chooses by content.
+    by
+        The file holds counts of single cells: they are added up by this column of theirs, see `open_samples`.
 
     Raises
     ------
@@ -106,7 +109,7 @@ def predict_ic50(
     if isinstance(table, Samples):
         samples = table
     elif isinstance(table, str | Path):
-        samples = open_samples(table, column=column)
+        samples = open_samples(table, column=column, by=by)
     else:
         samples = read_samples(table, column=column)
     chosen = None if drugs is None else find_drugs(model, drugs)

@@ -24,6 +24,7 @@ KIND_TITLES = {
 }
 MIN_GENES, FEW_GENES = 100, 2_000
 MOST_SAMPLES = 20_000
+MOST_SUMS = 100  # of cells
 _LARGEST_LOG = 50.0
 _MANY_GENES, _SHARE_OF_CELLS = 2_000, 0.5  # a sample expresses more than half of many genes, a cell fewer
 
@@ -46,6 +47,8 @@ class Samples:
         What should be known of the table, in sentences.
     groups
         Columns of the table of samples with few different values, by name: text (n_samples,).
+    added_by
+        The column by which single cells were added up to these samples; None for samples of a table.
     """
 
     names: tuple[str, ...]
@@ -54,6 +57,7 @@ class Samples:
     kind: str
     notes: tuple[str, ...] = ()
     groups: dict[str, np.ndarray] | None = None
+    added_by: str | None = None
 
     @property
     def n_samples(self) -> int:
@@ -61,21 +65,29 @@ class Samples:
         return len(self.names)
 
 
-def open_samples(path: Path | str, *, column: str | None = None, folders: Sequence[Path] | None = None) -> Samples:
+def open_samples(
+    path: Path | str, *, column: str | None = None, by: str | None = None, folders: Sequence[Path] | None = None
+) -> Samples:
     """Read a table of samples: h5ad, csv, tsv and what else `read_dataset` reads, samples as rows or as columns.
 
     Parameters
     ----------
     column
         Column of the gene table that holds names; None chooses by content.
+    by
+        The file holds counts of single cells: a column of theirs, a sample for each of its values.
     folders
         As in `read_dataset`.
 
     Raises
     ------
     DatasetError, GeneError
-        See `read_samples`.
+        See `read_samples` and `add_cells`.
     """
+    if by is not None:
+        from scfviz.data.open import open_dataset
+
+        return add_cells(open_dataset(path, folders=folders, column=column).align(), by)
     from scfviz.data.read import read_dataset
 
     return read_samples(read_dataset(path, folders=folders), column=column)
@@ -141,8 +153,24 @@ def add_cells(counts: "AlignedCounts", column: str) -> Samples:
         In the model's gene order.
     column
         Of the cells: a sample for each of its values.
+
+    Raises
+    ------
+    DatasetError
+        There is no such column, or it has too many values.
     """
+    if column not in counts.obs:
+        have = ", ".join(f"'{name}'" for name in list(counts.obs)[:20]) or "none"
+        raise DatasetError(
+            f"The cells have no column '{column}'.", "Their counts are added up by one.", f"There is: {have}."
+        )
     names, codes = np.unique(counts.obs[column].astype(str).to_numpy(), return_inverse=True)
+    if len(names) > MOST_SUMS:
+        raise DatasetError(
+            f"The column '{column}' has {len(names):,} different values.",
+            f"Cells are added up to at most {MOST_SUMS} samples.",
+            "Give a column such as donor or cluster.",
+        )
     sums = np.zeros((len(names), counts.n_genes))
     for start, block in counts.blocks():
         rows = codes[start : start + block.shape[0]]
@@ -157,6 +185,7 @@ def add_cells(counts: "AlignedCounts", column: str) -> Samples:
         sums[np.ix_(chosen, measured)].astype(np.float32),
         COUNTS,
         (note,),
+        added_by=column,
     )
 
 
@@ -211,7 +240,8 @@ def _refuse(values: np.ndarray, kind: str, names: Sequence[str]) -> None:
         raise DatasetError(
             f"These look like single cells: half of them express {share:.0%} of {n_genes:,} genes or fewer.",
             "A bulk sample expresses more than half of them.",
-            "Use the tab for cells, or add the counts of all cells of a sample up.",
+            "Use the tab for cells, or add the counts of all cells of a sample up: the page has a field for that, "
+            "the command --by.",
         )
 
 

@@ -305,11 +305,13 @@ def command_text(
     folder: str | None = None,
     measured: Mapping[tuple[str, str], float] | None = None,
     column: str | None = None,
+    by: str | None = None,
 ) -> str:
     """The command that gives the same table; what was measured is in the file that the page offers."""
     parts = ["scfviz", "drugs", "predict", name, "--out", "predictions.csv", "--scale", found.scale]
     parts += ["--predictor", folder] if folder is not None else []
     parts += ["--gene-column", column] if column is not None else []
+    parts += ["--by", by] if by is not None else []
     return shlex.join(parts + (["--measured", "measured.csv"] if measured else []))
 
 
@@ -319,6 +321,7 @@ def script_text(
     folder: str | None = None,
     measured: Mapping[tuple[str, str], float] | None = None,
     column: str | None = None,
+    by: str | None = None,
 ) -> str:
     """Python that gives the same table, by the predictor in a folder or the one that ships.
 
@@ -328,10 +331,13 @@ def script_text(
         ln(IC50 in uM) that the user measured, by (sample, drug).
     column
         Of the gene table, where the user chose one.
+    by
+        Of the cells, where they were added up to the samples.
     """
     rows = "".join(f"    {pair!r}: {value!r},\n" for pair, value in (measured or {}).items())
     given = f"measured = {{\n{rows}}}\n" if rows else ""
     passed = (", measured=measured" if rows else "") + (f", column={column!r}" if column is not None else "")
+    passed += f", by={by!r}" if by is not None else ""
     return (
         "import scfviz\n\n"
         f"predictor = scfviz.read_drug_predictor({'' if folder is None else repr(folder)})\n"

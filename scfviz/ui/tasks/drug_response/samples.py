@@ -12,7 +12,7 @@ from scfviz.jobs import uploads
 from scfviz.tasks.drug_response.card import CAVEATS, say_domain, say_worth
 from scfviz.tasks.drug_response.compute import predict_ic50, responses_table, samples_table
 from scfviz.tasks.drug_response.predictor import DrugPredictor, DrugResponses
-from scfviz.tasks.drug_response.samples import KIND_TITLES, Samples
+from scfviz.tasks.drug_response.samples import KIND_TITLES, MOST_SUMS, Samples
 from scfviz.tasks.drug_response.scale import SCALE_TITLES, SCALES
 from scfviz.tasks.drug_response.store import DEFAULT, PREDICTORS, find_drug_predictor, read_drug_predictor
 from scfviz.tasks.drug_response.tables import MOST_LN_IC50
@@ -113,7 +113,7 @@ def _sum_cells(source: sources.Source) -> Samples | None:
     except ScfvizError:
         return None
     obs = opened.counts.obs
-    columns = [str(name) for name in obs if 2 <= obs[name].astype(str).nunique() <= 100]
+    columns = [str(name) for name in obs if 2 <= obs[name].astype(str).nunique() <= MOST_SUMS]
     if not columns:
         return None
     column = st.selectbox(
@@ -253,7 +253,7 @@ def _show_downloads(
             ":material/description:",
         ),
         "Script (Python)": (
-            lambda: details.script_text(name, found, own, measured, column),
+            lambda: details.script_text(name, found, own, measured, column, samples.added_by),
             f"{stem}_drug_response.py",
             "text/x-python",
             ":material/code:",
@@ -274,5 +274,6 @@ def _show_downloads(
                 key = f"download-drug-{title.split()[0].lower()}"
                 st.download_button(title, content, file, mime, on_click="ignore", icon=icon, key=key)
         st.caption("The same as a command:")
-        st.code(details.command_text(name, found, own, measured, column), language="bash", wrap_lines=True)
+        command = details.command_text(name, found, own, measured, column, samples.added_by)
+        st.code(command, language="bash", wrap_lines=True)
         st.caption("Figures: the camera above each.")
