@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from dask_processes import DaskProcesses
 from visitors import CHROMIUM, CHROMIUM_ARGUMENTS, Visitor
 
 from scfviz.threads import prepare_threads
@@ -74,6 +75,14 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """A scheduler with one worker, which no test kills."""
+    with DaskProcesses(tmp_path_factory.mktemp("dask")) as processes:
+        processes.start_worker()
+        yield processes
 
 
 @pytest.fixture(scope="module")

@@ -52,14 +52,6 @@ def world(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
-    """A scheduler with one worker, which no test kills."""
-    with DaskProcesses(tmp_path_factory.mktemp("dask")) as processes:
-        processes.start_worker()
-        yield processes
-
-
 @pytest.fixture
 def mortal(tmp_path):
     """A scheduler without workers, of one test alone."""

@@ -43,14 +43,6 @@ def small_parts(monkeypatch):
     monkeypatch.setattr(contexts_module, "CELLS_PER_PART", 4)
 
 
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
-    """A scheduler with one worker, which no test kills."""
-    with DaskProcesses(tmp_path_factory.mktemp("dask")) as processes:
-        processes.start_worker()
-        yield processes
-
-
 @pytest.fixture
 def submitted(monkeypatch):
     """Functions that workers were given, and what with."""
