@@ -12,11 +12,13 @@ import argparse
 import json
 import os
 import platform
+import sys
 import tempfile
 import threading
 import time
 from datetime import date
 from pathlib import Path
+from types import FrameType
 
 import numpy as np
 
@@ -27,25 +29,59 @@ RESULTS = Path(__file__).parent / "results" / "large_map.json"
 SETS = ("pbmc3k", "zheng_facs_pbmc", "kang_ifnb_2800")
 ROWS = 20_000
 NEAREST = 10
+STAGES = (
+    "compute_neighbors",
+    "spectral_layout",
+    "optimize_layout_euclidean",
+    "cluster_cells",
+    "link_to_sample",
+    "join_graphs",
+    "place_cells",
+    "score_fidelity",
+)
 
 
 class Memory(threading.Thread):
-    """The most that this process held of its own, in GB."""
+    """The most that this process held of its own in GB, in all and by stage, and the seconds of each stage."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
-        self.peak, self._done = 0.0, threading.Event()
+        self.floor, self.peaks, self.seconds = own_memory(), {}, {}
+        self._done, self._main = threading.Event(), threading.main_thread().ident
 
     def run(self) -> None:
+        before = time.perf_counter()
         while not self._done.wait(0.01):
-            lines = Path("/proc/self/status").read_text().splitlines()
-            self.peak = max(self.peak, int(next(line for line in lines if line.startswith("RssAnon")).split()[1]) / 1e6)
+            stage, now = stage_of(sys._current_frames().get(self._main)), time.perf_counter()
+            self.peaks[stage] = max(self.peaks.get(stage, 0.0), own_memory())
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + now - before
+            before = now
 
-    def stop(self) -> float:
-        """The peak so far; counting ends."""
+    def stop(self) -> dict[str, object]:
+        """What was found; counting ends."""
         self._done.set()
         self.join()
-        return self.peak
+        stages = {
+            name: {"seconds": round(self.seconds[name], 1), "gb": round(self.peaks[name], 2)} for name in self.peaks
+        }
+        return {
+            "own_memory_gb": round(max(self.peaks.values()), 2),
+            "before_gb": round(self.floor, 2),
+            "stages": stages,
+        }
+
+
+def own_memory() -> float:
+    """GB that this process holds of its own."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("RssAnon")).split()[1]) / 1e6
+
+
+def stage_of(frame: FrameType | None) -> str:
+    """The function of `STAGES` that a thread is in, "other" for none."""
+    while frame is not None and frame.f_code.co_name not in STAGES:
+        frame = frame.f_back
+    return "other" if frame is None else frame.f_code.co_name
 
 
 def embed_some(data: Path, n_each: int) -> np.ndarray:
@@ -87,7 +123,7 @@ def measure(many: np.ndarray) -> dict[str, object]:
         "cells": len(many),
         "seconds": round(time.perf_counter() - began, 1),
         "cpu_seconds": round(time.process_time() - cpu, 1),
-        "own_memory_gb": round(memory.stop(), 2),
+        **memory.stop(),
         "load": round(load, 1),
         "clusters": len(set(made.clusters)),
         "finite": bool(np.isfinite(made.umap).all()),

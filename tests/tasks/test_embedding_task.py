@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tracemalloc
 import warnings
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from scfviz.tasks.embedding.compute import (
     embed_baseline,
     join_embeddings,
 )
+from scfviz.tasks.embedding.neighbors import MOST_PARTS_BY_RULE, count_parts, neighbor_search
 from scfviz.tasks.embedding.sampled import choose_sample, laid_out_in, score_fidelity
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -292,6 +294,113 @@ def small_islands(n_obs=900, seed=0):
     rng = np.random.default_rng(seed)
     kind = rng.integers(0, 3, n_obs)
     return rng.normal(size=(n_obs, 10)).astype(np.float32) + 15 * np.eye(3, 10, dtype=np.float32)[kind], kind
+
+
+def by_scanpy(points):
+    """Neighbours and UMAP step by step."""
+    import anndata as ad
+    import scanpy as sc
+
+    adata = ad.AnnData(points)
+    sc.pp.neighbors(adata, n_neighbors=15, use_rep="X", random_state=0)
+    sc.tl.umap(adata, random_state=0)
+    return adata
+
+
+@pytest.mark.parametrize("n_islands", [1, 3, 7])
+def test_a_map_is_scanpys_however_many_parts_the_graph_has(n_islands):
+    """UMAP asks for the points again where the graph falls into many parts: else they are gone by then."""
+    rng = np.random.default_rng(0)
+    island = rng.integers(0, n_islands, 60 * n_islands)
+    points = (0.01 * rng.normal(size=(len(island), 8)) + rng.uniform(size=(n_islands, 8))[island]).astype(np.float32)
+    drawn, known = build_map(points), by_scanpy(points)
+    np.testing.assert_array_equal(drawn.umap, known.obsm["X_umap"])
+    assert (drawn.neighbors != known.obsp["connectivities"]).nnz == 0
+    assert (count_parts(drawn.neighbors) > MOST_PARTS_BY_RULE) == (n_islands > MOST_PARTS_BY_RULE)
+
+
+def test_clusters_are_scanpys_in_a_fraction_of_its_memory():
+    """Edges as tuples of numbers took 150 bytes each, 0.7 GB for 200,000 cells."""
+    import anndata as ad
+    import scanpy as sc
+
+    graph = sparse.random(2_000, 2_000, 0.01, format="csr", dtype=np.float32, random_state=0)
+    graph = (graph + graph.T).tocsr()
+    adata = ad.AnnData(shape=(2_000, 0))
+    sc.tl.leiden(adata, adjacency=graph, flavor="igraph", n_iterations=2, directed=False, random_state=3)
+    tracemalloc.start()
+    found = cluster_cells(graph, seed=3)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert adjusted_rand_score(found, adata.obs["leiden"]) == 1 and len(set(found)) > 1
+    assert peak < 80 * graph.nnz
+
+
+def test_the_start_of_a_map_is_found_among_few_vectors_and_the_same(monkeypatch):
+    from scfviz.tasks.embedding import kept_umap
+
+    points = np.random.default_rng(0).uniform(size=(2_000, 2)) * [3, 1]
+    graph = NearestNeighbors(n_neighbors=30).fit(points).kneighbors_graph(mode="connectivity")
+    graph = graph.maximum(graph.T).tocoo()
+    draws, peaks, starts = [], [], []
+    for most in (200, 15):
+        monkeypatch.setattr(kept_umap, "MOST_VECTORS", most)
+        rng = np.random.RandomState(0)
+        tracemalloc.start()
+        start = kept_umap.spectral.spectral_layout(points, graph, 2, rng)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        starts.append(start * np.sign(start[0]))
+        draws.append(rng.random_sample())
+    np.testing.assert_allclose(starts[1], starts[0], atol=1e-6)
+    assert draws[0] == draws[1] and peaks[1] < peaks[0]
+
+
+@pytest.mark.slow
+def test_a_map_holds_its_cells_no_second_time():
+    """Of many cells: two copies of 200,000 embeddings and what was compiled for a search stood beside the layout."""
+    code = """
+import threading
+import numpy as np
+from scfviz.tasks.embedding.compute import build_map
+
+def own():
+    return 1024 * next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("RssAnon"))
+
+rng, peaks, done = np.random.default_rng(0), [0], threading.Event()
+build_map(rng.normal(size=(9_000, 4)).astype(np.float32))  # loads and compiles
+points = rng.normal(size=(12_000, 1_024)).astype(np.float32)
+floor = own()
+
+def look():
+    while not done.wait(0.005):
+        peaks.append(own())
+
+looking = threading.Thread(target=look)
+looking.start()
+build_map(points)
+done.set()
+looking.join()
+print((max(peaks) - floor) / points.nbytes)
+"""
+    if not Path("/proc/self/status").exists():
+        pytest.skip("memory of a process is read from /proc")
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert 0 < float(shown.stdout) < 0.8, "trees, neighbours and graph take 0.4 of these cells, a copy 1"
+
+
+@pytest.mark.slow
+def test_neighbours_of_many_cells_are_scanpys():
+    points = np.random.default_rng(0).normal(size=(8_400, 4)).astype(np.float32)
+    import anndata as ad
+    import scanpy as sc
+
+    found = []
+    for search in (None, neighbor_search(len(points), 15, 0)):
+        adata = ad.AnnData(points)
+        sc.pp.neighbors(adata, n_neighbors=15, use_rep="X", random_state=0, transformer=search)
+        found.append(adata.obsp["connectivities"])
+    assert (found[0] != found[1]).nnz == 0 and found[0].nnz > 0
 
 
 def test_of_many_cells_a_sample_is_laid_out_and_the_others_stand_among_their_own_kind():

@@ -2,6 +2,7 @@
 UMAP and clusters.
 """
 
+import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -9,8 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import sparse
 
+from scfviz.data.memory import give_back_memory
 from scfviz.data.normalise import log_normalise
 from scfviz.errors import DatasetError, OptionError
+from scfviz.tasks.embedding.neighbors import MOST_PARTS_BY_RULE, count_parts, neighbor_search
 from scfviz.tasks.embedding.sampled import (
     MOST_LAID_OUT,
     Fidelity,
@@ -250,7 +253,12 @@ def build_map(
         notes.append("All cells have the same embedding: the map and the clusters mean nothing.")
     # pynndescent does not take what may only be read, as a mapped file
     adata = ad.AnnData(shape=(n_obs, 0), obsm={"X": np.require(embedding, requirements="CW")})
-    sc.pp.neighbors(adata, n_neighbors=n_neighbors, use_rep="X", random_state=seed)
+    search = neighbor_search(n_obs, n_neighbors, seed)
+    sc.pp.neighbors(adata, n_neighbors=n_neighbors, use_rep="X", random_state=seed, transformer=search)
+    del embedding, adata.obsp["distances"]
+    if count_parts(adata.obsp["connectivities"]) <= MOST_PARTS_BY_RULE:
+        adata.obsm["X"] = np.empty((n_obs, 0))
+    give_back_memory()
     # the spectral start needs clearly more cells than dimensions
     sc.tl.umap(adata, random_state=seed, init_pos="spectral" if n_obs > 2 * n_neighbors else "random")
     neighbors = sparse.csr_matrix(adata.obsp["connectivities"], dtype=np.float32)
@@ -264,10 +272,12 @@ def _build_from_sample(embedding: np.ndarray, n_neighbors: int, resolution: floa
     sample = build_map(
         embedding[chosen], n_neighbors=n_neighbors, resolution=resolution, seed=seed, most_cells=n_sample
     )
+    give_back_memory()
     links = link_to_sample(embedding, chosen, seed=seed)
+    give_back_memory()
     neighbors = join_graphs(sample.neighbors, links, chosen)
-    clusters = cluster_map(neighbors, resolution=resolution, seed=seed)
     rest = np.setdiff1d(np.arange(n_obs), chosen, assume_unique=True)
+    clusters = _spread_clusters(sample.clusters, links[rest], chosen, rest)
     umap = np.empty((n_obs, 2), dtype=np.float32)
     umap[chosen], umap[rest] = sample.umap, place_cells(links[rest], sample.umap, clusters[chosen], clusters[rest])
     note = (
@@ -298,24 +308,22 @@ def cluster_cells(neighbors: sparse.spmatrix, *, resolution: float = 1.0, seed: 
     OptionError
         The resolution is not above 0.
     """
-    import anndata as ad
-    import scanpy as sc
+    import igraph
 
     if not 0 < resolution < np.inf:
         raise OptionError(f"The resolution is {resolution}.", "It must be a number above 0.", "Try 1.")
-    if neighbors.nnz == 0:
+    edges = sparse.coo_matrix(neighbors)
+    edges.eliminate_zeros()
+    if edges.nnz == 0:
         return np.full(neighbors.shape[0], "0")
-    adata = ad.AnnData(shape=(neighbors.shape[0], 0))
-    sc.tl.leiden(
-        adata,
-        resolution=resolution,
-        adjacency=sparse.csr_matrix(neighbors),
-        flavor="igraph",
-        n_iterations=2,
-        directed=False,
-        random_state=seed,
-    )
-    return _number_by_size(adata.obs["leiden"].to_numpy().astype(str))
+    graph = igraph.Graph(neighbors.shape[0], zip(edges.row, edges.col, strict=True))
+    weights = edges.data.astype(np.float64)
+    igraph.set_random_number_generator(_Random(seed))
+    try:
+        found = graph.community_leiden("modularity", weights, resolution=resolution, n_iterations=2)
+    finally:
+        igraph.set_random_number_generator(random)
+    return _number_by_size(np.array(found.membership).astype(str))
 
 
 def cluster_map(neighbors: sparse.csr_matrix, *, resolution: float = 1.0, seed: int = 0) -> np.ndarray:
@@ -327,10 +335,31 @@ def cluster_map(neighbors: sparse.csr_matrix, *, resolution: float = 1.0, seed: 
     if len(laid_out) == neighbors.shape[0]:
         return cluster_cells(neighbors, resolution=resolution, seed=seed)
     rest = np.setdiff1d(np.arange(neighbors.shape[0]), laid_out, assume_unique=True)
-    clusters = np.empty(neighbors.shape[0], dtype=object)
-    clusters[laid_out] = cluster_cells(neighbors[laid_out][:, laid_out], resolution=resolution, seed=seed)
-    clusters[rest] = take_majority(neighbors[rest][:, laid_out], clusters[laid_out])
-    return _number_by_size(clusters.astype(str))
+    clusters = cluster_cells(neighbors[laid_out][:, laid_out], resolution=resolution, seed=seed)
+    return _spread_clusters(clusters, neighbors[rest][:, laid_out], laid_out, rest)
+
+
+def _spread_clusters(
+    sampled: np.ndarray, links: sparse.csr_matrix, laid_out: np.ndarray, rest: np.ndarray
+) -> np.ndarray:
+    """Clusters of all cells, from those that were laid out and the links of the rest to these."""
+    clusters = np.empty(len(laid_out) + len(rest), dtype=sampled.dtype)
+    clusters[laid_out], clusters[rest] = sampled, take_majority(links, sampled)
+    return _number_by_size(clusters)
+
+
+class _Random:
+    """numpy's generator under the names that igraph calls, as scanpy hands it over."""
+
+    def __init__(self, seed: int) -> None:
+        self._rng = np.random.RandomState(seed)
+        self.random, self.gauss = self._rng.random_sample, self._rng.normal
+
+    def getrandbits(self, n_bits: int) -> int:
+        return self._rng.tomaxint() & ((1 << n_bits) - 1)
+
+    def randint(self, low: int, high: int) -> int:
+        return self._rng.randint(low, high + 1)
 
 
 def _number_by_size(labels: np.ndarray) -> np.ndarray:

@@ -61,8 +61,7 @@ def link_to_sample(points: np.ndarray, chosen: np.ndarray, *, seed: int = 0) -> 
     csr_matrix
         float32 (n_obs, n_sample), weights between 0 and 1 that fall with the distance; no links of the sample's cells.
     """
-    sample = np.asarray(points[chosen], dtype=np.float32)
-    search = _search(sample, min(N_PLACING, len(chosen)), seed)
+    search = _search(np.asarray(points[chosen], dtype=np.float32), min(N_PLACING, len(chosen)), seed)
     rest = np.setdiff1d(np.arange(len(points)), chosen, assume_unique=True)
     found = [search(np.asarray(points[rest[at : at + _ROWS]], np.float32)) for at in range(0, len(rest), _ROWS)]
     neighbors, distances = (np.concatenate(part) for part in zip(*found, strict=True))
