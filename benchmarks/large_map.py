@@ -50,9 +50,12 @@ class Memory(threading.Thread):
         self._done, self._main = threading.Event(), threading.main_thread().ident
 
     def run(self) -> None:
-        before = time.perf_counter()
+        before, last = time.perf_counter(), ""
         while not self._done.wait(0.01):
             stage, now = stage_of(sys._current_frames().get(self._main)), time.perf_counter()
+            if stage != last and self.seconds.get(last, 0.0) > 1:
+                print(f"{last}: {self.seconds[last]:.0f} s, {self.peaks[last]:.2f} GB", file=sys.stderr, flush=True)
+            last = stage
             self.peaks[stage] = max(self.peaks.get(stage, 0.0), own_memory())
             self.seconds[stage] = self.seconds.get(stage, 0.0) + now - before
             before = now

@@ -81,11 +81,13 @@ class Steps:
             raise Stopped
         self._report(READING * share, self._stage)
 
-    def keep(self, name: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
-        """The array of an earlier run where there is one, else a new one, written as a whole."""
+    def keep(self, name: str, compute: Callable[[], np.ndarray], *, mapped: bool = False) -> np.ndarray:
+        """The array of an earlier run where there is one, else a new one, written as a whole; read at once, or from
+        disk as needed.
+        """
         path = self.work / f"{name}.npy"
         if not path.exists():
             temporary = self.work / f".{name}.tmp.npy"
             np.save(temporary, compute())
             os.replace(temporary, path)
-        return np.load(path, allow_pickle=False)
+        return np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)

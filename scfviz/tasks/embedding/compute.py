@@ -13,7 +13,7 @@ from scipy import sparse
 from scfviz.data.memory import give_back_memory
 from scfviz.data.normalise import log_normalise
 from scfviz.errors import DatasetError, OptionError
-from scfviz.tasks.embedding.neighbors import MOST_PARTS_BY_RULE, count_parts, neighbor_search
+from scfviz.tasks.embedding.neighbors import neighbor_search
 from scfviz.tasks.embedding.sampled import (
     MOST_LAID_OUT,
     Fidelity,
@@ -23,6 +23,7 @@ from scfviz.tasks.embedding.sampled import (
     link_to_sample,
     place_cells,
     score_fidelity,
+    take_cells,
     take_majority,
 )
 
@@ -251,13 +252,14 @@ def build_map(
         notes.append(f"Neighbourhoods of {n_neighbors} cells, because there are only {n_obs} cells.")
     if (embedding == embedding[0]).all():
         notes.append("All cells have the same embedding: the map and the clusters mean nothing.")
-    # pynndescent does not take what may only be read, as a mapped file
-    adata = ad.AnnData(shape=(n_obs, 0), obsm={"X": np.require(embedding, requirements="CW")})
+    if not (
+        embedding.flags.c_contiguous and embedding.flags.writeable
+    ):  # pynndescent does not take what may only be read
+        embedding = take_cells(embedding, np.arange(n_obs))
+    adata = ad.AnnData(shape=(n_obs, 0), obsm={"X": embedding})
     search = neighbor_search(n_obs, n_neighbors, seed)
     sc.pp.neighbors(adata, n_neighbors=n_neighbors, use_rep="X", random_state=seed, transformer=search)
-    del embedding, adata.obsp["distances"]
-    if count_parts(adata.obsp["connectivities"]) <= MOST_PARTS_BY_RULE:
-        adata.obsm["X"] = np.empty((n_obs, 0))
+    del adata.obsp["distances"]
     give_back_memory()
     # the spectral start needs clearly more cells than dimensions
     sc.tl.umap(adata, random_state=seed, init_pos="spectral" if n_obs > 2 * n_neighbors else "random")
@@ -269,11 +271,10 @@ def build_map(
 def _build_from_sample(embedding: np.ndarray, n_neighbors: int, resolution: float, seed: int, n_sample: int) -> CellMap:
     """See `build_map`, of more cells than are laid out."""
     n_obs, chosen = len(embedding), choose_sample(len(embedding), n_sample, seed)
-    sample = build_map(
-        embedding[chosen], n_neighbors=n_neighbors, resolution=resolution, seed=seed, most_cells=n_sample
-    )
+    cells = take_cells(embedding, chosen)
+    sample = build_map(cells, n_neighbors=n_neighbors, resolution=resolution, seed=seed, most_cells=n_sample)
     give_back_memory()
-    links = link_to_sample(embedding, chosen, seed=seed)
+    links = link_to_sample(embedding, chosen, cells, seed=seed)
     give_back_memory()
     neighbors = join_graphs(sample.neighbors, links, chosen)
     rest = np.setdiff1d(np.arange(n_obs), chosen, assume_unique=True)

@@ -4,12 +4,9 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
-from scipy.sparse.csgraph import connected_components
 
+from scfviz.data.memory import give_back_memory
 from scfviz.tasks.embedding.sampled import MOST_EXACT
-
-MOST_PARTS_BY_RULE = 4  # parts of a graph that UMAP starts at fixed places; of more it asks the points
-WEAKEST = 1 / 200  # of the largest weight, at most what UMAP leaves out
 
 
 def neighbor_search(n_obs: int, n_neighbors: int, seed: int) -> Any:
@@ -27,6 +24,7 @@ def neighbor_search(n_obs: int, n_neighbors: int, seed: int) -> Any:
         def fit_transform(self, X: np.ndarray, y: None = None, **_: Any) -> sparse.csr_matrix:
             found = self.fit(X, compress_index=False).transform(None)
             del self.index_
+            give_back_memory()
             return found
 
     return Search(
@@ -36,11 +34,3 @@ def neighbor_search(n_obs: int, n_neighbors: int, seed: int) -> Any:
         n_jobs=1,
         random_state=seed,
     )
-
-
-def count_parts(graph: sparse.csr_matrix) -> int:
-    """Parts without a link between them that UMAP may find in a graph of neighbours; it leaves out weak links."""
-    strong = graph.copy()
-    strong.data[strong.data < WEAKEST * strong.data.max()] = 0
-    strong.eliminate_zeros()
-    return connected_components(strong, directed=False)[0]

@@ -65,8 +65,8 @@ def run(cells: OpenedCells, options: EmbeddingOptions, steps: Steps) -> Result:
     with steps.step(shares[0], EMBEDDING):
         embedding, from_file = _embed(cells, options, steps, shares)
     with steps.step(shares[1], "Computing the baseline: variable genes and principal components"):
-        baseline = steps.keep("baseline", lambda: embed_baseline(cells.aligned, most_cells=MOST_LAID_OUT))
-        joint = steps.keep("joint", lambda: join_embeddings(baseline, embedding.values))
+        baseline = steps.keep("baseline", lambda: embed_baseline(cells.aligned, most_cells=MOST_LAID_OUT), mapped=True)
+        joint = steps.keep("joint", lambda: join_embeddings(baseline, embedding.values), mapped=True)
     embeddings = {"model": embedding.values, "baseline": baseline, "joint": joint}
     maps = {}
     for (representation, values), share in zip(embeddings.items(), shares[2:], strict=True):

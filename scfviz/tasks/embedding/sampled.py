@@ -3,10 +3,13 @@ how well the picture keeps neighbours is measured for both.
 """
 
 from dataclasses import asdict, dataclass
+from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
 from scipy import sparse
+
+from scfviz.data.memory import give_back_memory
 
 MOST_LAID_OUT = 200_000
 N_PLACING, DECAY, LEAST_WEIGHT = 5, 3.0, 1e-6  # sampled neighbours that a cell is placed by, and how they are weighed
@@ -46,7 +49,21 @@ def choose_sample(n_obs: int, n_sample: int, seed: int) -> np.ndarray:
     return np.sort(np.random.default_rng(seed).choice(n_obs, n_sample, replace=False))
 
 
-def link_to_sample(points: np.ndarray, chosen: np.ndarray, *, seed: int = 0) -> sparse.csr_matrix:
+def take_cells(points: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """Some cells, float32 (n_chosen, D), in a file without a name that goes with the array: 200,000 embeddings of 512
+    numbers would hold 0.4 GB of memory beside all that is found with them. In memory where the disk has no room.
+    """
+    try:
+        with TemporaryFile() as file:
+            for at in range(0, len(chosen), _ROWS):
+                file.write(np.ascontiguousarray(points[chosen[at : at + _ROWS]], dtype=np.float32))
+            file.flush()
+            return np.memmap(file, np.float32, "c", shape=(len(chosen), points.shape[1]))
+    except OSError:
+        return np.asarray(points[chosen], dtype=np.float32)
+
+
+def link_to_sample(points: np.ndarray, chosen: np.ndarray, sample: np.ndarray, *, seed: int = 0) -> sparse.csr_matrix:
     """Link every cell outside of a sample to its nearest cells in it.
 
     Parameters
@@ -55,13 +72,15 @@ def link_to_sample(points: np.ndarray, chosen: np.ndarray, *, seed: int = 0) -> 
         (n_obs, D); read in pieces.
     chosen
         int (n_sample,), rows of the sample.
+    sample
+        float32 (n_sample, D), its cells; see `take_cells`.
 
     Returns
     -------
     csr_matrix
         float32 (n_obs, n_sample), weights between 0 and 1 that fall with the distance; no links of the sample's cells.
     """
-    search = _search(np.asarray(points[chosen], dtype=np.float32), min(N_PLACING, len(chosen)), seed)
+    search = _search(sample, min(N_PLACING, len(chosen)), seed)
     rest = np.setdiff1d(np.arange(len(points)), chosen, assume_unique=True)
     found = [search(np.asarray(points[rest[at : at + _ROWS]], np.float32)) for at in range(0, len(rest), _ROWS)]
     neighbors, distances = (np.concatenate(part) for part in zip(*found, strict=True))
@@ -150,6 +169,7 @@ def _search(sample: np.ndarray, k: int, seed: int):  # noqa: ANN202
     from pynndescent import NNDescent
 
     index = NNDescent(sample, n_neighbors=30, random_state=seed)
+    give_back_memory()
     return lambda points: index.query(points, k=k)
 
 
