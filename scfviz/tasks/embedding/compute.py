@@ -368,7 +368,7 @@ def _number_by_size(labels: np.ndarray) -> np.ndarray:
     _, found, sizes = np.unique(labels, return_inverse=True, return_counts=True)
     numbers = np.empty(len(sizes), dtype=np.int64)
     numbers[np.argsort(-sizes, kind="stable")] = np.arange(len(sizes))
-    return numbers[found].astype(str)
+    return np.array([str(number) for number in range(len(sizes))])[numbers[found]]
 
 
 def _blocks(embedding: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:

@@ -19,6 +19,7 @@ from scfviz.tasks.embedding.sampled import MOST_LAID_OUT, N_PLACING
 from scfviz.tasks.result import Result, graph_table
 from scfviz.tasks.run import OpenedCells, embedding_in_file
 from scfviz.tasks.steps import Steps
+from scfviz.threads import available_cores
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,26 +31,30 @@ if TYPE_CHECKING:
 EMBEDDING = "Embedding the cells with the model"
 FILES = {"model": "embedding", "baseline": "baseline", "joint": "joint"}  # array of each representation
 _NAMES = {"model": "Model", "baseline": "Baseline", "joint": "Both together"}
-# Bytes of PyTorch, UMAP and the others with their data at rest, and of what is computed at once. Peaks of 70, 400 and
-# 1,600 cells of PBMC: 0.96, 1.62 and 2.12 GB.
-PROGRAMS, BATCH, BATCH_CELLS = 0.95e9, 1.3e9, 500
+# Bytes of PyTorch, UMAP and the others at rest, and of what grows until the neighbour search of many cells is compiled.
+# Peaks of 100, 500 and 2,000 cells with the shipped checkpoint: 0.63, 0.66 and 0.74 GB.
+PROGRAMS, GROWTH, GROWN_CELLS = 0.5e9, 0.5e9, 10_000
+# Numbers of a batch on a processor, twice those that `scfviz.model.batching` plans with, and batches at a time at most.
+NUMBERS_PER_BATCH, MOST_BATCHES = 2 * 24 * 4_096, 4
 # Seconds that imports, and UMAP per cell, take on two common cores: only to give the stages sensible shares of the bar.
 SECONDS_PER_MAP, SECONDS_PER_MAPPED_CELL, SECONDS_PER_PLACED_CELL, FLOP_PER_SECOND = 6.0, 2e-3, 4e-4, 1e11
 
 
 def memory(options: dict[str, Any]) -> Need:
-    """Components and links of all cells; of at most as many as are laid out copies of the embedding for the neighbour
-    search, variable genes at 15 % density, and graphs.
+    """Components and links of all cells; of at most as many as are laid out the neighbour search or variable genes at
+    10 % density, whichever is more, and graphs.
     """
     from scfviz.model.checkpoint import checkpoint_info
 
     info = checkpoint_info(options["checkpoint"])
-    # the embedding itself lies on disk; components and joint components are held twice while they are put together
-    per_cell = 2 * 4 * 120 + 3 * 12 * N_PLACING + 200
-    per_laid_out = 3 * 4 * info.config.cell_embedding_width + 20 * 300 + 3 * 12 * 30
+    # embedding, components and joint components lie on disk; the last are held once while they are written
+    per_cell = 4 * 70 + 3 * 12 * N_PLACING + 200
+    # graphs of three maps; beside them what finds the neighbours, with one copy of the sample, or the variable genes
+    per_laid_out = 3 * 12 * 30 + max(4 * info.config.cell_embedding_width + 2_500, 20 * 200)
+    batches = 4 * NUMBERS_PER_BATCH * info.config.encoder_width * min(available_cores(), MOST_BATCHES)
+    fixed = PROGRAMS + 8 * info.n_parameters + batches
     sample = (per_laid_out * MOST_LAID_OUT, MOST_LAID_OUT)
-    what = "Embeddings, neighbours and maps"
-    return Need(PROGRAMS + 8 * info.n_parameters, per_cell, what, BATCH, BATCH_CELLS, *sample)
+    return Need(fixed, per_cell, "Embeddings, neighbours and maps", GROWTH, GROWN_CELLS, *sample)
 
 
 def run(cells: OpenedCells, options: EmbeddingOptions, steps: Steps) -> Result:

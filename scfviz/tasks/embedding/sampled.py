@@ -168,7 +168,7 @@ def _search(sample: np.ndarray, k: int, seed: int):  # noqa: ANN202
         return lambda points: exact.kneighbors(points)[::-1]
     from pynndescent import NNDescent
 
-    index = NNDescent(sample, n_neighbors=30, random_state=seed)
+    index = NNDescent(sample, n_neighbors=30, random_state=seed, compressed=True)
     give_back_memory()
     return lambda points: index.query(points, k=k)
 
@@ -177,17 +177,19 @@ def _nearest(points: np.ndarray, cells: np.ndarray, k: int) -> np.ndarray:
     """The `k` nearest other cells of some, int64 (len(cells), k) in no order, by comparing with all cells."""
     middle = np.asarray(points[cells], dtype=np.float64).mean(axis=0)  # small numbers lose less in the products
     asked = (points[cells] - middle).astype(np.float32)
-    found, apart = np.empty((len(cells), 0), np.int64), np.empty((len(cells), 0), np.float32)
+    found, apart = np.zeros((len(cells), k), np.int64), np.full((len(cells), k), np.inf, np.float32)
     for start in range(0, len(points), _ROWS_COMPARED):
         block = (points[start : start + _ROWS_COMPARED] - middle).astype(np.float32)
         distances = (block**2).sum(axis=1) - 2 * asked @ block.T
         here = np.flatnonzero((cells >= start) & (cells < start + len(block)))
         distances[here, cells[here] - start] = np.inf
+        nearer = np.flatnonzero(distances.min(axis=1) < apart.max(axis=1))  # few, once many cells were compared
+        distances = distances[nearer]
         near = _smallest(distances, k)
-        found = np.hstack([found, near + start])
-        apart = np.hstack([apart, np.take_along_axis(distances, near, 1)])
-        best = _smallest(apart, k)
-        found, apart = np.take_along_axis(found, best, 1), np.take_along_axis(apart, best, 1)
+        both = np.hstack([found[nearer], near + start])
+        distances = np.hstack([apart[nearer], np.take_along_axis(distances, near, 1)])
+        best = _smallest(distances, k)
+        found[nearer], apart[nearer] = np.take_along_axis(both, best, 1), np.take_along_axis(distances, best, 1)
     return found
 
 
