@@ -1,10 +1,11 @@
 """Put a trained checkpoint where the app finds it: fp16 weights, its card with scores, and checksums.
 
     python scripts/ship_checkpoint.py RUN --corpus DIR --hardware TEXT   # from a run of `scfviz pretrain`
+    scfviz cell-space --checkpoint FOLDER --corpus DIR                   # places of its own map
     python benchmarks/model_quality.py --install                         # score it
     python scripts/ship_checkpoint.py                                    # its card again, with what the scores say
 
-Everything lands in assets/checkpoints/scfviz-small; `--name` chooses another.
+Everything lands in assets/checkpoints/scfviz-small, FOLDER above; `--name` chooses another.
 """
 
 import argparse
@@ -15,8 +16,8 @@ import sys
 from pathlib import Path
 
 from scfviz.data.corpus_reader import Corpus
-from scfviz.model.checkpoint import checkpoint_info, load_checkpoint, save_checkpoint
-from scfviz.training.card import introduce, write_card
+from scfviz.model.checkpoint import cell_space_of, checkpoint_info, load_checkpoint, save_checkpoint
+from scfviz.training.card import SPACE_HEAD, describe_space, introduce, write_card
 
 ASSETS = Path(__file__).resolve().parents[1] / "assets"
 LARGEST = 40e6  # bytes of one shipped checkpoint
@@ -49,7 +50,10 @@ def score_card(folder: Path) -> None:
         raise SystemExit("scores.json belongs to other weights: run benchmarks/model_quality.py --install first")
     card = folder / "README.md"
     text = card.read_text(encoding="utf-8")
-    card.write_text("\n".join(introduce(folder.name, scores)) + text[text.index("\nWeights: ") :], encoding="utf-8")
+    head, rest = "\n".join(introduce(folder.name, scores)), text[text.index("\nWeights: ") :]
+    space = cell_space_of(checkpoint_info(folder))
+    about = [] if space is None else describe_space(space)
+    card.write_text(head + rest.partition(f"\n{SPACE_HEAD}\n")[0].rstrip() + "\n".join(["", *about, ""]), "utf-8")
 
 
 def write_checksums(folder: Path) -> None:

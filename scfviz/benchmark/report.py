@@ -12,6 +12,7 @@ from scfviz.benchmark.comparison import AHEAD, BEHIND, UNCLEAR, Comparison
 from scfviz.benchmark.recovery import DEPTH, INPUT, MASKED, WITH_DATASET
 from scfviz.benchmark.representation import ACROSS, ACROSS_SEEN, WITHIN
 from scfviz.benchmark.run import BenchmarkResult
+from scfviz.model.checkpoint import cell_space_of
 
 FORMAT = 1
 FILE_NAMES = ("scores.json", "scores.md")
@@ -169,6 +170,7 @@ def _describe(result: BenchmarkResult, name: str) -> dict[str, Any]:
     return {
         "name": name,
         "hash": info.hash,
+        "cell_space": None if (space := cell_space_of(info)) is None else space.hash,
         "n_parameters": info.n_parameters,
         "is_trained": info.is_trained,
         "licence": info.licence,

@@ -26,9 +26,12 @@ _BISECTIONS = 10
 
 _Sides = tuple[np.ndarray, np.ndarray]  # float (n_train, D) and (n_test, D)
 Embeddings = Mapping[str, np.ndarray]  # by name of the checkpoint: float32 (n_obs, D), rows as in the cells
+Arrange = Mapping[str, Callable[[np.ndarray], np.ndarray]]  # by the same names: see `ScFoundation.arrange`
 
 
-def score_probes(cells: Cells, embedded: np.ndarray, embeddings: Embeddings, *, seed: int = 0) -> list[Comparison]:
+def score_probes(
+    cells: Cells, embedded: np.ndarray, embeddings: Embeddings, *, arrange: Arrange | None = None, seed: int = 0
+) -> list[Comparison]:
     """Macro-F1 of cell types predicted from the embedding, by stratified cross-validation.
 
     Scored alone, and together with the baseline's components (see `JointEmbedding`). All probes learn from the labels
@@ -41,6 +44,8 @@ def score_probes(cells: Cells, embedded: np.ndarray, embeddings: Embeddings, *, 
         All cells at hand; labels with fewer embedded cells than there are folds are left out.
     embedded
         int (n,), the cells that the models embedded.
+    arrange
+        Of models that have a cell space: alone they are scored in it. Joined is the embedding itself, as in the app.
 
     Raises
     ------
@@ -56,22 +61,25 @@ def score_probes(cells: Cells, embedded: np.ndarray, embeddings: Embeddings, *, 
     for train, test in StratifiedKFold(N_FOLDS, shuffle=True, random_state=seed).split(truth, truth):
         pca = VariableGenePca(seed=seed).fit(values[np.setdiff1d(np.arange(cells.n_obs), members[test])])
         simple = pca.transform(values[members[train]]), pca.transform(values[members[test]])
-        points = _points(simple, {name: (part[rows[train]], part[rows[test]]) for name, part in embeddings.items()})
+        sides = {name: (part[rows[train]], part[rows[test]]) for name, part in embeddings.items()}
+        points = _points(simple, sides, arrange)
         for name, (of_train, of_test) in points.items():
             for metric, labels in probe(of_train, truth[train], of_test).items():
                 predicted[metric][name][test] = labels
     return _macro_f1(WITHIN, cells, tuple(embeddings), predicted, truth, note, seed)
 
 
-def score_clusters(cells: Cells, embedded: np.ndarray, embeddings: Embeddings, *, seed: int = 0) -> list[Comparison]:
+def score_clusters(
+    cells: Cells, embedded: np.ndarray, embeddings: Embeddings, *, arrange: Arrange | None = None, seed: int = 0
+) -> list[Comparison]:
     """Agreement of Leiden clusters with cell types, at the resolution that gives as many clusters as there are types.
 
-    Neighbours are found in the embedding as it is, as the app does. Labels are used for nothing but the number of
+    Neighbours are found where the app finds them. Labels are used for nothing but the number of
     clusters and the score. The baseline's components come from all cells at hand; clustered are the embedded ones.
 
     Parameters
     ----------
-    cells, embedded
+    cells, embedded, arrange
         See `score_probes`.
 
     Raises
@@ -83,7 +91,7 @@ def score_clusters(cells: Cells, embedded: np.ndarray, embeddings: Embeddings, *
     """
     rows, truth, note = labelled_rows(cells.take(embedded), N_FOLDS)
     simple = VariableGenePca(seed=seed).fit(cells.values).transform(cells.values[embedded[rows]])
-    points = _points((simple, simple[:0]), {name: (part[rows], part[:0]) for name, part in embeddings.items()})
+    points = _points((simple, simple[:0]), {name: (part[rows], part[:0]) for name, part in embeddings.items()}, arrange)
     runs = {name: cluster_into(part, int(truth.max()) + 1, seed=seed) for name, (part, _) in points.items()}
     return [
         comparison
@@ -98,6 +106,7 @@ def score_across(
     train_embeddings: Embeddings,
     test_embeddings: Embeddings,
     *,
+    arrange: Arrange | None = None,
     unlabelled: Cells | None = None,
     score: str = ACROSS,
     note: str = "",
@@ -113,6 +122,8 @@ def score_across(
     ----------
     train, test
         The embedded cells, with labels in the same words; labels of one side only are left out.
+    arrange
+        See `score_probes`.
     unlabelled
         More cells of the training dataset, those of `train` among them, on which the baseline chooses its genes and
         components; only those of `train` when left out.
@@ -142,7 +153,8 @@ def score_across(
     all_values = train_values if unlabelled is None else unlabelled.values[:, both]
     pca = VariableGenePca(seed=seed).fit(all_values)
     simple = pca.transform(train_values), pca.transform(test_values)
-    points = _points(simple, {n: (p[of_train], test_embeddings[n][of_test]) for n, p in train_embeddings.items()})
+    sides = {name: (part[of_train], test_embeddings[name][of_test]) for name, part in train_embeddings.items()}
+    points = _points(simple, sides, arrange)
     found = {name: probe(a, train_y, b) for name, (a, b) in points.items()}
     predicted = {metric: {name: labels[metric] for name, labels in found.items()} for metric in PROBES}
     said = f"trained on {len(train_y):,} cells; labels {', '.join(words)}" + (f"; {note}" if note else "")
@@ -153,7 +165,7 @@ def score_across(
 def probe(train: np.ndarray, labels: np.ndarray, test: np.ndarray) -> dict[str, np.ndarray]:
     """Labels of test cells from two plain classifiers, neither of them tuned.
 
-    kNN: majority of 15 neighbours (Euclidean, embedding as it is). Linear: logistic regression (L2, C = 1) on features
+    kNN: majority of 15 neighbours (Euclidean, points as they are). Linear: logistic regression (L2, C = 1) on features
     scaled to the training cells.
 
     Parameters
@@ -249,7 +261,7 @@ def _joint(name: str) -> str:
     return name + WITH_DATASET
 
 
-def _points(simple: _Sides, embeddings: Mapping[str, _Sides]) -> dict[str, _Sides]:
+def _points(simple: _Sides, embeddings: Mapping[str, _Sides], arrange: Arrange | None) -> dict[str, _Sides]:
     """Every method's points of both sides: the baseline, each model alone, and each with the baseline.
 
     Parameters
@@ -257,7 +269,9 @@ def _points(simple: _Sides, embeddings: Mapping[str, _Sides]) -> dict[str, _Side
     simple, embeddings
         Of training and test cells. Weights of the joint embedding come from the training cells.
     """
-    points = {PCA: simple, **embeddings}
+    points = {PCA: simple}
+    for name, sides in embeddings.items():
+        points[name] = tuple(map(arrange[name], sides)) if arrange is not None and name in arrange else sides
     for name, (of_train, of_test) in embeddings.items():
         joint = JointEmbedding().fit(simple[0], of_train)
         points[_joint(name)] = joint.transform(simple[0], of_train), joint.transform(simple[1], of_test)

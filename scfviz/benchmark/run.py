@@ -148,6 +148,7 @@ class _Run:
         self.genes = next(iter(self.models.values())).genes
         self.budget, self.device, self.seed, self.report = budget, device, seed, report or (lambda share, text: None)
         self.predict: dict[str, Predict] = {n: predictor(m, device) for n, m in self.models.items()}
+        self.arrange = {name: model.arrange for name, model in self.models.items()}
         self.comparisons: list[Comparison] = []
         self.skipped: list[dict[str, str]] = []
         self.seconds: dict[str, float] = {}
@@ -181,8 +182,9 @@ class _Run:
         with self._time("cell representation"):
             part = self._try(name, "cell representation", lambda: self.embedded(name, cells))
             if part is not None:
-                self._add(name, "cell types by cross-validation", lambda: score_probes(cells, *part, seed=seed))
-                self._add(name, "clusters", lambda: score_clusters(cells, *part, seed=seed))
+                how = {"arrange": self.arrange, "seed": seed}
+                self._add(name, "cell types by cross-validation", lambda: score_probes(cells, *part, **how))
+                self._add(name, "clusters", lambda: score_clusters(cells, *part, **how))
 
     def pairs(self, pairs: Sequence[Pair], score: str, references: dict[str, Path]) -> None:
         """Scores from one dataset to another, for the pairs whose datasets are at hand."""
@@ -245,7 +247,8 @@ class _Run:
             sides.append((part, {name: values[chosen] for name, values in embeddings.items()}))
         (a, of_a), (b, of_b) = sides
         everyone, _ = train.cells(self._cells[train.dataset])
-        return score_across(a, b, of_a, of_b, unlabelled=everyone, score=score, note=pair.note, seed=self.seed)
+        how = {"arrange": self.arrange, "unlabelled": everyone, "score": score, "note": pair.note, "seed": self.seed}
+        return score_across(a, b, of_a, of_b, **how)
 
     def _add(self, dataset: str, score: str, compute: Callable[[], list[Comparison]]) -> None:
         self.comparisons += self._try(dataset, score, compute) or []

@@ -1,4 +1,4 @@
-"""The part of the command line that trains: `corpus build`, `corpus plan`, `pretrain`, `adapt`."""
+"""The part of the command line that trains: `corpus build`, `corpus plan`, `pretrain`, `adapt`, `cell-space`."""
 
 import argparse
 import dataclasses
@@ -20,6 +20,7 @@ def add_training_commands(commands: Any) -> None:
     _add_plan(actions)
     _add_pretrain(commands)
     _add_adapt(commands)
+    _add_cell_space(commands)
 
 
 # ---- corpus build
@@ -241,6 +242,38 @@ def _adapt(args: argparse.Namespace) -> int:
     if args.low_rank is not None:
         say(f"{folder.parent / ADAPTER}: the adapter by itself, for who has the same checkpoint (--adapter).")
     say(f"{folder}: a checkpoint folder. Choose it on the app's Model page, or give it as --checkpoint.")
+    return 0
+
+
+def _add_cell_space(commands: Any) -> None:
+    parser = commands.add_parser("cell-space", help="fit where a checkpoint's maps place cells of one kind")
+    parser.add_argument("--checkpoint", type=Path, required=True, metavar="DIR", help="the space is written into it")
+    parser.add_argument("--corpus", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--leave-out", nargs="+", default=[], metavar="NAME", help="datasets that take no part")
+    parser.add_argument("--precision", choices=["auto", "fp32", "bf16"], default="auto")
+    parser.add_argument("--device", default="auto")
+    add_threads(parser)
+    parser.set_defaults(run=_cell_space)
+
+
+def _cell_space(args: argparse.Namespace) -> int:
+    from scfviz.analysis.baselines import VariableGenePca
+    from scfviz.model.cell_space import save_cell_space
+    from scfviz.model.checkpoint import checkpoint_info, load_checkpoint
+    from scfviz.training.cell_space import fit_cell_space
+
+    space = fit_cell_space(
+        load_checkpoint(args.checkpoint, with_cell_space=False),
+        args.corpus,
+        lambda values: VariableGenePca(seed=0).fit(values).transform(values),
+        leave_out=args.leave_out,
+        precision=args.precision,
+        device=args.device,
+        report=say,
+    )
+    path = save_cell_space(space, args.checkpoint, checkpoint_info(args.checkpoint).hash)
+    about = space.about
+    say(f"{path}: fitted on {about['n_cells']:,} cells of {len(about['datasets'])} datasets; maps use it from now on.")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Checkpoint folders: `config.json`, `genes.tsv`, `weights.safetensors`, `README.md`.
+"""Checkpoint folders: `config.json`, `genes.tsv`, `weights.safetensors`, `README.md`; perhaps a cell space.
 
 Reading what a folder says about itself (`checkpoint_info`) needs no torch.
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scfviz.errors import CheckpointError
+from scfviz.model.cell_space import CellSpace, load_cell_space
 from scfviz.model.checksums import CONFIG, GENES, README, WEIGHTS, digest, refuse_altered, seal
 from scfviz.model.config import ModelConfig
 from scfviz.places import ASSETS
@@ -114,13 +115,15 @@ def checkpoint_info(folder: Path | str) -> CheckpointInfo:
     )
 
 
-def load_checkpoint(folder: Path | str | None = None) -> "ScFoundation":
+def load_checkpoint(folder: Path | str | None = None, *, with_cell_space: bool = True) -> "ScFoundation":
     """Load a model with its gene list, in fp32 on the CPU, ready for inference.
 
     Parameters
     ----------
     folder
         A checkpoint folder; the default one when left out.
+    with_cell_space
+        Load its cell space too, where it has one.
 
     Raises
     ------
@@ -174,7 +177,14 @@ def load_checkpoint(folder: Path | str | None = None) -> "ScFoundation":
         )
     model.load_state_dict(weights, assign=True)
     model.folder = info.folder
+    if with_cell_space:
+        model.cell_space = cell_space_of(info)
     return model.eval()
+
+
+def cell_space_of(info: CheckpointInfo) -> CellSpace | None:
+    """The cell space beside a checkpoint's weights, see `load_cell_space`."""
+    return load_cell_space(info.folder, info.hash, info.config.cell_embedding_width)
 
 
 def save_checkpoint(

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from scfviz.model.attention import DecoderLayer, EncoderLayer
+from scfviz.model.cell_space import CellSpace
 from scfviz.model.config import ModelConfig
 from scfviz.model.embeddings import ValueEmbedding
 from scfviz.model.tokens import TokenBatch
@@ -31,6 +32,8 @@ class ScFoundation(nn.Module):
     ----------
     folder
         Of the checkpoint that it was loaded from.
+    cell_space
+        Fitted on the embeddings of these very weights; None where there is none.
 
     Source: Hao et al. 2024, doi:10.1038/s41592-024-02305-7.
     """
@@ -42,6 +45,7 @@ class ScFoundation(nn.Module):
         self.config = config
         self.genes = tuple(genes)
         self.folder: Path | None = None
+        self.cell_space: CellSpace | None = None
         self.value_embedding = ValueEmbedding(config.n_bins, config.encoder_width, config.bin_alpha)
         drawn = torch.randn(config.n_genes + 3, config.encoder_width)  # see `ValueEmbedding`
         self.gene_embedding = nn.Embedding.from_pretrained(drawn, freeze=False)
@@ -59,6 +63,15 @@ class ScFoundation(nn.Module):
         self.norm = nn.LayerNorm(config.decoder_width)
         self.to_expression = nn.Linear(config.decoder_width, 1)
         self.cell_readout = CellReadout(config.encoder_width) if config.cell_readout else None
+
+    def arrange(self, embedding: np.ndarray) -> np.ndarray:
+        """Where maps place cells, from their embeddings with pooling `all` at their own depth: float32 (n_obs, K).
+
+        The embedding as it is where the model has no cell space, or where its width says that it is another pooling.
+        """
+        if self.cell_space is None or embedding.shape[1] != len(self.cell_space.mean):
+            return embedding
+        return self.cell_space.transform(embedding)
 
     def encode(self, tokens: TokenBatch) -> torch.Tensor:
         """Encode the expressed genes and the two depth tokens of each cell.

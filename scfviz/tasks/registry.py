@@ -14,10 +14,12 @@ _EMBEDDING = Task(
     question="The model's map of the cells beside the standard one, coloured by label, gene or quality.",
     options="scfviz.tasks.embedding.options:EmbeddingOptions",
     run="scfviz.tasks.embedding.run:run",
+    reads_cell_space=True,
     on_cluster=True,
-    version=4,
+    version=5,
     writes=(
         Written("obsm", "X_scfoundation", "embedding", "scFoundation embedding"),
+        Written("obsm", "X_scfoundation_space", "places", "Cell space of scFoundation"),
         Written("obsm", "X_scfviz_baseline", "baseline", "Principal components of variable genes"),
         Written("obsm", "X_scfviz_joint", "joint", "Joint embedding"),
         Written("obsm", "X_umap_scfoundation", "umap_model", "scFoundation", is_map=True),

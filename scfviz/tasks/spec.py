@@ -156,6 +156,8 @@ class Task:
         The simple method that stands beside it, in words.
     needs_model
         Whether a checkpoint is loaded.
+    reads_cell_space
+        Whether a result depends on the checkpoint's cell space too.
     on_cluster
         Whether most of its time goes into passes of the model that a cluster can share (`Steps.cluster`).
     why_one_machine
@@ -190,6 +192,7 @@ class Task:
     icon: str = ":material/function:"
     section: str = "Analyse"
     needs_model: bool = True
+    reads_cell_space: bool = False
     on_cluster: bool = False
     why_one_machine: str = "It computes on one machine."
     lane: Literal["long", "quick"] = "long"
@@ -301,14 +304,20 @@ def identity_of(task: Task, options: TaskOptions) -> dict[str, Any]:
         One of them is not there.
     """
     from scfviz.data.source import dataset_id
-    from scfviz.model.checkpoint import checkpoint_info
+    from scfviz.model.checkpoint import cell_space_of, checkpoint_info
 
     found = dataclasses.asdict(options) | {"version": task.version}
     for field in fields_of(type(options), "dataset", "checkpoint"):
         path = found[field.name]
-        if path is not None:
-            is_dataset = field.metadata["kind"] == "dataset"
-            found[field.name] = dataset_id(path) if is_dataset else checkpoint_info(path).hash
+        if path is None:
+            continue
+        if field.metadata["kind"] == "dataset":
+            found[field.name] = dataset_id(path)
+            continue
+        info = checkpoint_info(path)
+        found[field.name] = info.hash
+        if task.reads_cell_space and (space := cell_space_of(info)) is not None:
+            found["cell_space"] = space.hash
     return found
 
 

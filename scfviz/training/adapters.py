@@ -137,7 +137,7 @@ def apply_adapter(path: Path | str, out: Path | str, *, checkpoint: Path | str |
             "An adapter changes the weights that it was learned on, and no others.",
             f"Use the checkpoint '{about['base']}'.",
         )
-    model = add_adapters(load_checkpoint(folder), int(about["rank"]))
+    model = add_adapters(load_checkpoint(folder, with_cell_space=False), int(about["rank"]))
     wanted = dict(model.named_parameters())
     try:
         learned = load_file(path)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from scfviz.model.cell_space import CellSpace
 from scfviz.model.config import ModelConfig
 from scfviz.training.options import MaskingOptions
 
@@ -16,11 +17,32 @@ USES = (
     ("Name types by cells of another dataset: its nearest cells", "across datasets", "kNN macro-F1"),
     ("... a linear classifier", "across datasets", "linear-probe macro-F1"),
 )
+SPACE_HEAD = "## Cell space"
 _WITH_DATASET = ", with the dataset"
 _ABOUT = (
     "An scFoundation-type encoder-decoder (Hao et al. 2024, doi:10.1038/s41592-024-02305-7), trained with scfviz on "
     "public human single-cell data. It is small and saw few cells: read its scores before using it."
 )
+
+
+def describe_space(space: CellSpace) -> list[str]:
+    """Lines of the card about a cell space that was fitted by `fit_cell_space`."""
+    about = space.about
+    low, high = about["shares"]
+    return [
+        "",
+        SPACE_HEAD,
+        "",
+        f"`cell_space.safetensors` ({space.hash}) is a linear map of the frozen embedding, from {len(space.mean)} to "
+        f"{space.dims} numbers, not in the published model. The model's own map, its neighbours and clusters are made "
+        "in it; the embedding itself, and what else is computed from it, stay as they are.",
+        "",
+        f"- Fitted on {about['n_cells']:,} cells of {len(about['datasets'])} datasets of the corpus (at most "
+        f"{about['cells_per_dataset']} of each), as they are and thinned to {low:.0%} to {high:.0%} of their counts",
+        f"- No labels: positives are the {about['neighbors']} nearest cells in the principal components of the cell's "
+        f"own dataset; contrast against its other cells, cosine at temperature {about['temperature']:g}, "
+        f"{about['steps']:,} steps",
+    ]
 
 
 def write_card(

@@ -124,7 +124,7 @@ def pretrain(
     torch.manual_seed(options.training.seed)
     licence = "Apache-2.0"
     if options.start_from is not None:
-        model = load_checkpoint(options.start_from).train()
+        model = load_checkpoint(options.start_from, with_cell_space=False).train()
         licence = checkpoint_info(options.start_from).licence
         if model.genes != corpus.genes:
             raise OptionError(

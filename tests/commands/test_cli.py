@@ -205,6 +205,8 @@ UNUSABLE = [
     (["corpus", "plan", "--corpus", "/absent"], "no training corpus"),
     (["pretrain", "--corpus", "/absent", "--out", "{tmp}/new"], "no training corpus"),
     (["adapt", "{cells}", "--checkpoint", "/absent", "--out", "{tmp}/new"], "no checkpoint folder"),
+    (["cell-space", "--checkpoint", "{checkpoint}", "--corpus", "/absent"], "no training corpus"),
+    (["cell-space", "--checkpoint", "/absent", "--corpus", "/absent"], "no checkpoint folder"),
     (["benchmark", "--checkpoint", "/absent", "--data", "{tmp}", "--out", "{tmp}/new"], "holds no dataset"),
     (["embed", "{cells}", "{tmp}/out.txt"], "must end in .h5ad"),
     (["embed", "{cells}", "{cells}"], "exists"),

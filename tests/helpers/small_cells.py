@@ -1,6 +1,7 @@
 """A small dataset with known groups on the model's real genes, and a tiny checkpoint, for tests that need files."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anndata as ad
 import numpy as np
@@ -8,6 +9,9 @@ import pandas as pd
 from scipy import sparse
 
 from scfviz.data.genes import load_vocabulary
+
+if TYPE_CHECKING:
+    from scfviz.model.cell_space import CellSpace
 
 GROUPS = ("B cell", "T cell", "monocyte")
 
@@ -46,3 +50,16 @@ def save_tiny_checkpoint(folder: Path, *, preset: str = "tiny", seed: int = 0) -
         model = ScFoundation(PRESETS[preset], load_vocabulary().symbols)
     save_checkpoint(model, folder, name=preset, licence="Apache-2.0", readme=f"# {preset}\n", training={})
     return folder
+
+
+def give_cell_space(checkpoint: Path, dims: int = 8) -> "CellSpace":
+    """A cell space beside the weights of a checkpoint, drawn and not fitted."""
+    from scfviz.model.cell_space import CellSpace, save_cell_space
+    from scfviz.model.checkpoint import checkpoint_info
+
+    info, rng = checkpoint_info(checkpoint), np.random.default_rng(0)
+    width = info.config.cell_embedding_width
+    mean, loadings = (rng.normal(size=shape).astype(np.float32) for shape in (width, (width, dims)))
+    space = CellSpace(mean, loadings, {"n_cells": 5, "datasets": ["a", "b"]})
+    save_cell_space(space, checkpoint, info.hash)
+    return space

@@ -21,7 +21,7 @@ import pandas as pd
 import pytest
 import streamlit as st
 from app_pages import check, compute, n_selected, spec_of, text_of
-from small_cells import make_cells, save_tiny_checkpoint
+from small_cells import give_cell_space, make_cells, save_tiny_checkpoint
 from streamlit.testing.v1 import AppTest
 
 from scfviz import jobs
@@ -67,6 +67,7 @@ def home(tmp_path_factory):
     adata.obsm["X_own"] = np.stack([np.where(is_b, -1.0, 1.0), np.arange(N) / N], axis=1)
     adata.write_h5ad(folder / "data" / FILE)
     checkpoint = save_tiny_checkpoint(folder / "workspace" / "checkpoints" / "test" / "tiny")
+    give_cell_space(checkpoint)
     options = {"dataset": str(folder / "data" / FILE), "checkpoint": str(checkpoint), "filters": {"min_counts": 1440}}
     return folder, compute(jobs.Workspace(folder / "workspace"), "embedding", options)
 
@@ -195,7 +196,7 @@ def test_script_gives_the_same_numbers_as_the_app(worked, tmp_path):
         assert found[f"cells in {kept.name!r}"] == str(kept.n_cells)
     embedded, compared = (jobs.result_dir(jobs.Workspace(), job) for job in (view.embed_job, compare_job))
     results = tmp_path / "scfviz_results"
-    for name in ("embedding", "baseline", "joint", *UMAPS):
+    for name in ("embedding", "places", "baseline", "joint", *UMAPS):
         expected, got = np.load(embedded / "arrays" / f"{name}.npy"), np.load(results / f"{UMAPS.get(name, name)}.npy")
         np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4, err_msg=name)
     expected = pd.read_parquet(compared / "table.parquet").reset_index(drop=True)

@@ -13,7 +13,7 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 from sklearn.metrics import adjusted_rand_score
 from sklearn.neighbors import NearestNeighbors
-from small_cells import make_cells, save_tiny_checkpoint
+from small_cells import give_cell_space, make_cells, save_tiny_checkpoint
 
 from scfviz.analysis.metrics import choose_labels, score_agreement
 from scfviz.data import matrix
@@ -474,6 +474,30 @@ def test_placed_cells_of_a_real_dataset_keep_nearly_as_many_neighbours_as_those_
 
 
 @pytest.mark.slow
+def test_the_models_map_is_drawn_in_its_cell_space_where_that_holds(tmp_path):
+    import scfviz
+    from scfviz.tasks.additions import additions
+    from scfviz.tasks.registry import get_task
+    from scfviz.tasks.reporting import Answered
+
+    make_cells(60).write_h5ad(tmp_path / "cells.h5ad")
+    checkpoint = save_tiny_checkpoint(tmp_path / "tiny")
+    asked = {"dataset": str(tmp_path / "cells.h5ad"), "checkpoint": str(checkpoint)}
+    before, task = scfviz.run_task("embedding", **asked), get_task("embedding")
+    assert "places" not in before.arrays and "cell space" not in Answered(task, before).say("methods")
+    space = give_cell_space(checkpoint)
+    result = scfviz.run_task("embedding", **asked)
+    for name in ("embedding", "baseline", "joint", "umap_baseline", "umap_joint"):
+        np.testing.assert_array_equal(result.arrays[name], before.arrays[name], err_msg=name)
+    places = space.transform(before.arrays["embedding"])
+    np.testing.assert_array_equal(result.arrays["places"], places)
+    np.testing.assert_allclose(result.arrays["umap_model"], build_map(places).umap, rtol=1e-4, atol=1e-4)
+    assert result.report["provenance"]["cell_space"] == space.hash in Answered(task, result).say("methods")
+    assert additions(task, result, 60)["obsm"]["X_scfoundation_space"].shape == (60, 8)
+    deeper = scfviz.run_task("embedding", **asked, depth_fold=3.0)  # fitted at the cells' own depth
+    assert "places" not in deeper.arrays and "cell_space" not in deeper.report["provenance"]
+
+
 def test_the_task_says_what_was_laid_out_on_page_and_report_and_below_the_limit_nothing(tmp_path, monkeypatch):
     import scfviz
     from scfviz.tasks.embedding import run

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from small_cells import save_tiny_checkpoint
+from small_cells import give_cell_space, save_tiny_checkpoint
 from streamlit.testing.v1 import AppTest
 
 from scfviz.benchmark.report import summarise
@@ -132,3 +132,16 @@ def test_a_broken_file_is_one_panel_and_the_page_goes_on(checkpoint, content):
     assert not app.exception
     assert len(app.error) == 1 and "scores.json" in app.error[0].value.replace("\\", "")
     assert any("Pretraining" in text.value for text in app.markdown)
+
+
+def test_a_cell_space_is_named_and_scores_of_another_one_are_marked(checkpoint):
+    write_scores(checkpoint)
+    assert not any("Cell space" in text.value for text in open_model_page().markdown)
+    space = give_cell_space(checkpoint)
+    app = open_model_page()
+    assert any("fitted on 5 cells of 2 datasets" in t.value and space.hash in t.value for t in app.markdown)
+    assert any("another cell space" in warning.value for warning in app.warning)
+    info = checkpoint_info(checkpoint)
+    write_scores(checkpoint, checkpoint={"name": info.name, "hash": info.hash, "cell_space": space.hash})
+    app = open_model_page()
+    assert not app.exception and not any("another cell space" in warning.value for warning in app.warning)

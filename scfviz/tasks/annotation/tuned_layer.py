@@ -17,11 +17,12 @@ def pack(model: "ScFoundation") -> np.ndarray:
 
 
 def unpack(model: "ScFoundation", changed: np.ndarray) -> "ScFoundation":
-    """A copy of a model with what `pack` returned."""
+    """A copy of a model with what `pack` returned; the cell space was fitted on other weights and stays behind."""
     import torch
     from torch.nn.utils import vector_to_parameters
 
     tuned = copy.deepcopy(model)
+    tuned.cell_space = None
     vector = torch.from_numpy(np.array(changed))
     vector_to_parameters(vector, [*tuned.encoder[-1].parameters(), *tuned.encoder_norm.parameters()])
     return tuned

@@ -36,11 +36,18 @@ def methods(answered: Answered) -> str:
         if provenance.get("pooling", "all") == "all"
         else "the maximum over gene tokens was taken"
     )
+    space = ""
+    if provenance.get("cell_space"):
+        space = (
+            f" For its map, neighbours and clusters, the embedding was brought into the model's cell space (content "
+            f"{provenance['cell_space']}): a linear map, fitted without labels on datasets that the model was trained "
+            "on, which brings neighbours in a dataset's own principal components together."
+        )
     untrained = "" if checkpoint["is_trained"] else "untrained "
     return (
         f"{kept}Cells were embedded with the encoder of the {untrained}scFoundation-type model "
         f"'{checkpoint['name']}' (content {checkpoint['hash']}; Hao et al. 2024) with {depth}; {pooling} "
-        f"(precision {provenance['precision']}). As a baseline, counts were normalised to 10,000 per cell and "
+        f"(precision {provenance['precision']}).{space} As a baseline, counts were normalised to 10,000 per cell and "
         "log-transformed, up to 2,000 highly variable genes were chosen, and up to 50 principal components were "
         "computed with scanpy (Wolf et al. 2018). As a third representation, the embedding was standardised and "
         "reduced to up to 20 principal components, which were given a quarter of the variance of the baseline's and "
@@ -84,7 +91,7 @@ def section(answered: Answered) -> Section:
 
 def cells(answered: Answered, names: Mapping[str, str]) -> tuple[Cell, ...]:
     """The steps of the script: embeddings, then maps; they leave `model`, `kept`, `cells`, `table` and `maps`."""
-    return _embed(answered), _draw(names)
+    return _embed(answered), _draw(answered, names)
 
 
 def columns(_answered: Answered, _names: Mapping[str, str]) -> str:
@@ -112,19 +119,23 @@ def _embed(answered: Answered) -> Cell:
     limits = "".join(f", {name}={value!r}" for name, value in sorted(filters.items()))
     is_default = checkpoint_info(default_checkpoint()).hash == checkpoint["hash"]
     folder = "default_checkpoint()" if is_default else f"Path({checkpoint['name']!r})  # the folder of this model"
+    content = places = ""
+    if space := provenance.get("cell_space"):
+        content = f'check("content of its cell space", model.cell_space and model.cell_space.hash, {space!r})\n'
+        places = 'places = model.arrange(embedding)\nnp.save(RESULTS / "places.npy", places)\n'
     code = f"""\
 from scfviz.model.checkpoint import checkpoint_info, default_checkpoint
 
 CHECKPOINT = {folder}
 check("content of the model", checkpoint_info(CHECKPOINT).hash, {checkpoint["hash"]!r})
 model = scfviz.load_checkpoint(CHECKPOINT)
-aligned = opened.align(model.genes)
+{content}aligned = opened.align(model.genes)
 metrics = qc_metrics(counts)
 kept = np.flatnonzero(filter_cells(metrics, model_counts=counts.known_counts{limits}))
 check("cells that are kept", len(kept), {int(report["n_obs"])})
 cells = aligned.subset(kept)
 embedding = scfviz.embed_cells(cells, model, {given}).values
-baseline = scfviz.embed_baseline(cells)
+{places}baseline = scfviz.embed_baseline(cells)
 joint = scfviz.join_embeddings(baseline, embedding)
 np.save(RESULTS / "embedding.npy", embedding)
 np.save(RESULTS / "baseline.npy", baseline)
@@ -134,9 +145,10 @@ np.save(RESULTS / "joint.npy", joint)"""
     return Cell(f"{kept}Embed the cells with the model, and compute the baseline and both together.", code)
 
 
-def _draw(names: Mapping[str, str]) -> Cell:
+def _draw(answered: Answered, names: Mapping[str, str]) -> Cell:
+    arrays = _SPACES | ({"model": "places"} if answered.result.report["provenance"].get("cell_space") else {})
     spaces = ", ".join(
-        f"({names[f'umap_{space}']!r}, {names[f'clusters_{space}']!r}, {values})" for space, values in _SPACES.items()
+        f"({names[f'umap_{space}']!r}, {names[f'clusters_{space}']!r}, {values})" for space, values in arrays.items()
     )
     code = f"""\
 table = metrics.iloc[kept].set_index(cells.obs.index)

@@ -1,11 +1,12 @@
 """The task `embedding`: cells through the model, the baseline, and both together; maps and clusters of each, agreement
 with labels.
 
-Arrays: `embedding` (n_kept, D), `baseline` (n_kept, components) and `joint` (n_kept, components + 20), float32; for
-each representation of `FILES` `umap_NAME` (n_kept, 2) float32, NaN where there is none. Tables: `neighbors_NAME` (the
-graph, for clusters at another resolution) and `obs` (the file's own columns). Columns of `cells`: total_counts,
-n_genes, pct_counts_mt, clusters_NAME. Scores: `agreement` by label column and representation, `skipped_labels` with the
-reason; `pictures` by representation where a sample was laid out, see `Fidelity` of `sampled`.
+Arrays: `embedding` (n_kept, D), `places` (n_kept, K) where the model has a cell space for it, `baseline` (n_kept,
+components) and `joint` (n_kept, components + 20), float32; for each representation of `FILES` `umap_NAME` (n_kept, 2)
+float32, NaN where there is none. Tables: `neighbors_NAME` (the graph, for clusters at another resolution) and `obs`
+(the file's own columns). Columns of `cells`: total_counts, n_genes, pct_counts_mt, clusters_NAME. Scores: `agreement`
+by label column and representation, `skipped_labels` with the reason; `pictures` by representation where a sample was
+laid out, see `Fidelity` of `sampled`.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 EMBEDDING = "Embedding the cells with the model"
 FILES = {"model": "embedding", "baseline": "baseline", "joint": "joint"}  # array of each representation
+PLACES = "places"  # array that the model's map is drawn from, where it is not the embedding itself
 _NAMES = {"model": "Model", "baseline": "Baseline", "joint": "Both together"}
 # Bytes of PyTorch, UMAP and the others at rest, and of what grows until the neighbour search of many cells is compiled.
 # Peaks of 100, 500 and 2,000 cells with the shipped checkpoint: 0.63, 0.66 and 0.74 GB.
@@ -47,8 +49,8 @@ def memory(options: dict[str, Any]) -> Need:
     from scfviz.model.checkpoint import checkpoint_info
 
     info = checkpoint_info(options["checkpoint"])
-    # embedding, components and joint components lie on disk; the last are held once while they are written
-    per_cell = 4 * 70 + 3 * 12 * N_PLACING + 200
+    # embedding, components and places lie on disk; each but the first is held once while it is written
+    per_cell = 4 * 128 + 3 * 12 * N_PLACING + 200
     # graphs of three maps; beside them what finds the neighbours, with one copy of the sample, or the variable genes
     per_laid_out = 3 * 12 * 30 + max(4 * info.config.cell_embedding_width + 2_500, 20 * 200)
     batches = 4 * NUMBERS_PER_BATCH * info.config.encoder_width * min(available_cores(), MOST_BATCHES)
@@ -72,7 +74,8 @@ def run(cells: OpenedCells, options: EmbeddingOptions, steps: Steps) -> Result:
     with steps.step(shares[1], "Computing the baseline: variable genes and principal components"):
         baseline = steps.keep("baseline", lambda: embed_baseline(cells.aligned, most_cells=MOST_LAID_OUT), mapped=True)
         joint = steps.keep("joint", lambda: join_embeddings(baseline, embedding.values), mapped=True)
-    embeddings = {"model": embedding.values, "baseline": baseline, "joint": joint}
+        places = _place(cells, options, embedding.values, steps)
+    embeddings = {"model": places, "baseline": baseline, "joint": joint}
     maps = {}
     for (representation, values), share in zip(embeddings.items(), shares[2:], strict=True):
         with steps.step(share, f"Drawing the map and finding clusters: {_NAMES[representation].lower()}"):
@@ -87,10 +90,13 @@ def run(cells: OpenedCells, options: EmbeddingOptions, steps: Steps) -> Result:
     for representation in FILES:
         clusters = maps[representation].clusters
         table[f"clusters_{representation}"] = pd.Categorical(clusters, categories=sorted(set(clusters), key=int))
+    is_placed = places is not embedding.values
+    space = {"cell_space": cells.model.cell_space.hash} if is_placed else {}
     return Result(
         kept=cells.kept,
         cells=table,
-        arrays={FILES[representation]: values for representation, values in embeddings.items()}
+        arrays={"embedding": embedding.values, "baseline": baseline, "joint": joint}
+        | ({PLACES: places} if is_placed else {})
         | {f"umap_{representation}": of.umap for representation, of in maps.items()},
         tables={f"neighbors_{representation}": graph_table(of.neighbors) for representation, of in maps.items()}
         | {"obs": obs},
@@ -101,8 +107,16 @@ def run(cells: OpenedCells, options: EmbeddingOptions, steps: Steps) -> Result:
             *from_file,
         ),
         scores={"agreement": agreement, "skipped_labels": skipped} | _pictures(maps),
-        report={"provenance": embedding.provenance},
+        report={"provenance": embedding.provenance | space},
     )
+
+
+def _place(cells: OpenedCells, options: EmbeddingOptions, embedding: np.ndarray, steps: Steps) -> np.ndarray:
+    """What the model's map is drawn from: the cell space was fitted at the cells' own depth, with pooling `all`."""
+    space = cells.model.cell_space
+    if space is None or options.pooling != "all" or not (options.target_depth is options.depth_fold is None):
+        return embedding
+    return steps.keep(PLACES, lambda: space.transform(embedding), mapped=True)
 
 
 def _pictures(maps: "dict[str, CellMap]") -> dict[str, Any]:

@@ -30,6 +30,10 @@ _SIZES = {
     "dropout": "Dropout in training",
 }
 _CURVES = {"loss": "training cells", "validation": "held-out cells", "val_loss": "held-out cells"}
+_SPACE = (
+    "A linear map of the embedding, fitted without labels: cells that are neighbours within a dataset come together. "
+    "The model's own map is drawn from it."
+)
 _OFFICIAL = "https://github.com/biomap-research/scFoundation"
 
 
@@ -62,6 +66,8 @@ def show_name(info: "CheckpointInfo") -> None:
 
 def show_facts(info: "CheckpointInfo") -> None:
     """Sizes, licence and identity of a checkpoint."""
+    from scfviz.model.checkpoint import cell_space_of
+
     config = info.config
     columns = st.columns(4)
     columns[0].metric("Parameters", short_number(info.n_parameters), help=f"{info.n_parameters:,} numbers")
@@ -70,6 +76,8 @@ def show_facts(info: "CheckpointInfo") -> None:
     columns[3].metric("Layers", f"{config.encoder_layers} + {config.decoder_layers}", help="encoder + decoder")
     st.markdown(f"**Licence** · {plain(info.licence)}")
     st.markdown(f"**Fingerprint** · `{info.hash}`")
+    if (space := cell_space_of(info)) is not None:
+        st.markdown(f"**Cell space** · {plain(describe_space(space.about))} · `{space.hash}`", help=_SPACE)
     with st.expander("Configuration", icon=":material/tune:"):
         sizes = dataclasses.asdict(config)
         st.dataframe(
@@ -77,6 +85,13 @@ def show_facts(info: "CheckpointInfo") -> None:
             hide_index=True,
             width=460,
         )
+
+
+def describe_space(about: Mapping[str, Any]) -> str:
+    """What a cell space was fitted on, as far as it was recorded."""
+    if not isinstance(about.get("datasets"), list) or not isinstance(about.get("n_cells"), int):
+        return "fitted on data that were not recorded"
+    return f"fitted on {plural(about['n_cells'], 'cell')} of {plural(len(about['datasets']), 'dataset')}"
 
 
 def show_training(info: "CheckpointInfo") -> None:

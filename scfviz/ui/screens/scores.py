@@ -182,9 +182,17 @@ def read_scores(info: "CheckpointInfo") -> dict[str, Any] | None:
 
 
 def _warn_of_other_weights(info: "CheckpointInfo", report: dict[str, Any]) -> None:
+    from scfviz.model.checkpoint import cell_space_of
+
     if report["checkpoint"]["hash"] != info.hash:
         st.warning(
             f"These scores belong to other weights (fingerprint {plain(report['checkpoint']['hash'])}). "
+            "Run the benchmark again.",
+            icon=":material/sync_problem:",
+        )
+    elif report["checkpoint"].get("cell_space") != ((space := cell_space_of(info)) and space.hash):
+        st.warning(
+            "What is said of cell types, alone, was scored in another cell space than the one beside the weights now. "
             "Run the benchmark again.",
             icon=":material/sync_problem:",
         )

@@ -12,7 +12,7 @@ import streamlit as st
 from scfviz.analysis.selection.rules import Rule
 from scfviz.jobs import Workspace, result_dir
 from scfviz.jobs.labels import names_used
-from scfviz.tasks.embedding.run import FILES
+from scfviz.tasks.embedding.run import FILES, PLACES
 from scfviz.tasks.registry import get_task
 from scfviz.tasks.result import Result, read_graph, read_result
 
@@ -73,8 +73,9 @@ class EmbeddingResult:
         return self.result.scores.get("pictures", {})
 
     def embedding(self, representation: str) -> np.ndarray:
-        """float32 (n_cells, width), read from disk where it is used."""
-        return self.result.arrays[FILES[representation]]
+        """float32 (n_cells, width), what its map was drawn from; read from disk where it is used."""
+        arrays = self.result.arrays
+        return arrays[PLACES if representation == "model" and PLACES in arrays else FILES[representation]]
 
 
 def titles_of(representations: Iterable[str], *, is_trained: bool) -> dict[str, str]:
