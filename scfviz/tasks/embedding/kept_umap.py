@@ -38,7 +38,7 @@ for _function in {**vars(umap_), **vars(layouts)}.values():
     if hasattr(_function, "enable_caching"):
         _function.enable_caching()
 
-_with_all_vectors = spectral._spectral_layout
+_with_all_vectors = getattr(spectral, "_spectral_layout", None)  # not UMAP's promise: without it all goes its way
 
 
 def spectral_start(data: Any, graph: sparse.coo_matrix, dim: int, random_state: Any, **options: Any) -> np.ndarray:
@@ -60,4 +60,5 @@ def spectral_start(data: Any, graph: sparse.coo_matrix, dim: int, random_state: 
     return vectors[:, np.argsort(values)[1:]]
 
 
-spectral._spectral_layout = spectral_start
+if _with_all_vectors is not None:
+    spectral._spectral_layout = spectral_start
