@@ -24,6 +24,7 @@ import numpy as np
 from scipy import sparse
 
 from scfviz.analysis.baselines import choose_variable_genes, find_neighbors
+from scfviz.benchmark.data import is_elsewhere
 from scfviz.data.normalise import log_normalise
 from scfviz.data.open import open_dataset
 from scfviz.model.checkpoint import default_checkpoint, load_checkpoint
@@ -54,11 +55,7 @@ FOLD = 5.0
 def read(name: str, n_cells: int, seed: int, genes: np.ndarray):
     """Counts of a random sample of the cells, and which genes are measured."""
     aligned = open_dataset(str(SHARED / f"{name}.h5ad")).align(genes)
-    is_seen = np.zeros(aligned.n_obs, dtype=bool)
-    for column in aligned.obs:
-        if str(column).startswith("also_in_"):
-            is_seen |= aligned.obs[column].astype(str).isin(["True", "true", "1"]).to_numpy()
-    free = np.flatnonzero(~is_seen & (np.asarray(aligned.total_counts) > 0))
+    free = np.flatnonzero(~is_elsewhere(aligned.obs) & (np.asarray(aligned.total_counts) > 0))
     chosen = np.sort(np.random.default_rng((seed, 9)).permutation(free)[:n_cells])
     part = aligned.subset(chosen)
     return read_counts(part), np.asarray(part.is_measured), part.obs

@@ -225,6 +225,8 @@ def find_datasets(folder: Path) -> dict[str, Path]:
 def load_cells(path: Path, genes: Sequence[str], max_cells: int, *, seed: int = 0) -> Cells:
     """A random sample of a dataset, with known cell types where there are any.
 
+    Cells that a column `also_in_NAME` says to be in another dataset too, perhaps one of the pretraining, are left out.
+
     Parameters
     ----------
     genes
@@ -239,7 +241,7 @@ def load_cells(path: Path, genes: Sequence[str], max_cells: int, *, seed: int = 
     from scfviz.data.read import read_dataset
 
     aligned = align_genes(read_dataset(path), genes=genes)
-    usable = np.flatnonzero(aligned.total_counts > 0)
+    usable = np.flatnonzero((aligned.total_counts > 0) & ~is_elsewhere(aligned.obs))
     if len(usable) < 3:
         raise DatasetError(f"'{path.name}' has {len(usable)} cells with counts.", "At least three are needed.", "")
     sample = aligned.subset(np.sort(np.random.default_rng(seed).permutation(usable)[:max_cells]))
@@ -251,6 +253,12 @@ def load_cells(path: Path, genes: Sequence[str], max_cells: int, *, seed: int = 
         known_labels(sample.obs),
         aligned.n_obs,
     )
+
+
+def is_elsewhere(obs: "pd.DataFrame") -> np.ndarray:
+    """bool (n_obs,): cells of which any column `also_in_NAME` says that they are in another dataset too."""
+    told = [obs[name].astype(str).str.casefold() == "true" for name in obs.columns if str(name).startswith("also_in_")]
+    return np.any(told, axis=0) if told else np.zeros(len(obs), dtype=bool)
 
 
 def known_labels(obs: "pd.DataFrame") -> np.ndarray:

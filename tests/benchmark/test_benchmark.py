@@ -7,6 +7,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+import small_cells
 import torch
 from scipy import sparse
 
@@ -38,6 +39,7 @@ from scfviz.benchmark.recovery import (
 from scfviz.benchmark.report import as_markdown, as_report
 from scfviz.benchmark.run import run_benchmark
 from scfviz.data.align import align_genes
+from scfviz.data.vocabulary import load_vocabulary
 from scfviz.errors import DatasetError, OptionError
 from scfviz.model.checkpoint import default_checkpoint, save_checkpoint
 from scfviz.model.config import ModelConfig
@@ -502,3 +504,12 @@ def test_committed_scores_come_from_the_committed_weights(shared, tmp_path):
         assert row["model"] == pytest.approx(expected["model"], **near), row["metric"]
         for baseline, value in row["baselines"].items():
             assert value == pytest.approx(expected["baselines"][baseline], **near), (row["metric"], baseline)
+
+
+def test_cells_that_are_in_another_dataset_too_are_not_scored(tmp_path):
+    adata = small_cells.make_cells(40)
+    adata.obs["also_in_training_set"] = np.arange(40) < 15
+    adata.obs["also_in_words"] = np.where(np.arange(40) == 39, "True", "False")
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    cells = load_cells(tmp_path / "cells.h5ad", load_vocabulary().symbols, 100)
+    assert cells.n_obs == 24 and list(cells.obs.index) == list(adata.obs_names[15:39])
