@@ -6,15 +6,16 @@ from scfviz.data import memory
 from scfviz.data.memory import Need
 
 
-@pytest.mark.parametrize(("n_obs", "peak"), [(70, 0.96e9), (400, 1.62e9), (1600, 2.12e9)])
+@pytest.mark.parametrize(("n_obs", "peak"), [(70, 0.62e9), (400, 0.71e9), (1600, 0.83e9)])
 def test_the_estimate_of_an_embedding_is_above_the_measured_peak_and_near_it(n_obs, peak):
-    """It said 1.2 GB for 70 cells, which took 0.96, and for 1,600, which took 2.1."""
+    """It said 1.2 GB for 70 cells, which took 0.6, and 2.3 for 1,600, which took 0.8. 400 deep cells took 1.36."""
     from scfviz.jobs.kinds import need_of
     from scfviz.jobs.memory import estimate
     from scfviz.model.checkpoint import default_checkpoint
 
     needed = estimate(need_of("embedding", {"checkpoint": str(default_checkpoint())}), n_obs).needed
-    assert peak < needed < 1.3 * peak
+    assert peak < needed < 1.6 * peak
+    assert needed > 1.36e9 / 2  # the depth is not known before a file is read: off by less than two
 
 
 @pytest.mark.parametrize("more", [(), (1e9, 500), (1e9, 500, 2e9, 9_000)])
