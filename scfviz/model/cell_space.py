@@ -85,10 +85,10 @@ def save_cell_space(space: CellSpace, folder: Path | str, checkpoint: str) -> Pa
     from safetensors.numpy import save_file
 
     path = Path(folder) / FILE
+    tensors = {"mean": np.ascontiguousarray(space.mean, "<f4"), "loadings": np.ascontiguousarray(space.loadings, "<f4")}
     number, name = tempfile.mkstemp(prefix=f".{FILE}-", dir=path.parent)
     os.close(number)
     try:
-        tensors = {name: np.ascontiguousarray(part, "<f4") for name, part in _parts(space).items()}
         about = {"checkpoint": checkpoint, "hash": space.hash, "about": json.dumps(space.about)}
         save_file(tensors, name, metadata=about)
         os.chmod(name, 0o644)
@@ -119,8 +119,8 @@ def load_cell_space(folder: Path | str, checkpoint: str, width: int) -> CellSpac
     try:
         with safe_open(path, framework="numpy") as file:
             told = dict(file.metadata() or {})
-            space = CellSpace(file.get_tensor("mean"), file.get_tensor("loadings"), json.loads(told.get("about", "{}")))
-    except (SafetensorError, OSError, ValueError, KeyError) as error:
+            space = CellSpace(file.get_tensor("mean"), file.get_tensor("loadings"), dict(json.loads(told["about"])))
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise _refusal(path, f"cannot be read ({error})") from error
     if told.get("checkpoint") != checkpoint:
         raise _refusal(path, f"was fitted on the weights {told.get('checkpoint')}, here are {checkpoint}")
@@ -130,10 +130,6 @@ def load_cell_space(folder: Path | str, checkpoint: str, width: int) -> CellSpac
     if told.get("hash") != space.hash:
         raise _refusal(path, "holds other numbers than were saved")
     return space
-
-
-def _parts(space: CellSpace) -> dict[str, np.ndarray]:
-    return {"mean": space.mean, "loadings": space.loadings}
 
 
 def _refusal(path: Path, what: str) -> CheckpointError:

@@ -6,6 +6,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 from small_cells import give_cell_space, save_tiny_checkpoint, write_cells
 from small_corpus import make_corpus
 
@@ -134,6 +135,11 @@ def test_a_damaged_file_is_refused_by_name(space, checkpoint):
     for broken in (whole[:-40], b"", whole[:-1] + bytes([whole[-1] ^ 1])):
         path.write_bytes(broken)
         with pytest.raises(CheckpointError, match=FILE):
+            load_checkpoint(checkpoint)
+    numbers = {"mean": space.mean, "loadings": space.loadings}
+    for about in ("[1]", "3", "no json"):
+        save_file(numbers, path, metadata={"checkpoint": info.hash, "hash": space.hash, "about": about})
+        with pytest.raises(CheckpointError, match="cannot be read"):
             load_checkpoint(checkpoint)
     path.write_bytes(whole)
     with pytest.raises(CheckpointError, match="64 numbers"):
